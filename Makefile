@@ -1,0 +1,39 @@
+# Every target first brings .venv up to date; that takes no time when it is.
+# ARGS passes arguments on: make test ARGS="tests/tasks -k depth"
+
+PYTHON ?= $(firstword $(shell for name in python3 python3.13 python3.12 python3.11 python3.10 python; \
+	do command -v $$name; done))
+ifeq ($(OS),Windows_NT)
+VENV_PYTHON := .venv/Scripts/python
+else
+VENV_PYTHON := .venv/bin/python
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help venv test rooms lint format clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
+
+venv: ## bring .venv up to date, which every target does by itself
+	@test -n "$(PYTHON)" || { echo "rock_d2: no Python found: install Python 3.10 to 3.13, or name it: make PYTHON=/path/to/python3.12 test" >&2; exit 1; }
+	@"$(PYTHON)" third_party/bootstrap.py
+
+# One thread a process: the processes are what keeps the cores busy.
+test: venv ## run the tests
+	OMP_NUM_THREADS=1 $(VENV_PYTHON) -m pytest -n auto --maxprocesses=4 --dist=worksteal $(ARGS)
+
+rooms: venv ## render the embedded data into $DETECTRON2_DATASETS (default: datasets)
+	$(VENV_PYTHON) datasets/make_rooms.py $(ARGS)
+
+lint: venv ## check style and find likely bugs
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+
+format: venv ## bring the code into the project's format
+	$(VENV_PYTHON) -m ruff check --fix .
+	$(VENV_PYTHON) -m ruff format .
+
+clean: ## remove .venv and all caches, but no data and no results
+	rm -rf .venv .venv.lock build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

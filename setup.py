@@ -1,0 +1,40 @@
+"""Package metadata. `make` sets everything up; README.md says how to install by hand."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="rock_d2",
+    version="0.1.0",
+    description="Primary multi-task learning (ROCK) for object detection, on Detectron2",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["rock_d2", "rock_d2.*"]),
+    # Detectron2 is not here, because the index has no package of that name: install its main branch
+    # or run third_party/detectron2/install.py, which brings what Detectron2 itself requires.
+    install_requires=[
+        "fvcore>=0.1.5.post20221221,<0.1.6",
+        "iopath>=0.1.9,<0.2",
+        "numpy>=1.24,<3",
+        # Not opencv-python: that one needs libGL and GLib, which servers often lack.
+        "opencv-python-headless>=4.8,<6",
+        "pillow>=9.5,<14",
+        "pycocotools>=2.0.7,<3",
+        "torch>=2.6,<3",
+        "torchvision>=0.21,<1",
+        "tqdm>=4.64,<5",
+    ],
+    extras_require={
+        "dev": [
+            "filelock>=3.12,<5",
+            "hypothesis>=6.100,<7",
+            "pre-commit>=3.5,<5",
+            "pytest>=8,<10",
+            "pytest-xdist>=3.5,<4",
+            "ruff>=0.17,<0.18",
+        ],
+        "nyuv2": [
+            "h5py>=3.10,<4",
+            "scipy>=1.11,<2",
+        ],
+    },
+)
