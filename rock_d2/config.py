@@ -1,0 +1,108 @@
+"""Every setting that rock_d2 adds to Detectron2's, with its default."""
+
+from detectron2.config import CfgNode
+
+from rock_d2.tasks import AUX_TASK_REGISTRY
+
+
+def add_rock_config(cfg: CfgNode) -> None:
+    """Adds rock_d2's settings to a config of Detectron2."""
+    _add_input_config(cfg)
+    _add_ssd_config(cfg)
+    _add_rock_config(cfg)
+
+
+def _add_input_config(cfg: CfgNode) -> None:
+    # Height and width of every image that the model sees (ROCK, supplement, sec. 2).
+    cfg.INPUT.SIZE = [480, 640]
+
+    # SSD's random crop at the image's own aspect ratio.
+    cfg.INPUT.MIN_IOU_CROP = CfgNode()
+    cfg.INPUT.MIN_IOU_CROP.ENABLED = True
+    # One of these, no bound at all, or the whole image is chosen with equal chance.
+    cfg.INPUT.MIN_IOU_CROP.MIN_IOUS = [0.1, 0.3, 0.5, 0.7, 0.9]
+    # The smallest share of the image's area.
+    cfg.INPUT.MIN_IOU_CROP.MIN_AREA = 0.1
+    # Crops that are tried before the whole image is taken.
+    cfg.INPUT.MIN_IOU_CROP.TRIALS = 50
+
+    # SSD's zoom-out onto the pixel mean. Off: the paper names crops only, and in SSD it belongs
+    # to the longer training for small objects (SSD, sec. 3.6).
+    cfg.INPUT.EXPAND = CfgNode()
+    cfg.INPUT.EXPAND.ENABLED = False
+    cfg.INPUT.EXPAND.PROB = 0.5
+    # The largest side of the canvas in units of the image's side.
+    cfg.INPUT.EXPAND.MAX_RATIO = 4.0
+
+    cfg.INPUT.COLOR_AUG = CfgNode()
+    # Deviation of the shift along ImageNet's principal colours; 0 switches it off. The paper
+    # refers to Krizhevsky et al., whose value this is (NIPS 2012, sec. 4.1).
+    cfg.INPUT.COLOR_AUG.LIGHTING = 0.1
+    # SSD's brightness, contrast, saturation and hue.
+    cfg.INPUT.COLOR_AUG.DISTORTION = False
+
+
+def _add_ssd_config(cfg: CfgNode) -> None:
+    cfg.MODEL.SSD = CfgNode()
+    cfg.MODEL.SSD.NUM_CLASSES = 19
+    # Feature maps of the neck that are predicted from, before the extra ones.
+    cfg.MODEL.SSD.IN_FEATURES = ["res5"]
+    # Channels of the extra maps, each half the size of the one before, down to 1 x 1 (SSD512).
+    cfg.MODEL.SSD.EXTRA_CHANNELS = [512, 256, 256, 256, 256, 256]
+    # Normalisation in the extra layers; SSD has none.
+    cfg.MODEL.SSD.NORM = ""
+
+    # Side of the square default boxes in units of the image's shorter side: on the first map, on
+    # the second and on the last, evenly spaced between these (SSD512).
+    cfg.MODEL.SSD.SCALES = [0.07, 0.15, 0.9]
+    # Each also as 1 / ratio. The first and the last two maps have the first ratio only (SSD512).
+    cfg.MODEL.SSD.ASPECT_RATIOS = [2.0, 3.0]
+
+    # Below the first: background; between: ignored; from the second: object. The paper takes
+    # RetinaNet's strategy (supplement, sec. 2).
+    cfg.MODEL.SSD.IOU_THRESHOLDS = [0.4, 0.5]
+    # SSD's variances 0.1 and 0.2 as Detectron2 writes them.
+    cfg.MODEL.SSD.BBOX_REG_WEIGHTS = [10.0, 10.0, 5.0, 5.0]
+    # "HardNegativeMining" (SSD) or "Focal".
+    cfg.MODEL.SSD.CLS_LOSS = "HardNegativeMining"
+    # Negatives kept for each positive of an image.
+    cfg.MODEL.SSD.NEG_POS_RATIO = 3.0
+    # Exponent of the focal loss and its weight of the objects' classes (RetinaNet, sec. 3.2).
+    cfg.MODEL.SSD.FOCAL_GAMMA = 2.0
+    cfg.MODEL.SSD.FOCAL_ALPHA = 0.25
+    cfg.MODEL.SSD.SMOOTH_L1_LOSS_BETA = 1.0
+    cfg.MODEL.SSD.CLS_LOSS_WEIGHT = 1.0
+    cfg.MODEL.SSD.BOX_REG_LOSS_WEIGHT = 3.0
+    # Probability of 'some object' that every default box starts with (RetinaNet, sec. 3.3).
+    cfg.MODEL.SSD.PRIOR_PROB = 0.01
+
+    cfg.MODEL.SSD.SCORE_THRESH_TEST = 0.01
+    # Boxes of an image that go into NMS.
+    cfg.MODEL.SSD.TOPK_CANDIDATES_TEST = 400
+    cfg.MODEL.SSD.NMS_THRESH_TEST = 0.3
+
+
+def _add_rock_config(cfg: CfgNode) -> None:
+    cfg.MODEL.NECK = CfgNode()
+    # "IdentityNeck" (the detection baseline), "FlatMTL" or "ROCK".
+    cfg.MODEL.NECK.NAME = "IdentityNeck"
+
+    # What FlatMTL and ROCK share, and ROCK's own.
+    cfg.MODEL.ROCK = CfgNode()
+    # The feature map X.
+    cfg.MODEL.ROCK.IN_FEATURE = "res5"
+    # Auxiliary tasks by their registered names, in any order.
+    cfg.MODEL.ROCK.TASKS = ["Scene", "Depth", "Normals"]
+    # Whether the tasks are predicted at test time; detection does not need it.
+    cfg.MODEL.ROCK.PREDICT_AUXILIARY = True
+    # Channels of the encoders' trunk: 2048 / 4 (supplement, sec. 1).
+    cfg.MODEL.ROCK.WIDTH = 512
+    # Normalisation in trunk and decoders.
+    cfg.MODEL.ROCK.NORM = "BN"
+    cfg.MODEL.ROCK.FUSION = CfgNode()
+    # "SumFusion" (equation 1), "ProductFusion" (table 5) or "NoFusion" (table 1).
+    cfg.MODEL.ROCK.FUSION.NAME = "SumFusion"
+
+    # MODEL.ROCK.<TASK>: the defaults stand in the task's own file.
+    for _, task in AUX_TASK_REGISTRY:
+        task.add_config(cfg.MODEL.ROCK)

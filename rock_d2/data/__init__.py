@@ -1,0 +1,13 @@
+"""Data sets and what happens to them before the model."""
+
+from rock_d2.data.build import build_test_loader, build_train_loader
+from rock_d2.data.dataset_mapper import RockDatasetMapper
+from rock_d2.data.datasets import load_multitask_coco, register_multitask_coco
+
+__all__ = [
+    "RockDatasetMapper",
+    "build_test_loader",
+    "build_train_loader",
+    "load_multitask_coco",
+    "register_multitask_coco",
+]

@@ -1,0 +1,59 @@
+"""COCO-format data sets whose images may carry further labels."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import load_coco_json
+from detectron2.utils.file_io import PathManager
+
+# What COCO itself says of an image; load_coco_json reads it.
+COCO_FIELDS = {
+    "coco_url",
+    "date_captured",
+    "file_name",
+    "flickr_url",
+    "height",
+    "id",
+    "license",
+    "width",
+}
+
+
+def register_multitask_coco(name: str, json_file: str, image_root: str, **metadata: Any) -> None:
+    """Makes ``name`` a data set of Detectron2.
+
+    Args:
+        name: what yaml files call it.
+        json_file: COCO instances JSON. Each of its image records may hold labels for the whole
+            image beside COCO's own fields, such as ``scene_id``; a field that ends in
+            ``_file_name``, such as ``depth_file_name``, names a file below ``image_root``.
+        image_root: the folder that all file names are relative to.
+        metadata: facts for ``MetadataCatalog``, such as ``scene_classes`` or ``intrinsics``.
+    """
+    DatasetCatalog.register(name, lambda: load_multitask_coco(json_file, image_root, name))
+    MetadataCatalog.get(name).set(
+        json_file=json_file, image_root=image_root, evaluator_type="coco", **metadata
+    )
+
+
+def load_multitask_coco(json_file: str, image_root: str, name: str) -> list[dict[str, Any]]:
+    """Detectron2's dataset dicts with the further labels of each image."""
+    if not PathManager.isfile(json_file):
+        raise FileNotFoundError(
+            f"{json_file}: data set `{name}` is not there; datasets/README.md says how to make it, "
+            "$DETECTRON2_DATASETS says where it is looked for"
+        )
+    records = load_coco_json(json_file, image_root, name)
+    with PathManager.open(json_file) as file:
+        images = {image["id"]: image for image in json.load(file)["images"]}
+    for record in records:
+        record |= _image_labels(images[record["image_id"]], Path(image_root))
+    return records
+
+
+def _image_labels(image: dict[str, Any], root: Path) -> dict[str, Any]:
+    labels = {key: value for key, value in image.items() if key not in COCO_FIELDS}
+    files = {key: str(root / value) for key, value in labels.items() if key.endswith("_file_name")}
+    return labels | files

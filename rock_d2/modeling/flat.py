@@ -1,0 +1,65 @@
+"""Flat multi-task learning, the paper's second baseline (sec. 4.1)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import Conv2d, ShapeSpec
+from torch import nn
+
+from rock_d2.modeling.neck import NECK_REGISTRY, Neck
+from rock_d2.tasks import AuxTask, build_tasks
+
+
+@NECK_REGISTRY.register()
+class FlatMTL(Neck):
+    """One 1 x 1 convolution a task on the shared features, which go on unchanged."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        input_shape: Mapping[str, ShapeSpec],
+        in_feature: str,
+        tasks: Sequence[AuxTask],
+        predict_auxiliary: bool = True,
+    ):
+        """
+        Args:
+            input_shape: of the backbone's features.
+            in_feature: the name of the features that the tasks are predicted from.
+            tasks: the auxiliary tasks, at least one.
+            predict_auxiliary: whether the tasks are predicted at test time too.
+        """
+        super().__init__(input_shape=input_shape, tasks=tasks)
+        self.in_feature = in_feature
+        self.predict_auxiliary = predict_auxiliary
+        channels = input_shape[in_feature].channels
+        # With as many maps as outputs, ROCK's pooling has blocks of one map: the same predictors
+        # do nothing but the scalar tasks' global average and the vectors' unit length.
+        self.heads = nn.ModuleDict(
+            {
+                task.name: nn.Sequential(
+                    Conv2d(channels, task.num_outputs, kernel_size=1), task.predictor()
+                )
+                for task in tasks
+            }
+        )
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+        return {
+            "input_shape": input_shape,
+            "in_feature": cfg.MODEL.ROCK.IN_FEATURE,
+            "tasks": build_tasks(cfg, needed_by=cls.__name__),
+            "predict_auxiliary": cfg.MODEL.ROCK.PREDICT_AUXILIARY,
+        }
+
+    def forward(
+        self, features: dict[str, torch.Tensor]
+    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        if not (self.training or self.predict_auxiliary):
+            return features, {}
+        x = features[self.in_feature]
+        return features, {task: head(x) for task, head in self.heads.items()}

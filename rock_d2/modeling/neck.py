@@ -1,0 +1,78 @@
+"""What stands between backbone and detector."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+from fvcore.common.registry import Registry
+from torch import nn
+
+NECK_REGISTRY = Registry("NECK")
+NECK_REGISTRY.__doc__ = "Necks by the name that MODEL.NECK.NAME gives them: subclasses of Neck."
+
+
+def build_neck(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> "Neck":
+    """The neck that ``cfg.MODEL.NECK.NAME`` names."""
+    return NECK_REGISTRY.get(cfg.MODEL.NECK.NAME)(cfg, input_shape)
+
+
+class Neck(nn.Module):
+    """Maps feature maps to feature maps and predicts auxiliary tasks on the way.
+
+    ``forward`` returns the features, under the names they came with, and the prediction of each
+    task by its name.
+    """
+
+    def __init__(self, *, input_shape: Mapping[str, ShapeSpec], tasks: Sequence[Any] = ()):
+        """
+        Args:
+            input_shape: of the backbone's features.
+            tasks: the auxiliary tasks (AuxTask) that this neck predicts.
+        """
+        super().__init__()
+        self._output_shape = dict(input_shape)
+        self.tasks = tuple(tasks)
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return self._output_shape
+
+    def losses(
+        self, aux: Mapping[str, torch.Tensor], batched_inputs: Sequence[Mapping[str, Any]]
+    ) -> dict[str, torch.Tensor]:
+        """The weighted loss of each task, ``loss_<task>``."""
+        losses = {}
+        for task in self.tasks:
+            prediction = aux[task.name]
+            target = task.collate(batched_inputs, prediction.device)
+            losses[f"loss_{task.name}"] = task.loss_weight * task.loss(prediction, target)
+        return losses
+
+    def inference(
+        self, aux: Mapping[str, torch.Tensor], output_sizes: Sequence[tuple[int, int]]
+    ) -> list[dict[str, torch.Tensor]]:
+        """Each image's auxiliary predictions at its output size (height, width), by task."""
+        predicted = [task for task in self.tasks if task.name in aux]
+        return [
+            {task.name: task.postprocess(aux[task.name][i], size) for task in predicted}
+            for i, size in enumerate(output_sizes)
+        ]
+
+
+@NECK_REGISTRY.register()
+class IdentityNeck(Neck):
+    """The detection baseline: no auxiliary task, features as they are."""
+
+    @configurable
+    def __init__(self, *, input_shape: Mapping[str, ShapeSpec]):
+        super().__init__(input_shape=input_shape)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+        return {"input_shape": input_shape}
+
+    def forward(
+        self, features: dict[str, torch.Tensor]
+    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        return features, {}

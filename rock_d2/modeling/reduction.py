@@ -1,0 +1,28 @@
+"""Normalisers of losses that do not depend on how a batch is split over processes."""
+
+import torch
+from detectron2.utils import comm
+from torch import distributed
+
+
+def mean_over_processes(count: torch.Tensor) -> torch.Tensor:
+    """A count of this process to the mean of all.
+
+    DistributedDataParallel averages gradients, so a loss over this mean equals the loss of one
+    process that had the whole batch.
+    """
+    return _all_reduce(count, distributed.ReduceOp.SUM) / comm.get_world_size()
+
+
+def max_over_processes(value: torch.Tensor) -> torch.Tensor:
+    """The largest value of all processes."""
+    return _all_reduce(value, distributed.ReduceOp.MAX)
+
+
+def _all_reduce(value: torch.Tensor, operation: "distributed.ReduceOp.RedOpType") -> torch.Tensor:
+    value = value.detach().float()
+    if comm.get_world_size() == 1:
+        return value
+    value = value.clone()
+    distributed.all_reduce(value, operation)
+    return value

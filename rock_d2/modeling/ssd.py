@@ -1,0 +1,280 @@
+"""SSD on a backbone and a neck (ROCK, figure 1).
+
+N images, A default boxes, C classes of objects (class C is the background), M ground truths of
+the fullest image, padded.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling.box_regression import Box2BoxTransform
+from detectron2.modeling.postprocessing import detector_postprocess
+from detectron2.structures import Boxes, Instances
+from torch import nn
+from torchvision.ops import nms
+
+from rock_d2.modeling.matcher import POSITIVE, SSDMatcher, pairwise_iou
+from rock_d2.modeling.neck import build_neck
+from rock_d2.modeling.reduction import mean_over_processes
+from rock_d2.modeling.ssd_head import SSDHead
+from rock_d2.modeling.ssd_losses import box_deltas, box_loss, focal_loss, hard_negative_loss
+
+# Ground truths are padded to a multiple of this, so that few shapes occur in a training.
+TRUTH_STEP = 32
+
+
+@META_ARCH_REGISTRY.register()
+class SSD(nn.Module):
+    """Single-shot detector whose neck may learn auxiliary tasks."""
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: nn.Module,
+        neck: nn.Module,
+        head: nn.Module,
+        matcher: SSDMatcher,
+        box_weights: tuple[float, float, float, float],
+        cls_loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
+        smooth_l1_beta: float,
+        loss_weights: Mapping[str, float],
+        detector: Callable[..., list[Instances]],
+        input_size: tuple[int, int],
+        pixel_mean: Sequence[float],
+        pixel_std: Sequence[float],
+    ):
+        """
+        Args:
+            backbone, neck, head: the three parts of the network.
+            matcher: decides which default box learns which ground truth.
+            box_weights: factors of the coded boxes' four numbers.
+            cls_loss: of logits (N, A, C + 1), classes (N, A) and the matcher's labels; the sum.
+            smooth_l1_beta: where the box loss turns from quadratic to linear.
+            loss_weights: of ``loss_cls`` and ``loss_box_reg``.
+            detector: from scores (N, A, C) and boxes (N, A, 4) to each image's objects.
+            input_size: height and width of every image.
+            pixel_mean, pixel_std: of each channel, in the images' order.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+        self.head = head
+        self.matcher = matcher
+        self.box_weights = tuple(box_weights)
+        self.box2box_transform = Box2BoxTransform(weights=self.box_weights)
+        self.cls_loss = cls_loss
+        self.smooth_l1_beta = smooth_l1_beta
+        self.loss_weights = dict(loss_weights)
+        self.detector = detector
+        self.input_size = tuple(input_size)
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        ssd = cfg.MODEL.SSD
+        backbone = build_backbone(cfg)
+        neck = build_neck(cfg, backbone.output_shape())
+        low, high = ssd.IOU_THRESHOLDS
+        return {
+            "backbone": backbone,
+            "neck": neck,
+            "head": SSDHead(cfg, neck.output_shape()),
+            "matcher": SSDMatcher(low=low, high=high),
+            "box_weights": ssd.BBOX_REG_WEIGHTS,
+            "cls_loss": _build_cls_loss(ssd),
+            "smooth_l1_beta": ssd.SMOOTH_L1_LOSS_BETA,
+            "loss_weights": {
+                "loss_cls": ssd.CLS_LOSS_WEIGHT,
+                "loss_box_reg": ssd.BOX_REG_LOSS_WEIGHT,
+            },
+            "detector": partial(
+                detect,
+                score_thresh=ssd.SCORE_THRESH_TEST,
+                num_candidates=ssd.TOPK_CANDIDATES_TEST,
+                nms_thresh=ssd.NMS_THRESH_TEST,
+                num_kept=cfg.TEST.DETECTIONS_PER_IMAGE,
+            ),
+            "input_size": cfg.INPUT.SIZE,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(
+        self, batched_inputs: Sequence[Mapping[str, Any]]
+    ) -> dict[str, torch.Tensor] | list[dict[str, Any]]:
+        """In training the weighted losses; else each image's ``instances`` and auxiliary tasks.
+
+        Args:
+            batched_inputs: items of RockDatasetMapper.
+        """
+        images = self.preprocess(batched_inputs)
+        features, aux = self.neck(self.backbone(images))
+        logits, deltas, boxes = self.head(features)
+        if self.training:
+            truths = pad_truths(batched_inputs, self.device)
+            losses = self.losses(logits, deltas, boxes, *truths)
+            return merge_losses(losses, self.neck.losses(aux, batched_inputs))
+        return self.inference(logits, deltas, boxes, aux, batched_inputs)
+
+    def preprocess(self, batched_inputs: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """Normalised images, (N, 3, H, W)."""
+        images = [item["image"] for item in batched_inputs]
+        for image in images:
+            if tuple(image.shape) != (len(self.pixel_mean), *self.input_size):
+                raise ValueError(
+                    f"batch item `image` has shape {tuple(image.shape)}; INPUT.SIZE wants "
+                    f"{(len(self.pixel_mean), *self.input_size)}"
+                )
+        batch = torch.stack([image.to(self.device, non_blocking=True) for image in images])
+        return (batch - self.pixel_mean) / self.pixel_std
+
+    def losses(
+        self,
+        logits: torch.Tensor,
+        deltas: torch.Tensor,
+        boxes: torch.Tensor,
+        gt_boxes: torch.Tensor,
+        gt_classes: torch.Tensor,
+        present: torch.Tensor,
+    ) -> dict[str, torch.Tensor]:
+        """SSD's objective (SSD, equation 1): both sums over the number of positives.
+
+        Args:
+            logits, deltas, boxes: of the head.
+            gt_boxes: (N, M, 4).
+            gt_classes: int64 (N, M).
+            present: bool (N, M), false where a row is padding.
+        """
+        labels, match = self.matcher(pairwise_iou(gt_boxes, boxes), present)
+        positive = labels == POSITIVE
+        classes = torch.where(positive, gt_classes.gather(1, match), logits.shape[-1] - 1)
+        matched = gt_boxes.gather(1, match[..., None].expand(-1, -1, 4))
+        targets = box_deltas(
+            boxes, torch.where(positive[..., None], matched, boxes), self.box_weights
+        )
+        num_positives = mean_over_processes(positive.sum()).clamp(min=1)
+        sums = {
+            "loss_cls": self.cls_loss(logits, classes, labels),
+            "loss_box_reg": box_loss(deltas, targets, labels, beta=self.smooth_l1_beta),
+        }
+        return {name: self.loss_weights[name] * s / num_positives for name, s in sums.items()}
+
+    def inference(
+        self,
+        logits: torch.Tensor,
+        deltas: torch.Tensor,
+        boxes: torch.Tensor,
+        aux: Mapping[str, torch.Tensor],
+        batched_inputs: Sequence[Mapping[str, Any]],
+    ) -> list[dict[str, Any]]:
+        """Detections and auxiliary predictions at each image's output size."""
+        scores = logits.float().softmax(dim=-1)[..., :-1]
+        shape = deltas.shape
+        decoded = self.box2box_transform.apply_deltas(
+            deltas.float().flatten(0, 1), boxes.expand(shape).flatten(0, 1)
+        )
+        detections = self.detector(scores, decoded.view(shape), image_size=self.input_size)
+        height, width = self.input_size
+        sizes = [(i.get("height", height), i.get("width", width)) for i in batched_inputs]
+        tasks = self.neck.inference(aux, sizes)
+        return [
+            {"instances": detector_postprocess(found, *size), **task}
+            for found, size, task in zip(detections, sizes, tasks, strict=True)
+        ]
+
+
+def _build_cls_loss(ssd: CfgNode) -> Callable[..., torch.Tensor]:
+    losses = {
+        "HardNegativeMining": partial(hard_negative_loss, neg_pos_ratio=ssd.NEG_POS_RATIO),
+        "Focal": partial(focal_loss, gamma=ssd.FOCAL_GAMMA, alpha=ssd.FOCAL_ALPHA),
+    }
+    if ssd.CLS_LOSS not in losses:
+        raise ValueError(f"MODEL.SSD.CLS_LOSS: {ssd.CLS_LOSS!r} is none of {', '.join(losses)}")
+    return losses[ssd.CLS_LOSS]
+
+
+def pad_truths(
+    batched_inputs: Sequence[Mapping[str, Any]], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Boxes (N, M, 4), classes (N, M) and bool (N, M) of the objects; padding is 0 and false."""
+    missing = [i for i, item in enumerate(batched_inputs) if "instances" not in item]
+    if missing:
+        raise ValueError(f"batch item(s) {missing} lack `instances`; training needs them")
+    instances = [item["instances"] for item in batched_inputs]
+    fullest = max(len(objects) for objects in instances)
+    size = max(-(-fullest // TRUTH_STEP), 1) * TRUTH_STEP
+    boxes = torch.zeros(len(instances), size, 4)
+    classes = torch.zeros(len(instances), size, dtype=torch.int64)
+    present = torch.zeros(len(instances), size, dtype=torch.bool)
+    for i, objects in enumerate(instances):
+        boxes[i, : len(objects)] = objects.gt_boxes.tensor
+        classes[i, : len(objects)] = objects.gt_classes
+        present[i, : len(objects)] = True
+    return tuple(table.to(device, non_blocking=True) for table in (boxes, classes, present))
+
+
+def merge_losses(*parts: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    merged = {}
+    for part in parts:
+        twice = merged.keys() & part.keys()
+        if twice:
+            raise ValueError(f"two parts of the model return {sorted(twice)}")
+        merged |= part
+    return merged
+
+
+def detect(
+    scores: torch.Tensor,
+    boxes: torch.Tensor,
+    *,
+    image_size: tuple[int, int],
+    score_thresh: float,
+    num_candidates: int,
+    nms_thresh: float,
+    num_kept: int,
+) -> list[Instances]:
+    """The best boxes of each image after class-wise NMS, which is one call for the whole batch.
+
+    Args:
+        scores: (N, A, C).
+        boxes: (N, A, 4).
+        image_size: (height, width) that boxes are clipped to.
+        score_thresh: what scores less is no detection.
+        num_candidates: boxes of an image that go into NMS, the best of all classes.
+        nms_thresh: IoU from which the lower of two boxes of a class is dropped.
+        num_kept: detections of an image at most.
+    """
+    num_classes = scores.shape[2]
+    flat = scores.flatten(1)
+    top_scores, index = flat.topk(min(num_candidates, flat.shape[1]), dim=1)
+    top_boxes = boxes.gather(1, (index // num_classes)[..., None].expand(-1, -1, 4))
+    image, rank = (top_scores > score_thresh).nonzero(as_tuple=True)
+    found = Boxes(top_boxes[image, rank])
+    found.clip(image_size)
+    found_scores, classes = top_scores[image, rank], index[image, rank] % num_classes
+    # Boxes of different classes or images never meet: each such group is moved to a place of its
+    # own. In double precision, since the places of many groups are far away.
+    place = (image * num_classes + classes).double() * (max(image_size) + 1)
+    kept = nms(found.tensor.double() + place[:, None], found_scores.double(), nms_thresh)
+    results = []
+    for i in range(len(scores)):
+        of_image = kept[image[kept] == i][:num_kept]
+        results.append(
+            Instances(
+                image_size,
+                pred_boxes=found[of_image],
+                scores=found_scores[of_image],
+                pred_classes=classes[of_image],
+            )
+        )
+    return results

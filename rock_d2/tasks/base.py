@@ -1,0 +1,142 @@
+"""What every auxiliary task is made of. A new task is one new file beside this one."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import Metadata
+from detectron2.data.transforms import TransformList
+from fvcore.common.registry import Registry
+from torch import nn
+
+AUX_TASK_REGISTRY = Registry("AUX_TASK")
+AUX_TASK_REGISTRY.__doc__ = "Auxiliary tasks by the name that MODEL.ROCK.TASKS gives them."
+
+
+class Drawing(NamedTuple):
+    """What a person is shown of a label: a line of text and, where it is a map, a picture.
+
+    Attributes:
+        caption: one line.
+        image: uint8 (H, W, 3), RGB, or None.
+    """
+
+    caption: str
+    image: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class AuxTask(ABC):
+    """One auxiliary task: a picklable value that holds settings and no weights.
+
+    Each field is a setting with its default, and a key of ``MODEL.ROCK.<NAME>`` in capitals. The
+    methods stand in the order of the data: from file to batch, to prediction and loss, to people.
+
+    Attributes:
+        name: key of the batch and stem of every other name: ``loss_<name>``, ``apply_<name>``.
+        field: the key of a dataset dict that carries the label; images may lack it.
+        num_outputs: maps (or classes) of the prediction.
+        loss_weight: factor of the loss in the sum that is minimised.
+    """
+
+    name: ClassVar[str]
+    field: ClassVar[str]
+    num_outputs: ClassVar[int]
+
+    loss_weight: float = 1.0
+
+    @classmethod
+    def add_config(cls, node: CfgNode) -> None:
+        """Adds this task's settings to ``cfg.MODEL.ROCK``."""
+        settings = {setting.name.upper(): setting.default for setting in fields(cls)}
+        node[cls.name.upper()] = CfgNode(settings)
+
+    @classmethod
+    def from_config(cls, node: CfgNode) -> "AuxTask":
+        """The task with the settings of ``cfg.MODEL.ROCK``."""
+        settings = node[cls.name.upper()]
+        return cls(**{setting.name: settings[setting.name.upper()] for setting in fields(cls)})
+
+    @property
+    @abstractmethod
+    def channels(self) -> int:
+        """K_t, the width of the task's encoding (sec. 2)."""
+
+    def check_metadata(self, metadata: Metadata) -> None:
+        """Raises ValueError if a data set's facts contradict the settings."""
+
+    def read(self, record: Mapping[str, Any]) -> np.ndarray | int | None:
+        """The label of one dataset dict; None where the image has none."""
+        return self.decode(record[self.field]) if self.field in record else None
+
+    @abstractmethod
+    def decode(self, stored: Any) -> np.ndarray | int:
+        """The label from what the dataset dict stores: a file's name or the value itself."""
+
+    def transform(self, label: np.ndarray | int, transforms: TransformList) -> np.ndarray | int:
+        """The label after the transforms that its image went through."""
+        for transform in transforms.transforms:
+            if not hasattr(transform, f"apply_{self.name}"):
+                kind = type(transform).__name__
+                raise NotImplementedError(
+                    f"{kind} has no rule for `{self.name}`: switch that augmentation off, or give "
+                    f"it one by {kind}.register_type({self.name!r}, rule)"
+                )
+        return getattr(transforms, f"apply_{self.name}")(label)
+
+    @abstractmethod
+    def to_tensor(self, label: np.ndarray | int) -> torch.Tensor | int:
+        """The label as a batch item holds it."""
+
+    @abstractmethod
+    def collate(
+        self, batched_inputs: Sequence[Mapping[str, Any]], device: torch.device
+    ) -> torch.Tensor:
+        """The labels of a batch as one tensor; images without a label are 'unknown' in it.
+
+        So the shapes are the same whatever is missing, and a loss that skips what is unknown
+        gives such images exactly no gradient.
+        """
+
+    @abstractmethod
+    def predictor(self) -> nn.Module:
+        """The pooling from encoding to prediction (sec. 2.2), without any parameter."""
+
+    @abstractmethod
+    def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """The mean loss over what is known of a collated batch, before ``loss_weight``; in fp32.
+
+        It is 0 with a gradient of 0 where nothing is known.
+        """
+
+    @abstractmethod
+    def postprocess(self, prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:
+        """One image's prediction in the label's units, at ``output_size`` (height, width)."""
+
+    @abstractmethod
+    def draw(self, value: np.ndarray | int, metadata: Metadata) -> Drawing:
+        """Shows a label, or a prediction of the same form, to a person."""
+
+
+def build_tasks(cfg: CfgNode, needed_by: str | None = None) -> tuple[AuxTask, ...]:
+    """The tasks that ``cfg.MODEL.ROCK.TASKS`` names.
+
+    Args:
+        cfg: a whole config.
+        needed_by: what cannot do without any task, for the error's sake.
+    """
+    names = cfg.MODEL.ROCK.TASKS
+    unknown = [name for name in names if name not in AUX_TASK_REGISTRY]
+    if unknown or len(set(names)) < len(names):
+        known = ", ".join(name for name, _ in AUX_TASK_REGISTRY)
+        raise ValueError(f"MODEL.ROCK.TASKS: {names} must be different names of: {known}")
+    if needed_by and not names:
+        raise ValueError(
+            f"MODEL.ROCK.TASKS is empty, but {needed_by} learns tasks; "
+            "the detector alone is MODEL.NECK.NAME: IdentityNeck"
+        )
+    return tuple(AUX_TASK_REGISTRY.get(name).from_config(cfg.MODEL.ROCK) for name in names)

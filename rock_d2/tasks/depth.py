@@ -1,0 +1,109 @@
+"""Depth: metres along the optical axis, 0 where unknown."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from detectron2.data import Metadata
+from torch import nn
+
+from rock_d2.modeling.pooling import ChannelAverage, known_average
+from rock_d2.modeling.reduction import max_over_processes, mean_over_processes
+from rock_d2.tasks.base import AUX_TASK_REGISTRY, Drawing
+from rock_d2.tasks.maps import (
+    CameraChange,
+    MapTask,
+    read_png,
+    register_map_type,
+    resize_prediction,
+)
+
+# uint16 millimetres reach 65 m at a step far below any sensor's noise.
+UNITS_PER_METRE = 1000
+
+
+@AUX_TASK_REGISTRY.register()
+@dataclass(frozen=True)
+class Depth(MapTask):
+    """Depth estimation by a reverse Huber loss in log space (sec. 3.1).
+
+    The mean of the encoding's channels is the logarithm of the depth in metres.
+
+    Attributes:
+        channels: K_depth, the encoding's width (supplement, sec. 1).
+        berhu_fraction: the loss turns quadratic at this fraction of the batch's largest error
+            (Laina et al., 3DV 2016, sec. 3.2).
+        min_depth: metres; nearer targets count as this, so that the logarithm is bounded.
+    """
+
+    name = "depth"
+    field = "depth_file_name"
+    num_outputs = 1
+
+    loss_weight: float = 3.0
+    channels: int = 128
+    berhu_fraction: float = 0.2
+    min_depth: float = 0.001
+
+    def decode(self, stored: str) -> np.ndarray:
+        """float32 (H, W) from the name of a 16-bit PNG."""
+        return decode_depth(read_png(stored, field=self.field, dtype=np.uint16, channels=1))
+
+    def predictor(self) -> nn.Module:
+        return ChannelAverage(num_blocks=1)
+
+    def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        size = prediction.shape[-2:]
+        depth, known = known_average(target, target > 0, size)
+        error = prediction.float() - depth.clamp(min=self.min_depth).log()
+        return berhu_loss(torch.where(known, error, 0), known, fraction=self.berhu_fraction)
+
+    def postprocess(self, prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:
+        """Metres, fp32 (1, H, W)."""
+        return resize_prediction(prediction, output_size).exp()
+
+    def draw(self, value: np.ndarray, metadata: Metadata) -> Drawing:
+        """Near is red, far is blue, unknown is black; the scale spans the picture's own range."""
+        known = value > 0
+        if not known.any():
+            return Drawing("depth unknown", np.zeros((*value.shape, 3), np.uint8))
+        near, far = float(value[known].min()), float(value[known].max())
+        nearness = np.uint8(255 * ((far - value) / max(far - near, 1e-6)).clip(0, 1))
+        colours = cv2.applyColorMap(nearness, cv2.COLORMAP_TURBO)[..., ::-1]
+        return Drawing(f"depth {near:.1f} to {far:.1f} m", np.where(known[..., None], colours, 0))
+
+
+def berhu_loss(error: torch.Tensor, known: torch.Tensor, *, fraction: float) -> torch.Tensor:
+    """Reverse Huber: |e| up to a threshold c, (e^2 + c^2) / 2c beyond; the mean over ``known``.
+
+    Args:
+        error: any shape, 0 where not known.
+        known: bool, the same shape.
+        fraction: c as a fraction of the largest |e| of the batch.
+    """
+    size = error.abs()
+    threshold = (fraction * max_over_processes(size.max())).clamp(min=1e-6)
+    loss = torch.where(size <= threshold, size, (error**2 + threshold**2) / (2 * threshold))
+    return (loss * known).sum() / mean_over_processes(known.sum()).clamp(min=1)
+
+
+def encode_depth(depth: np.ndarray) -> np.ndarray:
+    """Float metres (H, W) to the uint16 millimetres that files hold."""
+    millimetres = np.round(depth.astype(np.float64) * UNITS_PER_METRE)
+    if not (millimetres >= 0).all() or millimetres.max(initial=0) > np.iinfo(np.uint16).max:
+        raise ValueError("depth: negative, NaN or beyond 65.535 m; unknown pixels must be 0")
+    return millimetres.astype(np.uint16)
+
+
+def decode_depth(stored: np.ndarray) -> np.ndarray:
+    """The inverse of ``encode_depth``, float32."""
+    return stored.astype(np.float32) / np.float32(UNITS_PER_METRE)
+
+
+def zoom_depth(depth: np.ndarray, change: CameraChange) -> np.ndarray:
+    """A zoom by s brings everything s times nearer; mirrors leave depth alone."""
+    return depth if change.zoom == 1 else depth / np.float32(change.zoom)
+
+
+register_map_type(Depth.name, zoom_depth)

@@ -1,0 +1,115 @@
+"""Surface normals: unit vectors, x right, y down, z forward, facing the camera; 0 where unknown."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from detectron2.data import Metadata
+from torch import nn
+from torch.nn import functional as F
+
+from rock_d2.modeling.pooling import ChannelAverage, UnitLength, known_average
+from rock_d2.modeling.reduction import mean_over_processes
+from rock_d2.tasks.base import AUX_TASK_REGISTRY, Drawing
+from rock_d2.tasks.maps import (
+    CameraChange,
+    MapTask,
+    read_png,
+    register_map_type,
+    resize_prediction,
+)
+
+# Each component v of a vector is stored as 127 + round(127 v): 0 to 254, and the zero vector of
+# an unknown pixel is exactly (127, 127, 127), so no separate mask is needed.
+ZERO_LEVEL = 127
+# Level 255 is never written.
+LEVELS = (np.arange(256, dtype=np.float32) - ZERO_LEVEL) / ZERO_LEVEL
+
+
+@AUX_TASK_REGISTRY.register()
+@dataclass(frozen=True)
+class Normals(MapTask):
+    """Surface normal estimation by dot product and L2 losses of unit vectors (sec. 3.1).
+
+    Attributes:
+        channels: K_normal = 3 K_depth, a block of channels for each component.
+    """
+
+    name = "normals"
+    field = "normals_file_name"
+    num_outputs = 3
+
+    loss_weight: float = 30.0
+    channels: int = 3 * 128
+
+    def decode(self, stored: str) -> np.ndarray:
+        """float32 (H, W, 3) from the name of an 8-bit RGB PNG."""
+        return decode_normals(read_png(stored, field=self.field, dtype=np.uint8, channels=3))
+
+    def predictor(self) -> nn.Module:
+        return nn.Sequential(ChannelAverage(num_blocks=3), UnitLength())
+
+    def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        size = prediction.shape[-2:]
+        mean, known = known_average(target, (target != 0).any(dim=1, keepdim=True), size)
+        return cosine_l2_loss(prediction.float(), F.normalize(mean, dim=1), known)
+
+    def postprocess(self, prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:
+        """Unit vectors, fp32 (3, H, W)."""
+        return F.normalize(resize_prediction(prediction, output_size), dim=0)
+
+    def draw(self, value: np.ndarray, metadata: Metadata) -> Drawing:
+        """Red grows to the right, green upwards, blue towards the camera; unknown is black."""
+        known = (value != 0).any(axis=2, keepdims=True)
+        colours = np.uint8(127.5 * (1 + value * np.float32([1, -1, -1])).clip(0, 2)) * known
+        return Drawing("normals: red right, green up, blue towards us", colours)
+
+
+def cosine_l2_loss(
+    prediction: torch.Tensor, target: torch.Tensor, known: torch.Tensor
+) -> torch.Tensor:
+    """(1 - dot product) + squared L2 distance of unit vectors, the mean over ``known`` pixels.
+
+    0 for equal vectors and 6 for opposite ones. The 1, which the paper leaves out, only makes the
+    best value 0.
+
+    Args:
+        prediction, target: (N, 3, h, w).
+        known: bool (N, 1, h, w).
+    """
+    dot = (prediction * target).sum(dim=1, keepdim=True)
+    squared_distance = (prediction - target).square().sum(dim=1, keepdim=True)
+    loss = torch.where(known, 1 - dot + squared_distance, 0)
+    return loss.sum() / mean_over_processes(known.sum()).clamp(min=1)
+
+
+def encode_normals(normals: np.ndarray) -> np.ndarray:
+    """Float (H, W, 3) to the uint8 (H, W, 3) that files hold, in RGB order."""
+    if not np.abs(normals).max(initial=0) <= 1.001:
+        raise ValueError("normals: NaN or longer than 1; unknown pixels must be (0, 0, 0)")
+    return np.uint8(ZERO_LEVEL + np.round(ZERO_LEVEL * normals.clip(-1, 1)))
+
+
+def decode_normals(stored: np.ndarray) -> np.ndarray:
+    """The inverse of ``encode_normals`` up to its step, float32, of length 1 or 0."""
+    return normalise(LEVELS[stored])
+
+
+def normalise(vectors: np.ndarray) -> np.ndarray:
+    """Scales float32 (H, W, 3) vectors to length 1; zero vectors stay zero."""
+    squares = np.einsum("...c,...c->...", vectors, vectors)
+    return vectors / np.sqrt(np.where(squares > 0, squares, 1))[..., None]
+
+
+def turn_normals(normals: np.ndarray, change: CameraChange) -> np.ndarray:
+    """Mirrors negate a component; a zoom by s turns planes z = f(x, y) into z = f(x, y) / s.
+
+    A normal is the gradient of its surface, so its z grows by s (Eigen and Fergus, ICCV 2015).
+    """
+    if change == CameraChange():
+        return normals
+    turned = normals * np.float32([change.x, change.y, change.zoom])
+    return turned if change.zoom == 1 else normalise(turned)
+
+
+register_map_type(Normals.name, turn_normals)

@@ -1,0 +1,86 @@
+"""Scene class: one label for the whole image."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from detectron2.data import Metadata
+from fvcore.transforms.transform import Transform
+from torch import nn
+from torch.nn import functional as F
+
+from rock_d2.modeling.pooling import GlobalAverage
+from rock_d2.modeling.reduction import mean_over_processes
+from rock_d2.tasks.base import AUX_TASK_REGISTRY, AuxTask, Drawing
+
+UNKNOWN = -1
+
+
+@AUX_TASK_REGISTRY.register()
+@dataclass(frozen=True)
+class Scene(AuxTask):
+    """Scene classification by cross-entropy (sec. 3.1).
+
+    Attributes:
+        num_classes: S, also the encoding's width.
+    """
+
+    name = "scene"
+    field = "scene_id"
+
+    loss_weight: float = 3.0
+    num_classes: int = 27
+
+    @property
+    def channels(self) -> int:
+        return self.num_classes
+
+    @property
+    def num_outputs(self) -> int:
+        return self.num_classes
+
+    def check_metadata(self, metadata: Metadata) -> None:
+        found = len(metadata.get("scene_classes", ()))
+        if found not in (0, self.num_classes):
+            raise ValueError(
+                f"MODEL.ROCK.SCENE.NUM_CLASSES is {self.num_classes}, but data set "
+                f"`{metadata.name}` has {found} scene_classes"
+            )
+
+    def decode(self, stored: int) -> int:
+        return stored
+
+    def to_tensor(self, label: int) -> int:
+        return label
+
+    def collate(
+        self, batched_inputs: Sequence[Mapping[str, Any]], device: torch.device
+    ) -> torch.Tensor:
+        """int64 (N,)."""
+        labels = [item.get(self.name, UNKNOWN) for item in batched_inputs]
+        for label in labels:
+            if not (isinstance(label, int) and UNKNOWN <= label < self.num_classes):
+                raise ValueError(
+                    f"batch item `{self.name}` is {label!r}; it must be an int below "
+                    f"MODEL.ROCK.SCENE.NUM_CLASSES = {self.num_classes}"
+                )
+        return torch.tensor(labels).to(device, non_blocking=True)
+
+    def predictor(self) -> nn.Module:
+        return GlobalAverage()
+
+    def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        total = F.cross_entropy(prediction.float(), target, ignore_index=UNKNOWN, reduction="sum")
+        return total / mean_over_processes((target != UNKNOWN).sum()).clamp(min=1)
+
+    def postprocess(self, prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:
+        """The probability of each class, fp32 (S,)."""
+        return prediction.float().softmax(dim=0)
+
+    def draw(self, value: int, metadata: Metadata) -> Drawing:
+        return Drawing(metadata.scene_classes[value], None)
+
+
+# A kitchen stays a kitchen, whatever is done to its picture.
+Transform.register_type(Scene.name, lambda transform, label: label)

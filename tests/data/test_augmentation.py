@@ -1,0 +1,186 @@
+"""The paper's augmentation, each part by its law."""
+
+import numpy as np
+import pytest
+from detectron2.data import transforms as T
+from fvcore.transforms.transform import NoOpTransform
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rock_d2.data.augmentation import (
+    ColorDistortion,
+    Lighting,
+    MinIoUCrop,
+    ZoomOut,
+    best_ious,
+    centres_inside,
+    distort_colors,
+    shift_colors,
+)
+
+HEIGHT, WIDTH = 48, 64
+IMAGE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+BOXES = np.array([[4.0, 5, 30, 40], [40, 10, 60, 30], [50, 40, 54, 44]])
+
+
+def crops(boxes: np.ndarray, count: int = 300, **settings) -> list:
+    np.random.seed(0)
+    options = {"min_ious": (0.1, 0.3, 0.5, 0.7, 0.9), "min_area": 0.1, "trials": 50} | settings
+    augmentation = MinIoUCrop(**options)
+    return [augmentation.get_transform(IMAGE, boxes) for _ in range(count)]
+
+
+def test_crops_keep_the_aspect_ratio_and_lie_inside():
+    found = [c for c in crops(BOXES) if isinstance(c, T.CropTransform)]
+    assert len(found) > 100
+    for crop in found:
+        assert abs(crop.w / WIDTH - crop.h / HEIGHT) <= 0.5 / WIDTH + 0.5 / HEIGHT
+        assert crop.w * crop.h >= 0.09 * WIDTH * HEIGHT
+        assert crop.x0 >= 0 and crop.x0 + crop.w <= WIDTH == crop.orig_w
+        assert crop.y0 >= 0 and crop.y0 + crop.h <= HEIGHT == crop.orig_h
+
+
+@pytest.mark.parametrize("min_iou", [0.1, 0.3, 0.5])
+def test_crops_overlap_some_object_as_much_as_asked(min_iou):
+    found = crops(BOXES, min_ious=(min_iou,) * 50)
+    corners = [(c.x0, c.y0, c.x0 + c.w, c.y0 + c.h) for c in found if hasattr(c, "x0")]
+    overlaps = best_ious(np.array(corners), BOXES)
+    assert len(overlaps) > 50
+    # One option of 52 asks for any overlap at all.
+    assert (overlaps >= min_iou).mean() > 0.9
+    assert (overlaps > 0).all()
+
+
+def test_the_whole_image_is_one_option_of_seven_or_more():
+    whole = sum(isinstance(c, NoOpTransform) for c in crops(BOXES, count=2000))
+    assert whole / 2000 > 0.1
+
+
+def test_images_without_objects_are_cropped_too():
+    kinds = {type(crop) for crop in crops(np.zeros((0, 4)))}
+    assert kinds == {NoOpTransform, T.CropTransform}
+
+
+def test_overlap_counts_only_objects_whose_centre_is_inside():
+    # The crop is 10 x 10, the first box its left half: IoU 1/2; the second box shares 40 of 200
+    # pixels with it, but its centre is outside.
+    crop = np.array([[0.0, 0, 10, 10]])
+    boxes = np.array([[0.0, 0, 5, 10], [6, 0, 16, 20]])
+    assert best_ious(crop, boxes) == pytest.approx([0.5])
+    assert best_ious(crop, boxes[1:]) == pytest.approx([0])
+    assert centres_inside(crop, boxes).tolist() == [[True, False]]
+
+
+def test_zoom_out_pads_with_the_colour_and_keeps_the_image():
+    np.random.seed(1)
+    fill = (10.0, 20.0, 30.0)
+    for _ in range(20):
+        pad = ZoomOut(fill=fill, max_ratio=3.0, prob=1.0).get_transform(IMAGE)
+        image = pad.apply_image(IMAGE)
+        window = (slice(pad.y0, pad.y0 + HEIGHT), slice(pad.x0, pad.x0 + WIDTH))
+        np.testing.assert_array_equal(image[window], IMAGE)
+        outside = np.ones(image.shape[:2], bool)
+        outside[window] = False
+        assert (image[outside] == fill).all()
+        assert HEIGHT <= image.shape[0] <= 3 * HEIGHT
+        assert abs(image.shape[1] / WIDTH - image.shape[0] / HEIGHT) < 0.03
+
+
+def test_zoom_out_happens_as_often_as_asked():
+    np.random.seed(2)
+    augmentation = ZoomOut(fill=(0.0, 0.0, 0.0), max_ratio=2.0, prob=0.25)
+    rate = np.mean(
+        [not isinstance(augmentation.get_transform(IMAGE), NoOpTransform) for _ in range(2000)]
+    )
+    assert abs(rate - 0.25) < 0.04
+
+
+def test_lighting_adds_the_principal_colour():
+    # One deviation of the first component, (-0.5675, -0.5808, -0.5836) * 0.2175 * 255, is
+    # (-31.5, -32.2, -32.4).
+    np.random.seed(0)
+    grey = np.full((1, 1, 3), 128, np.uint8)
+    shifts = []
+    for _ in range(4000):
+        image = Lighting(scale=1.0, rgb=True).get_transform().apply_image(grey)
+        shifts.append(image[0, 0].astype(float) - 128)
+    deviation = np.std(shifts, axis=0)
+    np.testing.assert_allclose(deviation, [31.5, 32.2, 32.4], rtol=0.06)
+    assert np.abs(np.mean(shifts, axis=0)).max() < 2
+
+
+@pytest.mark.parametrize("kind", [Lighting, ColorDistortion])
+def test_colours_do_not_depend_on_the_channel_order(kind):
+    options = {"scale": 0.5} if kind is Lighting else {}
+    for seed in range(10):
+        np.random.seed(seed)
+        rgb = kind(rgb=True, **options).get_transform().apply_image(IMAGE)
+        np.random.seed(seed)
+        bgr = kind(rgb=False, **options).get_transform().apply_image(IMAGE[..., ::-1].copy())
+        np.testing.assert_array_equal(rgb, bgr[..., ::-1])
+
+
+def test_colours_saturate_and_round():
+    image = np.array([[[250, 100, 3]]], np.uint8)
+    assert shift_colors(image, (10.0, 0.6, -5.0)).tolist() == [[[255, 101, 0]]]
+
+
+NEUTRAL = {
+    "brightness": 0.0,
+    "contrast": 1.0,
+    "saturation": 1.0,
+    "hue": 0,
+    "contrast_first": True,
+    "rgb": True,
+}
+
+
+def test_neutral_distortion_is_the_identity():
+    np.testing.assert_array_equal(distort_colors(IMAGE, **NEUTRAL), IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"brightness": 20.0}, [220, 120, 70]),
+        ({"brightness": -60.0}, [140, 40, 0]),
+        ({"contrast": 1.5}, [255, 150, 75]),
+        # No saturation leaves the largest channel in all of them.
+        ({"saturation": 0.0}, [200, 200, 200]),
+        # A third of the circle turns red into green: 60 of OpenCV's 180.
+        ({"hue": 60}, [50, 200, 100]),
+    ],
+)
+def test_each_distortion_by_hand(change, expected):
+    image = np.array([[[200, 100, 50]]], np.uint8)
+    found = distort_colors(image, **NEUTRAL | change)[0, 0].astype(int)
+    assert np.abs(found - expected).max() <= 1
+
+
+@given(st.integers(0, 10_000))
+@settings(deadline=None, max_examples=60)
+def test_boxes_and_masks_stay_together(seed):
+    rng = np.random.default_rng(seed)
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    x0, y0 = rng.integers(0, WIDTH - 8), rng.integers(0, HEIGHT - 8)
+    x1, y1 = rng.integers(x0 + 4, WIDTH), rng.integers(y0 + 4, HEIGHT)
+    mask[y0:y1, x0:x1] = 1
+    box = np.array([[x0, y0, x1, y1]], float)
+    np.random.seed(seed)
+    augmentations = T.AugmentationList(
+        [
+            ZoomOut(fill=(0.0, 0.0, 0.0), max_ratio=2.0, prob=0.5),
+            MinIoUCrop(min_ious=(0.3, 0.7), min_area=0.3, trials=50),
+            T.RandomFlip(prob=0.5),
+        ]
+    )
+    view = T.AugInput(IMAGE, boxes=box, sem_seg=mask)
+    augmentations(view)
+    height, width = view.image.shape[:2]
+    clipped = view.boxes[0].clip(0, [width, height, width, height])
+    rows, columns = np.nonzero(view.sem_seg)
+    if not len(rows):
+        assert clipped[2] <= clipped[0] or clipped[3] <= clipped[1]
+        return
+    extent = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    np.testing.assert_allclose(clipped, extent, atol=1e-6)

@@ -1,0 +1,125 @@
+"""The training loader: seeded, endless, the same for any number of workers and processes."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from torch.utils.data import DataLoader
+
+from rock_d2 import add_rock_config, build_test_loader, build_train_loader, register_multitask_coco
+from rock_d2.data.build import PositionSampler, SampleStream, epoch_order, random_state_of
+
+RECORDS = [{"image_id": i} for i in range(10)]
+
+
+def noisy(record):
+    """A mapper that draws from every generator an augmentation may use."""
+    return record["image_id"], np.random.uniform(), torch.rand(1).item()
+
+
+def batches(count, *, seed=5, num_workers=0, start_batch=0):
+    loader = build_train_loader(
+        RECORDS,
+        mapper=noisy,
+        total_batch_size=4,
+        seed=seed,
+        num_workers=num_workers,
+        start_batch=start_batch,
+    )
+    return list(islice(loader, count))
+
+
+def test_workers_do_not_change_a_batch():
+    expected = batches(12)
+    assert batches(12, num_workers=1) == expected
+    assert batches(12, num_workers=3) == expected
+
+
+def test_seeds_do():
+    assert batches(3, seed=6) != batches(3)
+
+
+def test_training_goes_on_where_it_stopped():
+    assert batches(3, start_batch=4) == batches(7)[4:]
+
+
+def test_two_processes_share_the_batches_of_one():
+    expected = batches(5)
+    stream = SampleStream(RECORDS, noisy, seed=5)
+
+    def of_process(rank):
+        sampler = PositionSampler(batch_size=2, rank=rank, world_size=2)
+        loader = DataLoader(stream, batch_size=2, sampler=sampler, collate_fn=list)
+        return list(islice(loader, 5))
+
+    together = [a + b for a, b in zip(of_process(0), of_process(1), strict=True)]
+    assert together == expected
+
+
+def test_each_pass_has_every_image_once_in_another_order():
+    ids = [item[0] for batch in batches(10) for item in batch]
+    passes = [ids[i : i + 10] for i in range(0, 40, 10)]
+    assert all(sorted(one) == list(range(10)) for one in passes)
+    assert len({tuple(one) for one in passes}) == 4
+    assert sorted(epoch_order(0, 3, 7)) == list(range(7))
+
+
+def test_an_image_is_augmented_anew_in_each_pass():
+    draws = [item[1] for batch in batches(10) for item in batch]
+    assert len(set(draws)) == 40
+
+
+def test_the_process_keeps_its_own_random_state():
+    np.random.seed(1)
+    torch.manual_seed(1)
+    with random_state_of(seed=3, position=4):
+        np.random.uniform(size=9), torch.rand(9)
+    found = np.random.uniform(), torch.rand(1).item()
+    np.random.seed(1)
+    torch.manual_seed(1)
+    assert found == (np.random.uniform(), torch.rand(1).item())
+
+
+@pytest.fixture
+def rooms_cfg(rooms_root):
+    root = rooms_root / "rooms"
+    for split in ("train", "val"):
+        json_file = str(root / f"annotations/rooms_{split}.json")
+        register_multitask_coco(f"built_{split}", json_file, str(root), scene_classes=["x"] * 27)
+    cfg = get_cfg()
+    add_rock_config(cfg)
+    cfg.DATASETS.TRAIN = ("built_train",)
+    cfg.INPUT.SIZE = [60, 80]
+    cfg.SOLVER.IMS_PER_BATCH = 4
+    cfg.DATALOADER.NUM_WORKERS = 0
+    cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
+    cfg.SEED = 7
+    yield cfg
+    for split in ("train", "val"):
+        DatasetCatalog.remove(f"built_{split}")
+        MetadataCatalog.remove(f"built_{split}")
+
+
+def test_loaders_from_a_config(rooms_cfg):
+    batch = next(iter(build_train_loader(rooms_cfg)))
+    assert [tuple(item["image"].shape) for item in batch] == [(3, 60, 80)] * 4
+    again = next(iter(build_train_loader(rooms_cfg)))
+    assert torch.equal(batch[3]["depth"], again[3]["depth"])
+    assert len(list(build_test_loader(rooms_cfg, "built_val"))) == 9
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("MODEL.SSD.NUM_CLASSES", 20, "MODEL.SSD.NUM_CLASSES is 20.*built_train.* 19"),
+        ("MODEL.ROCK.SCENE.NUM_CLASSES", 5, "SCENE.NUM_CLASSES is 5.*built_train.* 27"),
+        ("MODEL.ROCK.TASKS", ["Depth", "Depths"], "MODEL.ROCK.TASKS.*Depths"),
+    ],
+)
+def test_a_config_that_contradicts_the_data_is_refused(rooms_cfg, key, value, message):
+    rooms_cfg.merge_from_list([key, value])
+    with pytest.raises(ValueError, match=message):
+        build_train_loader(rooms_cfg)

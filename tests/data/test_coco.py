@@ -1,0 +1,68 @@
+"""COCO-format data sets with labels for whole images."""
+
+import json
+
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from rock_d2 import register_multitask_coco
+
+
+@pytest.fixture
+def registered(tmp_path):
+    document = {
+        "info": {},
+        "categories": [{"id": 1, "name": "cup"}, {"id": 2, "name": "pot"}],
+        "images": [
+            {
+                "id": 10,
+                "file_name": "images/a.png",
+                "height": 4,
+                "width": 6,
+                "depth_file_name": "depth/a.png",
+                "scene_id": 2,
+                "sequence": "kitchen_0001",
+            },
+            {"id": 11, "file_name": "images/b.png", "height": 4, "width": 6},
+        ],
+        "annotations": [
+            {
+                "id": 1,
+                "image_id": 10,
+                "category_id": 2,
+                "bbox": [1, 1, 2, 2],
+                "area": 4,
+                "iscrowd": 0,
+            }
+        ],
+    }
+    json_file = tmp_path / "train.json"
+    json_file.write_text(json.dumps(document))
+    register_multitask_coco("pots", str(json_file), str(tmp_path), scene_classes=["a", "b", "c"])
+    yield tmp_path
+    DatasetCatalog.remove("pots")
+    MetadataCatalog.remove("pots")
+
+
+def test_labels_of_an_image_come_along(registered):
+    first, second = DatasetCatalog.get("pots")
+    assert first["file_name"] == str(registered / "images/a.png")
+    assert first["depth_file_name"] == str(registered / "depth/a.png")
+    assert (first["scene_id"], first["sequence"]) == (2, "kitchen_0001")
+    assert first["annotations"][0]["category_id"] == 1
+    assert second["annotations"] == []
+    assert not {"depth_file_name", "scene_id", "normals_file_name"} & second.keys()
+
+
+def test_facts_are_in_the_metadata(registered):
+    DatasetCatalog.get("pots")
+    metadata = MetadataCatalog.get("pots")
+    assert metadata.thing_classes == ["cup", "pot"]
+    assert metadata.scene_classes == ["a", "b", "c"]
+    assert metadata.image_root == str(registered)
+
+
+def test_a_data_set_that_is_not_there_says_what_to_do(tmp_path):
+    register_multitask_coco("absent", str(tmp_path / "absent.json"), str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"absent\.json.*datasets/README\.md"):
+        DatasetCatalog.get("absent")

@@ -1,0 +1,73 @@
+"""The folder that data sets are written to."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from dataset_tree import CATEGORY_IDS, DatasetTree, object_annotations, replace_file
+from pycocotools import mask as coco_mask
+
+from rock_d2.tasks import Depth, Normals
+
+
+@pytest.fixture
+def instances():
+    ids = np.zeros((6, 8), np.uint16)
+    ids[1:4, 2:7] = 1
+    ids[2, 3] = 3
+    ids[5, 0] = 2
+    return ids
+
+
+def test_boxes_are_the_extent_of_the_masks(instances):
+    chair, box = object_annotations(instances, category_ids=[5, None, 4])
+    assert (chair["category_id"], chair["bbox"], chair["area"]) == (5, [2, 1, 5, 3], 14)
+    # One pixel is one wide: w = max - min + 1.
+    assert (box["category_id"], box["bbox"], box["area"]) == (4, [3, 2, 1, 1], 1)
+    np.testing.assert_array_equal(coco_mask.decode(chair["segmentation"]), instances == 1)
+
+
+def test_hidden_objects_have_no_annotation(instances):
+    assert len(object_annotations(instances, category_ids=[5, 6, 4, 7])) == 3
+
+
+def test_extra_fields_follow_their_object(instances):
+    extra = [{"visible_fraction": f} for f in (0.1, 0.2, 0.3)]
+    found = object_annotations(instances, category_ids=[5, None, 4], extra=extra)
+    assert [a["visible_fraction"] for a in found] == [0.1, 0.3]
+
+
+def test_a_frame_is_read_back(tmp_path):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (6, 8, 3), np.uint8)
+    depth = rng.integers(0, 9000, (6, 8)).astype(np.float32) / 1000
+    normals = np.zeros((6, 8, 3), np.float32)
+    normals[..., 2] = -1
+    files = DatasetTree(tmp_path).write_frame("000007", image, depth, normals)
+    record = {key: str(tmp_path / name) for key, name in files.items()}
+    np.testing.assert_array_equal(cv2.imread(record["file_name"])[..., ::-1], image)
+    np.testing.assert_allclose(Depth().read(record), depth, atol=1e-6)
+    np.testing.assert_array_equal(Normals().read(record), normals)
+
+
+def test_annotations_have_the_19_categories(tmp_path):
+    path = DatasetTree(tmp_path).write_annotations("some", [{"id": 1}], [], {"seed": 3})
+    document = json.loads(path.read_text())
+    assert len(CATEGORY_IDS) == 19
+    assert document["categories"][0] == {"id": 1, "name": "bathtub"}
+    assert document["categories"][-1] == {"id": 19, "name": "toilet"}
+    assert document["info"] == {"seed": 3}
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def fail_half_way(temporary):
+        temporary.write_text("ne")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        replace_file(path, fail_half_way)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("file.txt", "old")]
