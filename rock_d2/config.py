@@ -2,7 +2,7 @@
 
 from detectron2.config import CfgNode
 
-from rock_d2.tasks import AUX_TASK_REGISTRY
+from rock_d2.tasks import AUX_TASK_REGISTRY, PAPER_TASKS
 
 
 def add_rock_config(cfg: CfgNode) -> None:
@@ -10,6 +10,7 @@ def add_rock_config(cfg: CfgNode) -> None:
     _add_input_config(cfg)
     _add_ssd_config(cfg)
     _add_rock_config(cfg)
+    _add_solver_config(cfg)
 
 
 def _add_input_config(cfg: CfgNode) -> None:
@@ -92,7 +93,7 @@ def _add_rock_config(cfg: CfgNode) -> None:
     # The feature map X.
     cfg.MODEL.ROCK.IN_FEATURE = "res5"
     # Auxiliary tasks by their registered names, in any order.
-    cfg.MODEL.ROCK.TASKS = ["Scene", "Depth", "Normals"]
+    cfg.MODEL.ROCK.TASKS = list(PAPER_TASKS)
     # Whether the tasks are predicted at test time; detection does not need it.
     cfg.MODEL.ROCK.PREDICT_AUXILIARY = True
     # Channels of the encoders' trunk: 2048 / 4 (supplement, sec. 1).
@@ -106,3 +107,8 @@ def _add_rock_config(cfg: CfgNode) -> None:
     # MODEL.ROCK.<TASK>: the defaults stand in the task's own file.
     for _, task in AUX_TASK_REGISTRY:
         task.add_config(cfg.MODEL.ROCK)
+
+
+def _add_solver_config(cfg: CfgNode) -> None:
+    # The paper's (sec. 4); Detectron2's own SOLVER keys are its settings.
+    cfg.SOLVER.OPTIMIZER = "Adam"

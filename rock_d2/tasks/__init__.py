@@ -5,4 +5,15 @@ from rock_d2.tasks.depth import Depth
 from rock_d2.tasks.normals import Normals
 from rock_d2.tasks.scene import Scene
 
-__all__ = ["AUX_TASK_REGISTRY", "AuxTask", "Depth", "Normals", "Scene", "build_tasks"]
+# The auxiliary tasks of the paper (sec. 3).
+PAPER_TASKS = ("Scene", "Depth", "Normals")
+
+__all__ = [
+    "AUX_TASK_REGISTRY",
+    "PAPER_TASKS",
+    "AuxTask",
+    "Depth",
+    "Normals",
+    "Scene",
+    "build_tasks",
+]

@@ -69,6 +69,14 @@ class AuxTask(ABC):
     def check_metadata(self, metadata: Metadata) -> None:
         """Raises ValueError if a data set's facts contradict the settings."""
 
+    def check(self, record: Mapping[str, Any], metadata: Metadata) -> tuple[list[str], float]:
+        """What is wrong with a stored label, a line each, and the share of it that is known."""
+        try:
+            self.decode(record[self.field])
+        except ValueError as error:
+            return [str(error)], 0.0
+        return [], 1.0
+
     def read(self, record: Mapping[str, Any]) -> np.ndarray | int | None:
         """The label of one dataset dict; None where the image has none."""
         return self.decode(record[self.field]) if self.field in record else None

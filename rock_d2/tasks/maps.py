@@ -6,13 +6,14 @@ Eigen and Fergus, ICCV 2015, keep the camera and change the scene instead: a zoo
 scene at depth z / s. Every map type tells what that does to its values, and this file the rest.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from detectron2.data import Metadata
 from detectron2.data.transforms import ColorTransform, ResizeTransform
 from fvcore.transforms.transform import (
     BlendTransform,
@@ -32,6 +33,25 @@ from rock_d2.tasks.base import AuxTask
 @dataclass(frozen=True)
 class MapTask(AuxTask):
     """A task whose label is float32 (H, W) or (H, W, C) with 0 = unknown, a PNG on disk."""
+
+    def check(self, record: Mapping[str, Any], metadata: Metadata) -> tuple[list[str], float]:
+        try:
+            label = self.decode(record[self.field])
+        except ValueError as error:
+            return [str(error)], 0.0
+        size = (record.get("height"), record.get("width"))
+        problems = list(self.value_problems(record[self.field]))
+        if label.shape[:2] != size:
+            problems.append(
+                f"{record[self.field]}: is {label.shape[0]} x {label.shape[1]}, its image "
+                f"{size[0]} x {size[1]}"
+            )
+        known = label != 0 if label.ndim == 2 else (label != 0).any(axis=2)
+        return problems, float(known.mean())
+
+    def value_problems(self, stored: str) -> Iterator[str]:
+        """What is wrong with the values of a readable file, a line each."""
+        yield from ()
 
     def to_tensor(self, label: np.ndarray) -> torch.Tensor:
         """float32 (C, H, W)."""

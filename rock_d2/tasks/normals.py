@@ -1,5 +1,6 @@
 """Surface normals: unit vectors, x right, y down, z forward, facing the camera; 0 where unknown."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +46,15 @@ class Normals(MapTask):
     def decode(self, stored: str) -> np.ndarray:
         """float32 (H, W, 3) from the name of an 8-bit RGB PNG."""
         return decode_normals(read_png(stored, field=self.field, dtype=np.uint8, channels=3))
+
+    def value_problems(self, stored: str) -> Iterator[str]:
+        pixels = read_png(stored, field=self.field, dtype=np.uint8, channels=3)
+        known = pixels[(pixels != ZERO_LEVEL).any(axis=2)]
+        lengths = np.linalg.norm(LEVELS[known], axis=1)
+        # Rounding changes a length by at most half a step of 1 / 127 in each component.
+        wrong = np.abs(lengths - 1) > np.sqrt(3) / (2 * ZERO_LEVEL) + 1e-6
+        if wrong.any():
+            yield f"{stored}: {wrong.sum()} of {len(known)} known pixels are no unit vectors"
 
     def predictor(self) -> nn.Module:
         return nn.Sequential(ChannelAverage(num_blocks=3), UnitLength())

@@ -48,6 +48,12 @@ class Scene(AuxTask):
                 f"`{metadata.name}` has {found} scene_classes"
             )
 
+    def check(self, record: Mapping[str, Any], metadata: Metadata) -> tuple[list[str], float]:
+        label, count = record[self.field], len(metadata.get("scene_classes", ()))
+        if type(label) is int and 0 <= label < (count or self.num_classes):
+            return [], 1.0
+        return [f"`{self.field}` is {label!r}; it must be an int from 0 to {count - 1}"], 0.0
+
     def decode(self, stored: int) -> int:
         return stored
 

@@ -38,6 +38,9 @@ def registered(tmp_path):
     }
     json_file = tmp_path / "train.json"
     json_file.write_text(json.dumps(document))
+    for name in ("images/a.png", "images/b.png", "depth/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
     register_multitask_coco("pots", str(json_file), str(tmp_path), scene_classes=["a", "b", "c"])
     yield tmp_path
     DatasetCatalog.remove("pots")

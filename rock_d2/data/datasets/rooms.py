@@ -9,7 +9,7 @@ from rock_d2.data.datasets.nyuv2 import DEPTH_RANGE, SCENE_CLASSES, THING_CLASSE
 
 def register_rooms(root: Path) -> None:
     """Registers ``rooms_train`` and ``rooms_val`` below ``root``."""
-    for name in ("rooms_train", "rooms_val"):
+    for name, other in (("rooms_train", "rooms_val"), ("rooms_val", "rooms_train")):
         register_multitask_coco(
             name,
             json_file=str(root / "rooms" / "annotations" / f"{name}.json"),
@@ -17,6 +17,7 @@ def register_rooms(root: Path) -> None:
             thing_classes=list(THING_CLASSES),
             scene_classes=list(SCENE_CLASSES),
             depth_range=DEPTH_RANGE,
+            disjoint_from=[other],
         )
 
 

@@ -1,0 +1,105 @@
+"""Reads a whole data set once and tells everything that is wrong with it."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from detectron2.data import Metadata, MetadataCatalog
+from detectron2.data.detection_utils import read_image
+from tqdm import tqdm
+
+from rock_d2.data.datasets.coco import read_coco_json
+from rock_d2.data.datasets.coco_checks import structure_problems
+from rock_d2.tasks import AuxTask
+
+
+@dataclass
+class DatasetReport:
+    """What a check found.
+
+    Attributes:
+        problems: a line each, in the order of the file.
+        num_images: in the JSON.
+        objects: number of boxes of each class.
+        coverage: for each task, the mean share of the images' pixels whose label is known; an
+            image without a label counts as 0.
+    """
+
+    problems: list[str]
+    num_images: int = 0
+    objects: Counter = field(default_factory=Counter)
+    coverage: dict[str, float] = field(default_factory=dict)
+
+
+def check_dataset(name: str, tasks: Sequence[AuxTask], num_processes: int) -> DatasetReport:
+    """Checks ids, fields and files of a registered data set, then reads every image and label."""
+    metadata = MetadataCatalog.get(name)
+    document = read_coco_json(metadata.json_file, name)
+    report = DatasetReport(list(structure_problems(document, Path(metadata.image_root))))
+    if report.problems and "lacks the list" in report.problems[0]:
+        return report
+    report.problems += shared_sequences(name, document["images"])
+    images = [image for image in document["images"] if isinstance(image, dict)]
+    classes = {c["id"]: c["name"] for c in document["categories"] if {"id", "name"} <= c.keys()}
+    report.num_images = len(images)
+    report.objects = Counter(dict.fromkeys(classes.values(), 0))
+    report.objects.update(
+        classes[a["category_id"]]
+        for a in document["annotations"]
+        if a.get("category_id") in classes
+    )
+    check = partial(check_image, root=Path(metadata.image_root), tasks=tasks, metadata=metadata)
+    known = Counter()
+    with ProcessPoolExecutor(num_processes) as pool:
+        found = pool.map(check, images, chunksize=8)
+        for problems, shares in tqdm(found, total=len(images), desc=f"reading {name}"):
+            report.problems += problems
+            known.update(shares)
+    report.coverage = {task.name: known[task.name] / max(len(images), 1) for task in tasks}
+    return report
+
+
+def check_image(
+    image: Mapping[str, Any], *, root: Path, tasks: Sequence[AuxTask], metadata: Metadata
+) -> tuple[list[str], dict[str, float]]:
+    """The problems of one image's files, and the share of its pixels that each task knows."""
+    where = f"image id {image.get('id')}"
+    files = {k: str(root / str(v)) for k, v in image.items() if k.endswith("file_name")}
+    record = {**image, **files}
+    problems, shares = [], {}
+    size = (image.get("height"), image.get("width"))
+    if Path(record.get("file_name", "")).is_file():
+        problems += [f"{where}: {p}" for p in _image_problems(record["file_name"], size)]
+    for task in tasks:
+        stored = record.get(task.field)
+        if stored is None or (isinstance(stored, str) and not Path(stored).is_file()):
+            continue
+        found, shares[task.name] = task.check(record, metadata)
+        problems += [f"{where}: {problem}" for problem in found]
+    return problems, shares
+
+
+def _image_problems(path: str, size: tuple[int, int]) -> Iterator[str]:
+    try:
+        found = read_image(path, format="RGB").shape[:2]
+    except (OSError, ValueError, SyntaxError) as error:
+        yield f"{path}: cannot be read ({error})"
+        return
+    if found != size:
+        yield f"{path}: is {found[0]} x {found[1]}, `height` and `width` say {size[0]} x {size[1]}"
+
+
+def shared_sequences(name: str, images: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A line for every sequence that is also in a data set which must be disjoint."""
+    sequences = {image.get("sequence") for image in images} - {None}
+    for other in MetadataCatalog.get(name).get("disjoint_from", ()):
+        path = MetadataCatalog.get(other).json_file
+        if not Path(path).is_file():
+            continue
+        others = {image.get("sequence") for image in read_coco_json(path, other)["images"]}
+        for sequence in sorted(sequences & others):
+            yield f"sequence `{sequence}` is in {name} and in {other}"

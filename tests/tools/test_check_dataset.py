@@ -1,0 +1,126 @@
+"""The report on a data set: every kind of damage is found, all of it in one run."""
+
+import json
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+from conftest import run
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from rock_d2 import register_multitask_coco
+from rock_d2.data.checks import check_dataset
+from rock_d2.tasks import Depth, Normals, Scene
+
+
+@pytest.fixture
+def broken(rooms_root, tmp_path):
+    """A copy of rooms that a test may damage: its JSON document, its folder, and a checker."""
+    root = tmp_path / "rooms"
+    shutil.copytree(rooms_root / "rooms", root)
+    json_file = root / "annotations/rooms_val.json"
+    document = json.loads(json_file.read_text())
+
+    def problems():
+        json_file.write_text(json.dumps(document))
+        return check_dataset("broken", [Scene(), Depth(), Normals()], num_processes=1).problems
+
+    register_multitask_coco("broken", str(json_file), str(root), scene_classes=["any"] * 27)
+    yield document, root, problems
+    DatasetCatalog.remove("broken")
+    MetadataCatalog.remove("broken")
+
+
+def test_rooms_are_in_order(rooms_root):
+    done = run("tools/check_dataset.py", "rooms_train", "rooms_val", root=rooms_root)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "rooms_train: 15 images" in done.stdout
+    assert "rooms_val: 9 images" in done.stdout
+    assert done.stdout.count(": 0 problem(s)") == 2
+    assert done.stdout.count("100.0 %") == 6
+
+
+def test_every_problem_is_told_at_once(broken):
+    document, root, problems = broken
+    images, annotations = document["images"], document["annotations"]
+    assert problems() == []
+
+    (root / images[0]["file_name"]).unlink()
+    cv2.imwrite(str(root / images[1]["file_name"]), np.zeros((50, 60, 3), np.uint8))
+    cv2.imwrite(str(root / images[1]["depth_file_name"]), np.zeros((50, 60), np.uint16))
+    cv2.imwrite(str(root / images[2]["depth_file_name"]), np.zeros((120, 160), np.uint8))
+    (root / images[2]["file_name"]).write_bytes(b"no image")
+    wrong = cv2.imread(str(root / images[3]["normals_file_name"]))
+    wrong[:2, 0] = (254, 254, 254)
+    cv2.imwrite(str(root / images[3]["normals_file_name"]), wrong)
+    images[4]["scene_id"] = 27
+    images[5]["normals_file_name"] = 5
+    images[6]["id"] = images[7]["id"]
+    del images[8]["width"]
+    first, second, third, fourth = annotations[:4]
+    for annotation in (first, second, third, fourth):
+        annotation["image_id"] = images[0]["id"]
+    first["bbox"] = [150, 0, 20, 20]
+    second["bbox"] = [10, 10, 0, 5]
+    third["category_id"] = 20
+    fourth["bbox"] = [1, 2, 3, None]
+    annotations[4]["image_id"] = 10_000
+
+    found = "\n".join(problems())
+    for expected in (
+        f"`file_name` names {root / images[0]['file_name']}, which is not there",
+        f"{images[1]['file_name']}: is 50 x 60, `height` and `width` say 120 x 160",
+        f"{images[1]['depth_file_name']}: is 50 x 60, its image 120 x 160",
+        f"{images[2]['depth_file_name']}: named by `depth_file_name`, holds 1 channels of uint8",
+        f"{images[2]['file_name']}: cannot be read",
+        f"{images[3]['normals_file_name']}: 2 of 19200 known pixels are no unit vectors",
+        "`scene_id` is 27; it must be an int from 0 to 26",
+        "`normals_file_name` is 5, not a file's name",
+        f"image id {images[7]['id']}: given 2 times",
+        "image number 8: `width` missing",
+        f"annotation id {first['id']}: `bbox` [150, 0, 20, 20] leaves image id",
+        f"annotation id {second['id']}: `bbox` [10, 10, 0, 5] is empty",
+        f"annotation id {third['id']}: `category_id` 20 is no category",
+        f"annotation id {fourth['id']}: `bbox` [1, 2, 3, None] is not [x, y, width, height]",
+        f"annotation id {annotations[4]['id']}: `image_id` 10000 is no image",
+    ):
+        assert expected in found
+
+
+def test_training_refuses_what_the_check_would_find(broken):
+    document, _, problems = broken
+    document["annotations"][0]["category_id"] = 77
+    problems()
+    with pytest.raises(ValueError, match=r"rooms_val\.json.*`category_id` 77.*check_dataset"):
+        DatasetCatalog.get("broken")
+
+
+def test_splits_that_share_a_sequence_are_found(rooms_root, tmp_path):
+    root = tmp_path / "rooms"
+    shutil.copytree(rooms_root / "rooms", root)
+    path = root / "annotations/rooms_val.json"
+    train = json.loads((root / "annotations/rooms_train.json").read_text())
+    document = json.loads(path.read_text())
+    shared = document["images"][0]["sequence"] = train["images"][0]["sequence"]
+    path.write_text(json.dumps(document))
+    done = run("tools/check_dataset.py", "rooms_val", "--jobs", "1", root=tmp_path)
+    assert done.returncode == 1
+    assert f"sequence `{shared}` is in rooms_val and in rooms_train" in done.stdout
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"images": []}', "\x00"])
+def test_a_file_that_is_no_coco_json_is_one_clear_line(rooms_root, tmp_path, content):
+    path = tmp_path / "rooms/annotations/rooms_val.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    done = run("tools/check_dataset.py", "rooms_val", "--jobs", "1", root=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "is no JSON" in done.stdout or "lacks the list" in done.stdout
+
+
+def test_unknown_names_are_refused(rooms_root):
+    done = run("tools/check_dataset.py", "rooms_tset", root=rooms_root)
+    assert done.returncode == 2
+    assert "not registered: rooms_tset" in done.stderr
