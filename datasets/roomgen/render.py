@@ -1,0 +1,142 @@
+"""Renders frame ``index`` of the embedded data: a pure function of (seed, index, size)."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from roomgen.camera import intrinsics, inverse_pose
+from roomgen.frame import Frame, RoomObject
+from roomgen.layouts import Layout, furnish, scene_type_of
+from roomgen.materials import MaterialTable
+from roomgen.primitives import Primitives
+from roomgen.raster import rasterise, surfaces
+from roomgen.shading import Lamp, Lighting, photograph, radiance
+from roomgen.viewpoint import choose_viewpoint
+
+FRAMES_PER_SEQUENCE = 3
+
+# Part of what tells finished data apart: raise it when the same seed gives other pictures.
+GENERATOR_VERSION = 1
+
+# Streams of random numbers; each is seeded by (seed, sequence, stream, ...).
+_LAYOUT, _LIGHTING, _VIEW, _PHOTOGRAPH = range(4)
+
+
+@dataclass(frozen=True)
+class Room:
+    """A layout as arrays for the renderer; N primitives."""
+
+    layout: Layout
+    primitives: Primitives
+    owner: np.ndarray  # (N,) index of the piece
+    materials: MaterialTable  # one entry a primitive
+    lighting: Lighting
+
+
+def room_layout(seed: int, sequence: int) -> Layout:
+    """The furnished room of a sequence, before anything is rendered."""
+    rng = np.random.default_rng([seed, sequence, _LAYOUT])
+    return furnish(rng, scene_type_of(seed, sequence))
+
+
+@lru_cache(maxsize=2)
+def build_room(seed: int, sequence: int) -> Room:
+    layout = room_layout(seed, sequence)
+    parts = [part for piece in layout.pieces for part in piece.parts]
+    primitives = Primitives(
+        kind=np.array([part.kind for part in parts]),
+        taper=np.array([part.taper for part in parts]),
+        centre=np.stack([part.centre for part in parts]),
+        half=np.stack([part.half for part in parts]),
+        rotation=np.stack([part.rotation for part in parts]),
+    )
+    sizes = [len(piece.parts) for piece in layout.pieces]
+    return Room(
+        layout=layout,
+        primitives=primitives,
+        owner=np.repeat(np.arange(len(sizes)), sizes),
+        materials=MaterialTable([part.material for part in parts]),
+        lighting=_light(np.random.default_rng([seed, sequence, _LIGHTING]), layout),
+    )
+
+
+def render_frame(seed: int, index: int, height: int, width: int) -> Frame:
+    """One view with its exact ground truth."""
+    sequence, view = divmod(index, FRAMES_PER_SEQUENCE)
+    room = build_room(seed, sequence)
+    rng = np.random.default_rng([seed, sequence, _VIEW, view])
+    camera_to_world = choose_viewpoint(rng, room.layout)
+    world_to_camera = inverse_pose(camera_to_world)
+    matrix = intrinsics(height, width)
+    primitives = room.primitives.moved(world_to_camera)
+    hits = rasterise(primitives, room.owner, matrix, height, width)
+    surface = surfaces(primitives, hits, matrix)
+    primitive = hits.primitive.ravel()
+    linear = radiance(
+        surface,
+        material=primitive,
+        table=room.materials,
+        lighting=_seen_from(room.lighting, world_to_camera),
+        casters=_casters(primitives, room.materials),
+        shape=(height, width),
+        focal_length=float(matrix[0, 0]),
+    )
+    image = photograph(linear, np.random.default_rng([seed, sequence, _PHOTOGRAPH, view]))
+    in_view = np.flatnonzero(hits.full_pixels)
+    number = np.zeros(len(hits.full_pixels), np.uint16)
+    number[in_view] = np.arange(1, len(in_view) + 1)
+    names = [piece.name for piece in room.layout.pieces]
+    scene_type = room.layout.scene_type
+    return Frame(
+        image=image,
+        depth=hits.depth.astype(np.float32),
+        normals=surface.normal.reshape(height, width, 3).astype(np.float32),
+        instances=number[room.owner[hits.primitive]],
+        objects=tuple(RoomObject(names[i], int(hits.full_pixels[i])) for i in in_view),
+        scene_type=scene_type,
+        sequence=f"{scene_type}_{sequence + 1:04d}",
+        intrinsics=matrix,
+        camera_to_world=camera_to_world,
+    )
+
+
+def _light(rng: np.random.Generator, layout: Layout) -> Lighting:
+    """One to three lamps under the ceiling or by a window, warm or cold, and ambient light."""
+    lamps = []
+    windows = [piece for piece in layout.pieces if piece.name == "window"]
+    for i in range(rng.integers(1, 4)):
+        x, z = rng.uniform(-0.4, 0.4, 2) * [layout.width, layout.depth]
+        up = layout.height - rng.uniform(0.12, 0.5)
+        if windows and i == 1:
+            extent = windows[0].extent
+            x, z, up = 0.8 * extent.x, 0.8 * extent.z, (extent.bottom + extent.top) / 2 + 0.3
+        power = rng.uniform(0.3, 1.0) * _temperature(rng)
+        lamps.append(Lamp(np.array([x, -up, z]), power))
+    return Lighting(tuple(lamps), ambient=rng.uniform(0.12, 0.5) * _temperature(rng))
+
+
+def _temperature(rng: np.random.Generator) -> np.ndarray:
+    """Linear RGB of white light between a bulb's orange and the sky's blue."""
+    warmth = rng.uniform(-0.25, 0.45)
+    return np.array([1 + 0.5 * warmth, 1.0, 1 - 0.8 * warmth])
+
+
+def _seen_from(lighting: Lighting, world_to_camera: np.ndarray) -> Lighting:
+    rotation, shift = world_to_camera[:3, :3], world_to_camera[:3, 3]
+    lamps = tuple(
+        replace(lamp, position=rotation @ lamp.position + shift) for lamp in lighting.lamps
+    )
+    return replace(lighting, lamps=lamps)
+
+
+def _casters(primitives: Primitives, materials: MaterialTable) -> Primitives:
+    """What throws shadows: all that does not shine itself."""
+    dark = materials.glow == 0
+    return Primitives(
+        primitives.kind[dark],
+        primitives.taper[dark],
+        primitives.centre[dark],
+        primitives.half[dark],
+        primitives.rotation[dark],
+    )

@@ -1,0 +1,113 @@
+"""The command: what it writes, and that the number of processes does not matter."""
+
+import json
+from pathlib import Path
+
+import cv2
+import make_rooms
+import numpy as np
+import pytest
+from roomgen.render import render_frame
+
+from rock_d2.data.datasets.nyuv2 import SCENE_CLASSES, THING_CLASSES
+
+_ARGUMENTS = ("--size", "60x80", "--train", "4", "--val", "2", "--seed", "7")
+
+
+def run(root: Path, *arguments: str) -> int:
+    return make_rooms.main(["--root", str(root), *_ARGUMENTS, *arguments])
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("one")
+    assert run(root, "--jobs", "1") == 0
+    return root
+
+
+def read(root: Path, name: str) -> dict:
+    return json.loads((root / "rooms" / "annotations" / f"{name}.json").read_text())
+
+
+def test_two_processes_write_the_same_bytes(root, tmp_path):
+    assert run(tmp_path, "--jobs", "2") == 0
+    first, second = contents(root), contents(tmp_path)
+    assert len(first) == 6 * 3 + 2
+    assert first == second
+
+
+def test_second_run_writes_nothing(root, capsys):
+    before = {p: p.stat().st_mtime_ns for p in root.rglob("*")}
+    assert run(root) == 0
+    assert "is complete" in capsys.readouterr().out
+    assert before == {p: p.stat().st_mtime_ns for p in root.rglob("*")}
+
+
+def test_other_rooms_are_not_replaced_unasked(root, capsys):
+    before = contents(root)
+    assert run(root, "--seed", "8") == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "seed=7" in message and "--overwrite" in message
+    assert contents(root) == before
+
+
+def test_records(root):
+    train, val = read(root, "rooms_train"), read(root, "rooms_val")
+    assert [c["name"] for c in train["categories"]] == list(THING_CLASSES)
+    assert [image["id"] for image in train["images"]] == [0, 1, 2, 3]
+    # 4 frames reach into the second room of 3 frames, so validation starts with the third.
+    assert [image["id"] for image in val["images"]] == [6, 7]
+    rooms = [{image["sequence"] for image in part["images"]} for part in (train, val)]
+    assert not rooms[0] & rooms[1]
+    for part in (train, val):
+        for image in part["images"]:
+            assert image["sequence"].startswith(SCENE_CLASSES[image["scene_id"]])
+        ids = [annotation["id"] for annotation in part["annotations"]]
+        assert ids == list(range(1, len(ids) + 1)) and ids
+        for annotation in part["annotations"]:
+            assert 0 < annotation["visible_fraction"] <= 1
+
+
+def test_files_hold_the_frame(root):
+    image = read(root, "rooms_val")["images"][0]
+    frame = render_frame(7, image["id"], 60, 80)
+    folder = root / "rooms"
+    picture = cv2.imread(str(folder / image["file_name"]))[..., ::-1]
+    np.testing.assert_array_equal(picture, frame.image)
+    depth = cv2.imread(str(folder / image["depth_file_name"]), cv2.IMREAD_UNCHANGED)
+    assert np.abs(depth / 1000 - frame.depth).max() <= 0.00051
+    normals = cv2.imread(str(folder / image["normals_file_name"]))[..., ::-1]
+    assert np.abs((normals / 127.0 - 1) - frame.normals).max() < 0.0041
+    fx, fy, cx, cy = image["intrinsics"]
+    np.testing.assert_allclose([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], frame.intrinsics)
+
+
+def test_kinect_holes_are_zero_and_the_rest_exact(root, tmp_path):
+    assert run(tmp_path, "--jobs", "1", "--kinect-holes") == 0
+    holes = 0
+    for path in sorted((root / "rooms" / "depth").iterdir()):
+        exact = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        sensed = cv2.imread(str(tmp_path / "rooms" / "depth" / path.name), cv2.IMREAD_UNCHANGED)
+        np.testing.assert_array_equal(sensed[sensed > 0], exact[sensed > 0])
+        holes += (sensed == 0).sum()
+    assert holes > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [
+        (("--size", "240*320"), "--size"),
+        (("--size", "8x8"), "--size"),
+        (("--train", "-1"), "--train"),
+        (("--jobs", "0"), "--jobs"),
+    ],
+)
+def test_bad_arguments_give_one_line(tmp_path, capsys, arguments, field):
+    with pytest.raises(SystemExit) as stop:
+        make_rooms.main(["--root", str(tmp_path), *arguments])
+    message = capsys.readouterr().err
+    assert stop.value.code == 2 and message.count("\n") == 1 and field in message

@@ -1,0 +1,152 @@
+import cv2
+import numpy as np
+import pytest
+from roomgen.sensor import (
+    fill_holes,
+    kinect_holes,
+    kinect_noise,
+    projection_window,
+    projector_shadow,
+)
+from synthetic_scene import UPRIGHT_THINGS, WALL_DEPTH, synthetic_frame
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return synthetic_frame()
+
+
+@pytest.fixture(scope="module")
+def holed(frame):
+    return kinect_holes(frame.depth, frame.normals, frame.instances, np.random.default_rng(0))
+
+
+def test_valid_pixels_keep_their_depth_and_the_rest_is_zero(frame, holed):
+    assert holed.dtype == np.float32
+    valid = holed > 0
+    np.testing.assert_array_equal(holed[valid], frame.depth[valid])
+    np.testing.assert_array_equal(holed[~valid], 0)
+
+
+def test_fraction_of_valid_pixels(holed):
+    # NYUv2's first frame: 96.6 % inside the crop; the projector's shadows cost this room more.
+    window = projection_window(holed.shape)
+    assert 0.8 < (holed[window] > 0).mean() < 0.98
+
+
+def test_nothing_outside_the_projection_window(holed):
+    rows, columns = np.nonzero(holed)
+    assert rows.min() == 44 and rows.max() == 470
+    assert columns.min() == 40 and columns.max() == 600
+
+
+def test_projection_window_scales_with_the_image():
+    rows, columns = np.nonzero(projection_window((240, 320)))
+    # 44/2, 471/2 rounded to even 236, 40/2, 601/2 rounded to even 300; the last one is excluded.
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (22, 235, 20, 299)
+
+
+def test_nothing_nearer_than_half_a_metre_or_farther_than_ten():
+    shape = (480, 640)
+    normals = np.broadcast_to(np.float32([0, 0, -1]), (*shape, 3))
+    instances = np.zeros(shape, dtype=np.uint16)
+    # From 0 to 12 m inside the projection window.
+    rows = np.linspace(0, 12, 400, dtype=np.float32)
+    depth = np.broadcast_to(np.pad(rows, (60, 20), mode="edge")[:, None], shape)
+    holed = kinect_holes(depth, normals, instances, np.random.default_rng(0))
+    assert 0.5 <= holed[holed > 0].min() < 0.55
+    assert 9.95 < holed.max() <= 10
+
+
+def test_shadow_lies_to_the_left_and_has_the_width_of_the_parallax(frame):
+    shadow = projector_shadow(frame.depth)
+    _, depth, rows, columns = UPRIGHT_THINGS[0]
+    row = shadow[rows.start + 20]
+    # f b (1/z_near - 1/z_far) = 518.86 px * 0.075 m * (1/2 m - 1/4 m) = 9.7 px
+    width = 518.86 * 0.075 * (1 / depth - 1 / WALL_DEPTH)
+    left = np.flatnonzero(row[: columns.start])
+    assert abs(len(left) - width) <= 1.5
+    assert columns.start - len(left) == left.min()
+    assert not row[columns.start : columns.stop + 40].any()
+
+
+def test_a_plane_casts_no_shadow_on_itself():
+    depth = np.broadcast_to(np.linspace(2, 6, 640, dtype=np.float32), (8, 640))
+    assert not projector_shadow(depth).any()
+    assert not projector_shadow(depth[:, ::-1]).any()
+
+
+def test_shadow_of_a_slanted_thing_has_no_stripes():
+    # The projector sees 40 columns of it as 518.86 * 0.075 * (1/0.6 - 1/1.2) + 40 = 72 columns.
+    depth = np.full((8, 640), WALL_DEPTH, dtype=np.float32)
+    depth[:, 300:340] = np.linspace(0.6, 1.2, 40)
+    shadow = projector_shadow(depth)
+    # Its near edge is seen at 300 - 64.9 = 235, where the wall's column is 235 + 9.7 = 245.
+    assert shadow[:, 246:300].all()
+    assert not shadow[:, :244].any() and not shadow[:, 300:].any()
+
+
+def test_grazing_surfaces_are_lost(frame):
+    # Across the line of sight everywhere: n = (0, -1, 0) on the ray of the horizon's rows.
+    normals = np.broadcast_to(np.float32([0, -1, 0]), frame.normals.shape)
+    depth = np.full_like(frame.depth, 3)
+    rng = np.random.default_rng(0)
+    holed = kinect_holes(depth, normals, np.zeros_like(frame.instances), rng)
+    # The angle's cosine is about |v - 252.7| / 519.5: below 0.05 within 26 rows of the horizon,
+    # above 0.15 beyond 79 rows.
+    assert not holed[230:275, 280:370].any()
+    assert (holed[360:400, 280:370] > 0).mean() > 0.9
+
+
+def test_some_things_vanish_while_others_stay(frame):
+    # One hundred squares of 20 x 20 pixels on a wall.
+    depth = np.full_like(frame.depth, 3)
+    normals = np.broadcast_to(np.float32([0, 0, -1]), frame.normals.shape)
+    grid = np.arange(1, 101, dtype=np.uint16).reshape(10, 10)
+    instances = np.zeros_like(frame.instances)
+    instances[100:300, 100:300] = cv2.resize(grid, (200, 200), interpolation=cv2.INTER_NEAREST)
+    holed = kinect_holes(depth, normals, instances, np.random.default_rng(0))
+    lost = np.array([(holed[instances == i] == 0).mean() for i in range(1, 101)])
+    assert 2 <= (lost > 0.5).sum() <= 15
+    assert (lost < 0.1).sum() >= 75
+
+
+def test_same_generator_same_holes(frame, holed):
+    maps = frame.depth, frame.normals, frame.instances
+    np.testing.assert_array_equal(kinect_holes(*maps, np.random.default_rng(0)), holed)
+    assert (kinect_holes(*maps, np.random.default_rng(1)) != holed).any()
+
+
+def test_noise_is_below_a_step_and_a_half_of_disparity(frame, holed):
+    noisy = kinect_noise(holed, np.random.default_rng(0))
+    np.testing.assert_array_equal(noisy > 0, holed > 0)
+    valid = holed > 0
+    step = 1 / 8
+    disparity = 582.62 * 0.075 / holed[valid]
+    noisy_disparity = 582.62 * 0.075 / noisy[valid]
+    # Half a step of rounding and 0.1 px of drift.
+    assert np.abs(noisy_disparity - disparity).max() < step / 2 + 0.1 + 1e-3
+    np.testing.assert_allclose(noisy_disparity / step, np.rint(noisy_disparity / step), atol=1e-3)
+    error = np.abs(noisy - holed)[valid]
+    # NYUv2: median 3 mm and 15 mm between the filled and the raw depth of two frames.
+    assert 0.003 < np.median(error) < 0.03
+
+
+def test_fill_holes_keeps_valid_pixels_and_leaves_no_hole(holed):
+    filled = fill_holes(holed)
+    assert filled.dtype == np.float32
+    assert (filled > 0).all()
+    np.testing.assert_array_equal(filled[holed > 0], holed[holed > 0])
+    np.testing.assert_array_equal(fill_holes(holed), filled)
+    np.testing.assert_array_equal(fill_holes(filled), filled)
+
+
+def test_fill_holes_takes_the_nearest_value():
+    depth = np.float32([[1, 0, 0, 0, 0, 0, 2]])
+    filled = fill_holes(depth)
+    np.testing.assert_array_equal(filled[0, [0, 1, 2, 4, 5, 6]], [1, 1, 1, 2, 2, 2])
+
+
+def test_fill_holes_refuses_an_empty_map():
+    with pytest.raises(ValueError, match="no valid pixel"):
+        fill_holes(np.zeros((4, 4), dtype=np.float32))
