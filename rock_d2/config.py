@@ -84,6 +84,10 @@ def _add_ssd_config(cfg: CfgNode) -> None:
 
 
 def _add_rock_config(cfg: CfgNode) -> None:
+    # Whether MODEL.WEIGHTS may be a checkpoint of rock-pytorch. It is another network: only its
+    # backbone and the encoders' trunk are taken.
+    cfg.MODEL.WEIGHTS_FROM_PORT = False
+
     cfg.MODEL.NECK = CfgNode()
     # "IdentityNeck" (the detection baseline), "FlatMTL" or "ROCK".
     cfg.MODEL.NECK.NAME = "IdentityNeck"

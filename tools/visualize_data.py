@@ -22,6 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--num-images", type=int, default=16, help="evenly spaced over the set")
     parser.add_argument("--contact-sheet", action="store_true", help="one picture of all, too")
     parser.add_argument("--columns", type=int, default=2, help="of the contact sheet")
+    parser.add_argument("--sheet-width", type=int, default=1600, help="of the contact sheet")
     return parser.parse_args()
 
 
@@ -39,7 +40,9 @@ def main(args: argparse.Namespace) -> None:
         cv2.imwrite(str(args.output_dir / name), pictures[-1])
     if args.contact_sheet:
         sheet = args.output_dir / f"{args.dataset}_sheet.jpg"
-        cv2.imwrite(str(sheet), contact_sheet(pictures, columns=args.columns))
+        grid = contact_sheet(pictures, columns=args.columns)
+        size = (args.sheet_width, round(grid.shape[0] * args.sheet_width / grid.shape[1]))
+        cv2.imwrite(str(sheet), cv2.resize(grid, size, interpolation=cv2.INTER_AREA))
         print(f"contact sheet: {sheet}")
     print(f"{count} of {len(records)} images of {args.dataset} drawn in {args.output_dir}")
 

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
-from detectron2.data.detection_utils import check_image_size, read_image
+from detectron2.data.detection_utils import check_image_size
 from detectron2.structures import Boxes, BoxMode, Instances
 
 from rock_d2.data.augmentation import build_augmentations, centres_inside
@@ -54,7 +55,7 @@ class RockDatasetMapper:
 
     def __call__(self, record: Mapping[str, Any]) -> dict[str, Any]:
         item = dict(record)
-        image = read_image(record["file_name"], format=self.image_format)
+        image = read_color_image(record["file_name"], rgb=self.image_format == "RGB")
         check_image_size(item, image)
         objects = [a for a in item.pop("annotations", ()) if not a.get("iscrowd", 0)]
         aug_input = T.AugInput(image, boxes=boxes_of(objects))
@@ -66,12 +67,20 @@ class RockDatasetMapper:
         return item
 
     def _labels(self, record: Mapping[str, Any], transforms: T.TransformList) -> dict[str, Any]:
-        labels = {task: task.read(record) for task in self.tasks}
+        labels = {task: task.load(record) for task in self.tasks}
         return {
             task.name: task.to_tensor(task.transform(label, transforms))
             for task, label in labels.items()
             if label is not None
         }
+
+
+def read_color_image(path: str, *, rgb: bool) -> np.ndarray:
+    """uint8 (H, W, 3), turned upright by its EXIF tag."""
+    image = cv2.imread(path, cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"{path}: named by `file_name`, is missing or no image")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if rgb else image
 
 
 def boxes_of(objects: Sequence[Mapping[str, Any]]) -> np.ndarray:

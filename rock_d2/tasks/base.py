@@ -69,24 +69,25 @@ class AuxTask(ABC):
     def check_metadata(self, metadata: Metadata) -> None:
         """Raises ValueError if a data set's facts contradict the settings."""
 
-    def check(self, record: Mapping[str, Any], metadata: Metadata) -> tuple[list[str], float]:
-        """What is wrong with a stored label, a line each, and the share of it that is known."""
-        try:
-            self.decode(record[self.field])
-        except ValueError as error:
-            return [str(error)], 0.0
-        return [], 1.0
-
-    def read(self, record: Mapping[str, Any]) -> np.ndarray | int | None:
-        """The label of one dataset dict; None where the image has none."""
-        return self.decode(record[self.field]) if self.field in record else None
+    @abstractmethod
+    def load(self, record: Mapping[str, Any]) -> Any | None:
+        """The label of a dataset dict in the form that transforms take; None if it has none."""
 
     @abstractmethod
-    def decode(self, stored: Any) -> np.ndarray | int:
-        """The label from what the dataset dict stores: a file's name or the value itself."""
+    def read(self, record: Mapping[str, Any]) -> np.ndarray | int | None:
+        """The label of a dataset dict in its units, for evaluators and people; None likewise."""
 
-    def transform(self, label: np.ndarray | int, transforms: TransformList) -> np.ndarray | int:
-        """The label after the transforms that its image went through."""
+    @abstractmethod
+    def check(self, record: Mapping[str, Any], metadata: Metadata) -> tuple[list[str], float]:
+        """What is wrong with the label, a line each, and the share of the image that is known.
+
+        Args:
+            record: a dataset dict that has the label.
+            metadata: of its data set.
+        """
+
+    def transform(self, label: Any, transforms: TransformList) -> Any:
+        """A loaded label after the transforms that its image went through."""
         for transform in transforms.transforms:
             if not hasattr(transform, f"apply_{self.name}"):
                 kind = type(transform).__name__
@@ -97,8 +98,8 @@ class AuxTask(ABC):
         return getattr(transforms, f"apply_{self.name}")(label)
 
     @abstractmethod
-    def to_tensor(self, label: np.ndarray | int) -> torch.Tensor | int:
-        """The label as a batch item holds it."""
+    def to_tensor(self, label: Any) -> torch.Tensor | int:
+        """A transformed label as a batch item holds it."""
 
     @abstractmethod
     def collate(

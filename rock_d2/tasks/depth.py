@@ -11,13 +11,8 @@ from torch import nn
 from rock_d2.modeling.pooling import ChannelAverage, known_average
 from rock_d2.modeling.reduction import max_over_processes, mean_over_processes
 from rock_d2.tasks.base import AUX_TASK_REGISTRY, Drawing
-from rock_d2.tasks.maps import (
-    CameraChange,
-    MapTask,
-    read_png,
-    register_map_type,
-    resize_prediction,
-)
+from rock_d2.tasks.geometry import CameraChange, register_map_type
+from rock_d2.tasks.maps import MapTask, resize_prediction
 
 # uint16 millimetres reach 65 m at a step far below any sensor's noise.
 UNITS_PER_METRE = 1000
@@ -40,15 +35,17 @@ class Depth(MapTask):
     name = "depth"
     field = "depth_file_name"
     num_outputs = 1
+    stored_type = np.uint16
+    unknown_level = 0
 
     loss_weight: float = 3.0
     channels: int = 128
     berhu_fraction: float = 0.2
     min_depth: float = 0.001
 
-    def decode(self, stored: str) -> np.ndarray:
-        """float32 (H, W) from the name of a 16-bit PNG."""
-        return decode_depth(read_png(stored, field=self.field, dtype=np.uint16, channels=1))
+    def values(self, pixels: np.ndarray, camera: CameraChange) -> np.ndarray:
+        """Metres; a zoom by s brings everything s times nearer, and mirrors change nothing."""
+        return (pixels / np.float32(UNITS_PER_METRE * camera.zoom))[None]
 
     def predictor(self) -> nn.Module:
         return ChannelAverage(num_blocks=1)
@@ -98,12 +95,7 @@ def encode_depth(depth: np.ndarray) -> np.ndarray:
 
 def decode_depth(stored: np.ndarray) -> np.ndarray:
     """The inverse of ``encode_depth``, float32."""
-    return stored.astype(np.float32) / np.float32(UNITS_PER_METRE)
+    return stored / np.float32(UNITS_PER_METRE)
 
 
-def zoom_depth(depth: np.ndarray, change: CameraChange) -> np.ndarray:
-    """A zoom by s brings everything s times nearer; mirrors leave depth alone."""
-    return depth if change.zoom == 1 else depth / np.float32(change.zoom)
-
-
-register_map_type(Depth.name, zoom_depth)
+register_map_type(Depth.name)

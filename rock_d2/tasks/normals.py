@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from detectron2.data import Metadata
@@ -12,13 +13,8 @@ from torch.nn import functional as F
 from rock_d2.modeling.pooling import ChannelAverage, UnitLength, known_average
 from rock_d2.modeling.reduction import mean_over_processes
 from rock_d2.tasks.base import AUX_TASK_REGISTRY, Drawing
-from rock_d2.tasks.maps import (
-    CameraChange,
-    MapTask,
-    read_png,
-    register_map_type,
-    resize_prediction,
-)
+from rock_d2.tasks.geometry import CameraChange, register_map_type
+from rock_d2.tasks.maps import MapTask, resize_prediction
 
 # Each component v of a vector is stored as 127 + round(127 v): 0 to 254, and the zero vector of
 # an unknown pixel is exactly (127, 127, 127), so no separate mask is needed.
@@ -39,22 +35,34 @@ class Normals(MapTask):
     name = "normals"
     field = "normals_file_name"
     num_outputs = 3
+    stored_type = np.uint8
+    unknown_level = ZERO_LEVEL
 
     loss_weight: float = 30.0
     channels: int = 3 * 128
 
-    def decode(self, stored: str) -> np.ndarray:
-        """float32 (H, W, 3) from the name of an 8-bit RGB PNG."""
-        return decode_normals(read_png(stored, field=self.field, dtype=np.uint8, channels=3))
+    def values(self, pixels: np.ndarray, camera: CameraChange) -> np.ndarray:
+        """Unit vectors; mirrors negate a component, and a zoom by s makes z grow by s.
 
-    def value_problems(self, stored: str) -> Iterator[str]:
-        pixels = read_png(stored, field=self.field, dtype=np.uint8, channels=3)
+        The zoom turns a surface z = f(x, y) into z = f(x, y) / s, and the normal is proportional
+        to (df/dx, df/dy, -1) (Eigen and Fergus, ICCV 2015).
+        """
+        planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        vectors = cv2.LUT(planes.ravel(), LEVELS).reshape(planes.shape)
+        for component, factor in zip(vectors, camera, strict=True):
+            if factor != 1:
+                component *= np.float32(factor)
+        squared_length = np.einsum("chw,chw->hw", vectors, vectors)
+        vectors /= np.sqrt(squared_length, where=squared_length > 0, out=squared_length + 1)
+        return vectors
+
+    def pixel_problems(self, pixels: np.ndarray) -> Iterator[str]:
         known = pixels[(pixels != ZERO_LEVEL).any(axis=2)]
         lengths = np.linalg.norm(LEVELS[known], axis=1)
         # Rounding changes a length by at most half a step of 1 / 127 in each component.
         wrong = np.abs(lengths - 1) > np.sqrt(3) / (2 * ZERO_LEVEL) + 1e-6
         if wrong.any():
-            yield f"{stored}: {wrong.sum()} of {len(known)} known pixels are no unit vectors"
+            yield f"{wrong.sum()} of {len(known)} known pixels are no unit vectors"
 
     def predictor(self) -> nn.Module:
         return nn.Sequential(ChannelAverage(num_blocks=3), UnitLength())
@@ -102,7 +110,7 @@ def encode_normals(normals: np.ndarray) -> np.ndarray:
 
 def decode_normals(stored: np.ndarray) -> np.ndarray:
     """The inverse of ``encode_normals`` up to its step, float32, of length 1 or 0."""
-    return normalise(LEVELS[stored])
+    return np.moveaxis(Normals().values(stored, CameraChange()), 0, 2)
 
 
 def normalise(vectors: np.ndarray) -> np.ndarray:
@@ -111,15 +119,4 @@ def normalise(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.sqrt(np.where(squares > 0, squares, 1))[..., None]
 
 
-def turn_normals(normals: np.ndarray, change: CameraChange) -> np.ndarray:
-    """Mirrors negate a component; a zoom by s turns planes z = f(x, y) into z = f(x, y) / s.
-
-    A normal is the gradient of its surface, so its z grows by s (Eigen and Fergus, ICCV 2015).
-    """
-    if change == CameraChange():
-        return normals
-    turned = normals * np.float32([change.x, change.y, change.zoom])
-    return turned if change.zoom == 1 else normalise(turned)
-
-
-register_map_type(Normals.name, turn_normals)
+register_map_type(Normals.name)

@@ -48,14 +48,18 @@ class Scene(AuxTask):
                 f"`{metadata.name}` has {found} scene_classes"
             )
 
+    def load(self, record: Mapping[str, Any]) -> int | None:
+        return record.get(self.field)
+
+    def read(self, record: Mapping[str, Any]) -> int | None:
+        return record.get(self.field)
+
     def check(self, record: Mapping[str, Any], metadata: Metadata) -> tuple[list[str], float]:
-        label, count = record[self.field], len(metadata.get("scene_classes", ()))
-        if type(label) is int and 0 <= label < (count or self.num_classes):
+        label = record[self.field]
+        count = len(metadata.get("scene_classes", ())) or self.num_classes
+        if type(label) is int and 0 <= label < count:
             return [], 1.0
         return [f"`{self.field}` is {label!r}; it must be an int from 0 to {count - 1}"], 0.0
-
-    def decode(self, stored: int) -> int:
-        return stored
 
     def to_tensor(self, label: int) -> int:
         return label

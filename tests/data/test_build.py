@@ -1,10 +1,13 @@
 """The training loader: seeded, endless, the same for any number of workers and processes."""
 
+import multiprocessing
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from benchmark import proportional_memory
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from torch.utils.data import DataLoader
@@ -81,6 +84,30 @@ def test_the_process_keeps_its_own_random_state():
     np.random.seed(1)
     torch.manual_seed(1)
     assert found == (np.random.uniform(), torch.rand(1).item())
+
+
+def touched(record):
+    """A mapper that looks at every object of a record, as real ones do."""
+    return sum(sum(a["bbox"]) + a["category_id"] for a in record["annotations"])
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux tells memory so")
+def test_workers_do_not_grow():
+    # Workers that share Python objects copy their pages by and by, as counting references writes
+    # to them. The command `tools/benchmark.py memory` does this with 20 000 real images.
+    annotations = [{"bbox": [1.0, 2.0, 3.0, 4.0], "category_id": i} for i in range(20)]
+    records = [
+        {"image_id": i, "annotations": [dict(a, bbox=list(a["bbox"])) for a in annotations]}
+        for i in range(6000)
+    ]
+    loader = build_train_loader(records, mapper=touched, total_batch_size=50, seed=0, num_workers=4)
+    memory = []
+    for batch, _ in enumerate(islice(loader, 240), start=1):
+        if batch in (50, 240):
+            workers = multiprocessing.active_children()
+            memory.append(sum(proportional_memory(worker.pid) for worker in workers))
+    assert len(workers) == 4
+    assert memory[1] - memory[0] < 20 * 2**20
 
 
 @pytest.fixture

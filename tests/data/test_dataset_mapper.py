@@ -2,12 +2,12 @@
 
 import pickle
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
 from detectron2.data import transforms as T
-from detectron2.data.detection_utils import read_image
 from PIL import Image
 
 from rock_d2 import RockDatasetMapper, add_rock_config, load_multitask_coco
@@ -70,34 +70,34 @@ def test_the_mapper_and_numpy_by_hand_give_the_same_bits(records, seed):
     item = mapper([crop, T.Resize((72, 96)), T.RandomFlip(prob=0.5)])(record)
 
     np.random.seed(seed)
-    image = read_image(record["file_name"], format="RGB")
+    image = cv2.imread(record["file_name"])[..., ::-1]
     boxes = np.array([a["bbox"] for a in record["annotations"]], float)
     boxes[:, 2:] += boxes[:, :2]
     chosen = crop.get_transform(image, boxes)
     flipped = np.random.uniform() < 0.5
     window = (slice(None), slice(None))
-    zoom = np.float32(1)
+    zoom = 1.0
     if isinstance(chosen, T.CropTransform):
         window = np.s_[chosen.y0 : chosen.y0 + chosen.h, chosen.x0 : chosen.x0 + chosen.w]
-        zoom = np.float32(image.shape[1] / chosen.w)
+        zoom = image.shape[1] / chosen.w
     image = image[window]
     rows = ((np.arange(72) + 0.5) * image.shape[0] / 72).astype(int)[:, None]
     columns = ((np.arange(96) + 0.5) * image.shape[1] / 96).astype(int)
-    depth = (Depth().read(record)[window] / zoom)[rows, columns]
-    normals = Normals().read(record)[window]
-    if zoom != 1:
-        normals = normals * np.float32([1, 1, zoom])
-        squares = np.einsum("hwc,hwc->hw", normals, normals)
-        normals = normals / np.sqrt(np.where(squares > 0, squares, 1))[..., None]
-    normals = normals[rows, columns]
+    millimetres = cv2.imread(record["depth_file_name"], cv2.IMREAD_UNCHANGED)
+    depth = (millimetres[window] / np.float32(1000 * zoom))[rows, columns]
+    levels = cv2.imread(record["normals_file_name"])[..., ::-1][window][rows, columns]
+    normals = (levels.astype(np.float32) - 127) / 127 * np.float32([1, 1, zoom])
     image = np.asarray(Image.fromarray(image).resize((96, 72), Image.BILINEAR))
     if flipped:
         image, depth = image[:, ::-1], depth[:, ::-1]
         normals = normals[:, ::-1] * np.float32([-1, 1, 1])
+    normals = normals.transpose(2, 0, 1).copy()
+    squares = np.einsum("chw,chw->hw", normals, normals)
+    normals /= np.sqrt(np.where(squares > 0, squares, 1))
 
     np.testing.assert_array_equal(item["image"].numpy(), image.transpose(2, 0, 1))
     np.testing.assert_array_equal(item["depth"].numpy(), depth[None])
-    np.testing.assert_array_equal(item["normals"].numpy(), normals.transpose(2, 0, 1))
+    np.testing.assert_array_equal(item["normals"].numpy(), normals)
 
 
 def test_missing_labels_stay_missing(records):

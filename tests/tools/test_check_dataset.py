@@ -72,7 +72,7 @@ def test_every_problem_is_told_at_once(broken):
         f"`file_name` names {root / images[0]['file_name']}, which is not there",
         f"{images[1]['file_name']}: is 50 x 60, `height` and `width` say 120 x 160",
         f"{images[1]['depth_file_name']}: is 50 x 60, its image 120 x 160",
-        f"{images[2]['depth_file_name']}: named by `depth_file_name`, holds 1 channels of uint8",
+        f"{images[2]['depth_file_name']}: named by `depth_file_name`, holds 1 channel(s) of uint8",
         f"{images[2]['file_name']}: cannot be read",
         f"{images[3]['normals_file_name']}: 2 of 19200 known pixels are no unit vectors",
         "`scene_id` is 27; it must be an int from 0 to 26",
