@@ -16,6 +16,7 @@ from rock_d2.data import (
     load_multitask_coco,
     register_multitask_coco,
 )
+from rock_d2.evaluation.build import build_evaluator
 from rock_d2.modeling import anchor_generator, flat, fusion, neck, rock, ssd  # noqa: F401
 from rock_d2.modeling.fusion import FUSION_REGISTRY
 from rock_d2.modeling.neck import NECK_REGISTRY
@@ -30,6 +31,7 @@ __all__ = [
     "AuxTask",
     "RockDatasetMapper",
     "add_rock_config",
+    "build_evaluator",
     "build_test_loader",
     "build_train_loader",
     "load_multitask_coco",

@@ -13,6 +13,8 @@ from detectron2.data.transforms import TransformList
 from fvcore.common.registry import Registry
 from torch import nn
 
+from rock_d2.evaluation.meters import Meter, MeterEvaluator
+
 AUX_TASK_REGISTRY = Registry("AUX_TASK")
 AUX_TASK_REGISTRY.__doc__ = "Auxiliary tasks by the name that MODEL.ROCK.TASKS gives them."
 
@@ -125,6 +127,14 @@ class AuxTask(ABC):
     @abstractmethod
     def postprocess(self, prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:
         """One image's prediction in the label's units, at ``output_size`` (height, width)."""
+
+    @abstractmethod
+    def meter(self) -> Meter:
+        """What is measured of the predictions."""
+
+    def evaluator(self) -> MeterEvaluator:
+        """Detectron2's evaluator of this task, with results ``<name>/<metric>``."""
+        return MeterEvaluator(self, self.meter())
 
     @abstractmethod
     def draw(self, value: np.ndarray | int, metadata: Metadata) -> Drawing:

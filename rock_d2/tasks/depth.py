@@ -8,6 +8,7 @@ import torch
 from detectron2.data import Metadata
 from torch import nn
 
+from rock_d2.evaluation.meters import Meter
 from rock_d2.modeling.pooling import ChannelAverage, known_average
 from rock_d2.modeling.reduction import max_over_processes, mean_over_processes
 from rock_d2.tasks.base import AUX_TASK_REGISTRY, Drawing
@@ -60,6 +61,9 @@ class Depth(MapTask):
         """Metres, fp32 (1, H, W)."""
         return resize_prediction(prediction, output_size).exp()
 
+    def meter(self) -> Meter:
+        return DepthMeter()
+
     def draw(self, value: np.ndarray, metadata: Metadata) -> Drawing:
         """Near is red, far is blue, unknown is black; the scale spans the picture's own range."""
         known = value > 0
@@ -69,6 +73,39 @@ class Depth(MapTask):
         nearness = np.uint8(255 * ((far - value) / max(far - near, 1e-6)).clip(0, 1))
         colours = cv2.applyColorMap(nearness, cv2.COLORMAP_TURBO)[..., ::-1]
         return Drawing(f"depth {near:.1f} to {far:.1f} m", np.where(known[..., None], colours, 0))
+
+
+class DepthMeter(Meter):
+    """The errors of Eigen et al., NIPS 2014, pooled over the known pixels of all images."""
+
+    RATIOS = (1.25, 1.25**2, 1.25**3)
+
+    def count(self, prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
+        known = label > 0
+        target = label[known].astype(np.float64)
+        found = prediction[0][known].astype(np.float64)
+        error = found - target
+        ratio = np.maximum(found / target, target / found)
+        return np.array(
+            [
+                target.size,
+                np.square(error).sum(),
+                np.square(np.log(found / target)).sum(),
+                (np.abs(error) / target).sum(),
+                (np.square(error) / target).sum(),
+                *((ratio < bound).sum() for bound in self.RATIOS),
+            ]
+        )
+
+    def metrics(self, total: np.ndarray) -> dict[str, float]:
+        pixels, squares, log_squares, abs_rel, sq_rel, *within = total
+        return {
+            "rmse": np.sqrt(squares / pixels),
+            "rmse_log": np.sqrt(log_squares / pixels),
+            "abs_rel": abs_rel / pixels,
+            "sq_rel": sq_rel / pixels,
+            **{f"delta{i}": count / pixels for i, count in enumerate(within, start=1)},
+        }
 
 
 def berhu_loss(error: torch.Tensor, known: torch.Tensor, *, fraction: float) -> torch.Tensor:

@@ -10,6 +10,7 @@ from detectron2.data import Metadata
 from torch import nn
 from torch.nn import functional as F
 
+from rock_d2.evaluation.meters import Meter
 from rock_d2.modeling.pooling import ChannelAverage, UnitLength, known_average
 from rock_d2.modeling.reduction import mean_over_processes
 from rock_d2.tasks.base import AUX_TASK_REGISTRY, Drawing
@@ -76,11 +77,48 @@ class Normals(MapTask):
         """Unit vectors, fp32 (3, H, W)."""
         return F.normalize(resize_prediction(prediction, output_size), dim=0)
 
+    def meter(self) -> Meter:
+        return NormalsMeter()
+
     def draw(self, value: np.ndarray, metadata: Metadata) -> Drawing:
         """Red grows to the right, green upwards, blue towards the camera; unknown is black."""
         known = (value != 0).any(axis=2, keepdims=True)
         colours = np.uint8(127.5 * (1 + value * np.float32([1, -1, -1])).clip(0, 2)) * known
         return Drawing("normals: red right, green up, blue towards us", colours)
+
+
+class NormalsMeter(Meter):
+    """Angles between predicted and true normals, pooled over the known pixels of all images.
+
+    The median comes from a histogram, so that no list of pixels is kept.
+    """
+
+    BOUNDS = (11.25, 22.5, 30)
+    BIN = 0.01
+    NUM_BINS = round(180 / BIN)
+
+    def count(self, prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
+        known = (label != 0).any(axis=2)
+        cosines = np.einsum("cp,pc->p", prediction[:, known].astype(np.float64), label[known])
+        angles = np.degrees(np.arccos(cosines.clip(-1, 1)))
+        bins = (angles / self.BIN).astype(np.int64).clip(max=self.NUM_BINS - 1)
+        within = [(angles < bound).sum() for bound in self.BOUNDS]
+        sums = [angles.size, angles.sum(), np.square(angles).sum(), *within]
+        return np.concatenate([sums, np.bincount(bins, minlength=self.NUM_BINS)])
+
+    def metrics(self, total: np.ndarray) -> dict[str, float]:
+        pixels, angles, squares = total[:3]
+        within, histogram = total[3:6], total[6:]
+        median_bin = np.searchsorted(histogram.cumsum(), pixels / 2)
+        return {
+            "mean_angle": angles / pixels,
+            "median_angle": (median_bin + 0.5) * self.BIN,
+            "rmse": np.sqrt(squares / pixels),
+            **{
+                f"within_{bound}": count / pixels
+                for bound, count in zip(self.BOUNDS, within, strict=True)
+            },
+        }
 
 
 def cosine_l2_loss(

@@ -4,12 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.data import Metadata
 from fvcore.transforms.transform import Transform
 from torch import nn
 from torch.nn import functional as F
 
+from rock_d2.evaluation.meters import Meter
 from rock_d2.modeling.pooling import GlobalAverage
 from rock_d2.modeling.reduction import mean_over_processes
 from rock_d2.tasks.base import AUX_TASK_REGISTRY, AuxTask, Drawing
@@ -88,8 +90,33 @@ class Scene(AuxTask):
         """The probability of each class, fp32 (S,)."""
         return prediction.float().softmax(dim=0)
 
+    def meter(self) -> Meter:
+        return SceneMeter(self.num_classes)
+
     def draw(self, value: int, metadata: Metadata) -> Drawing:
         return Drawing(metadata.scene_classes[value], None)
+
+
+class SceneMeter(Meter):
+    """Accuracy over images, and its mean over the classes that occur."""
+
+    def __init__(self, num_classes: int):
+        self.num_classes = num_classes
+
+    def count(self, prediction: np.ndarray, label: int) -> np.ndarray:
+        """One entry of the confusion matrix (true, predicted)."""
+        confusion = np.zeros((self.num_classes, self.num_classes))
+        confusion[label, prediction.argmax()] = 1
+        return confusion.ravel()
+
+    def metrics(self, total: np.ndarray) -> dict[str, float]:
+        confusion = total.reshape(self.num_classes, self.num_classes)
+        correct, images = np.diag(confusion), confusion.sum(axis=1)
+        occurs = images > 0
+        return {
+            "acc": correct.sum() / images.sum(),
+            "balanced_acc": (correct[occurs] / images[occurs]).mean(),
+        }
 
 
 # A kitchen stays a kitchen, whatever is done to its picture.
