@@ -8,7 +8,10 @@ setup(
     description="Primary multi-task learning (ROCK) for object detection, on Detectron2",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=find_packages(include=["rock_d2", "rock_d2.*"]),
+    packages=[*find_packages(include=["rock_d2", "rock_d2.*"]), "rock_d2.model_zoo.configs"],
+    # rock_d2.model_zoo finds the configs beside itself once they are installed.
+    package_dir={"rock_d2.model_zoo.configs": "configs"},
+    package_data={"rock_d2.model_zoo.configs": ["**/*.yaml"]},
     # Detectron2 is not here, because the index has no package of that name: install its main branch
     # or run third_party/detectron2/install.py, which brings what Detectron2 itself requires.
     install_requires=[
@@ -19,6 +22,7 @@ setup(
         "opencv-python-headless>=4.8,<6",
         "pillow>=9.5,<14",
         "pycocotools>=2.0.7,<3",
+        "safetensors>=0.4,<1",
         "torch>=2.6,<3",
         "torchvision>=0.21,<1",
         "tqdm>=4.64,<5",

@@ -1,0 +1,1 @@
+"""Training, evaluation and checkpoints: what ties the other parts together."""

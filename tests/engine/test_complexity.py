@@ -1,0 +1,73 @@
+"""Parameters and operations by part."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from rock_d2 import model_zoo
+from rock_d2.engine.complexity import complexity_by_part, named_parts, num_parameters
+
+ROOT = Path(__file__).parents[2]
+
+
+def parameters_of(name: str) -> dict[str, int]:
+    cfg = model_zoo.get_config(name)
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        model = build_model(cfg)
+    return {part: num_parameters(module) for part, module in named_parts(model).items()}
+
+
+@pytest.mark.parametrize("name", ["ssd", "flat", "rock"])
+def test_parts_sum_to_the_whole(name):
+    model = model_zoo.get(f"quick_schedules/{name}_rooms_quick.yaml", device="cpu")
+    parts, whole = complexity_by_part(model, model.input_size)
+    assert model.training
+    assert sum(part.parameters for part in parts.values()) == whole.parameters
+    assert whole.parameters == sum(parameter.numel() for parameter in model.parameters())
+    assert sum(part.flops for part in parts.values()) == whole.flops
+    # 3 -> 64 channels by 7 x 7 at stride 2 is the least of what the backbone does.
+    assert parts["backbone"].flops > 60 * 80 * 64 * 3 * 49
+
+
+def test_paper_size():
+    baseline, flat, rock = (parameters_of(f"{name}_nyuv2.yaml") for name in ("ssd", "flat", "rock"))
+    # Table 4: 32.6 - 27.8 = 4.8 M. Trunk: 2048 * 512 + 9 * 512^2, each with 2 * 512 for the
+    # normalisation. Encoders: 513 * (27 + 128 + 384). Decoders: (539 + 3 * 2) * 2048.
+    assert rock["neck.trunk"] == 2048 * 512 + 9 * 512**2 + 4 * 512
+    assert rock["neck.encoders"] == 513 * 539
+    assert rock["neck.fusion"] == 545 * 2048
+    added = sum(rock.values()) - sum(baseline.values())
+    assert added == 3_409_920 + 276_507 + 1_116_160
+    assert abs(added - 4.80e6) < 0.03e6
+    # One 1 x 1 convolution a task: 2049 * (27 + 1 + 3).
+    assert flat["neck.heads"] == 2049 * 31
+    # ResNet-50 has 23,508,032 without its classifier, 53,120 of them in batch normalisation.
+    assert baseline["backbone"] == 23_508_032 - 53_120
+
+
+def test_tool_prints_one_table_for_several_configs():
+    files = [f"configs/quick_schedules/{name}_rooms_quick.yaml" for name in ("ssd", "rock")]
+    command = [sys.executable, "-W", "ignore", "tools/analyze_model.py", "--config-file", *files]
+    run = subprocess.run(
+        [*command, "MODEL.ROCK.WIDTH", "32"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in run.stdout.splitlines()]
+    assert {len(row) for row in rows} == {5}
+    assert [row[0] for row in rows] == [
+        "part",
+        "---",
+        "backbone",
+        "neck.trunk",
+        "neck.encoders",
+        "neck.fusion",
+        "head",
+        "**total**",
+    ]
+    # 256 * 32 + 9 * 32^2 + 4 * 32 = 17,536.
+    assert rows[3][1:4] == ["", "", "0.02"]
