@@ -1,25 +1,11 @@
 """Fixtures that are dear to make, shared by the whole suite."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import run
 from filelock import FileLock
-
-ROOT = Path(__file__).parents[1]
-
-
-def run(*command: str | Path, root: Path, **environment: str) -> subprocess.CompletedProcess:
-    """Runs one of the project's commands as a user would, with ``root`` as the data folder."""
-    return subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=ROOT,
-        env=os.environ | {"DETECTRON2_DATASETS": str(root), "OMP_NUM_THREADS": "1"} | environment,
-        capture_output=True,
-        text=True,
-    )
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "rock_d2.modeling.matcher": (),
     "rock_d2.modeling.reduction": (),
     "rock_d2.modeling.ssd_losses": ("rock_d2.modeling.matcher",),
-    "rock_d2.modeling.ssd_head": (),
+    "rock_d2.modeling.ssd_head": ("rock_d2.modeling.neck",),
     "rock_d2.modeling.rock": (
         "rock_d2.tasks",
         "rock_d2.modeling.neck",

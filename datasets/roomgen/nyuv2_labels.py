@@ -10,7 +10,7 @@ import numpy as np
 from rock_d2.data.datasets.nyuv2 import THING_CLASSES
 from roomgen.frame import Frame
 
-NAMES_FILE = Path(__file__).resolve().parents[1] / "nyuv2" / "nyu894_to_40.csv"
+NAMES_FILE = Path(__file__).resolve().parents[1] / "nyuv2prep" / "nyu894_to_40.csv"
 
 # Rows at the top and bottom, columns at the left and right that hold no picture in NYUv2.
 BORDER_TOP, BORDER_BOTTOM, BORDER_LEFT, BORDER_RIGHT = 6, 6, 7, 8

@@ -39,7 +39,9 @@ def check_dataset(name: str, tasks: Sequence[AuxTask], num_processes: int) -> Da
     """Checks ids, fields and files of a registered data set, then reads every image and label."""
     metadata = MetadataCatalog.get(name)
     document = read_coco_json(metadata.json_file, name)
-    report = DatasetReport(list(structure_problems(document, Path(metadata.image_root))))
+    empty_boxes = metadata.get("empty_boxes", False)
+    root = Path(metadata.image_root)
+    report = DatasetReport(list(structure_problems(document, root, empty_boxes=empty_boxes)))
     if report.problems and "lacks the list" in report.problems[0]:
         return report
     report.problems += shared_sequences(name, document["images"])
@@ -52,7 +54,7 @@ def check_dataset(name: str, tasks: Sequence[AuxTask], num_processes: int) -> Da
         for a in document["annotations"]
         if a.get("category_id") in classes
     )
-    check = partial(check_image, root=Path(metadata.image_root), tasks=tasks, metadata=metadata)
+    check = partial(check_image, root=root, tasks=tasks, metadata=metadata)
     known = Counter()
     with ProcessPoolExecutor(num_processes) as pool:
         found = pool.map(check, images, chunksize=8)

@@ -20,8 +20,6 @@ class SSDAnchorGenerator(nn.Module):
     scale s is a square of side s * min(H, W) or has the same area at another aspect ratio.
     """
 
-    box_dim = 4
-
     @configurable
     def __init__(
         self,
@@ -35,7 +33,7 @@ class SSDAnchorGenerator(nn.Module):
         Args:
             image_size: (H, W).
             map_sizes: (h, w) of each feature map, at least two.
-            scales: of the first, the second and the last map.
+            scales: of the first, the second and the last map; two maps have the first two.
             aspect_ratios: besides 1, each also as its inverse; the first and the last two maps
                 have the first of them only.
         """

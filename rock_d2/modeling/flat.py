@@ -8,7 +8,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import Conv2d, ShapeSpec
 from torch import nn
 
-from rock_d2.modeling.neck import NECK_REGISTRY, Neck
+from rock_d2.modeling.neck import NECK_REGISTRY, Neck, shape_of
 from rock_d2.tasks import AuxTask, build_tasks
 
 
@@ -35,13 +35,13 @@ class FlatMTL(Neck):
         super().__init__(input_shape=input_shape, tasks=tasks)
         self.in_feature = in_feature
         self.predict_auxiliary = predict_auxiliary
-        channels = input_shape[in_feature].channels
+        x = shape_of(input_shape, in_feature, setting="MODEL.ROCK.IN_FEATURE")
         # With as many maps as outputs, ROCK's pooling has blocks of one map: the same predictors
         # do nothing but the scalar tasks' global average and the vectors' unit length.
         self.heads = nn.ModuleDict(
             {
                 task.name: nn.Sequential(
-                    Conv2d(channels, task.num_outputs, kernel_size=1), task.predictor()
+                    Conv2d(x.channels, task.num_outputs, kernel_size=1), task.predictor()
                 )
                 for task in tasks
             }

@@ -19,6 +19,8 @@ class SSDMatcher:
     """
 
     def __init__(self, *, low: float, high: float):
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"MODEL.SSD.IOU_THRESHOLDS: [{low}, {high}] do not rise from 0 to 1")
         self.low = low
         self.high = high
 
@@ -44,8 +46,7 @@ class SSDMatcher:
         owned = torch.where(present, owned_boxes(ious, present), num_boxes)
         owner = torch.arange(num_truths, device=ious.device).expand(num_images, -1)
         match = _with_dummy(match).scatter(1, owned, owner)[:, :-1]
-        positive = torch.full_like(owned, POSITIVE)
-        labels = _with_dummy(labels).scatter(1, owned, positive)[:, :-1]
+        labels = _with_dummy(labels).scatter(1, owned, POSITIVE)[:, :-1]
         return labels, match
 
 
@@ -65,14 +66,15 @@ def owned_boxes(ious: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
     contested = (best[:, :, None] == best[:, None, :]) & closer & present[:, :, None]
     lost = contested.any(dim=1) & present
 
-    # The losers share the boxes that nobody owns by their index modulo the number of losers, so
-    # that no two can choose the same one and no loop is needed.
+    # The losers take turns at the boxes that nobody owns: no two can choose the same one, each has
+    # a choice as long as there are as many boxes as ground truths, and no loop is needed.
     won = torch.where(present & ~lost, best, num_boxes)
-    free = ~_with_dummy(torch.zeros_like(ious[:, 0], dtype=torch.bool)).scatter(1, won, True)
+    taken = _with_dummy(torch.zeros_like(ious[:, 0], dtype=torch.bool)).scatter(1, won, True)
+    free = ~taken[:, None, :-1]
     num_lost = lost.sum(dim=1).clamp(min=1)[:, None, None]
     turn = (lost.cumsum(dim=1) - 1)[:, :, None]
-    share = torch.arange(num_boxes, device=ious.device) % num_lost == turn
-    second = torch.where(share & free[:, None, :-1], ious, -2.0).argmax(dim=2)
+    share = free & ((free.cumsum(dim=2) - 1) % num_lost == turn)
+    second = torch.where(share, ious, -2.0).argmax(dim=2)
     return torch.where(lost, second, best)
 
 

@@ -18,6 +18,16 @@ def build_neck(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> "Neck":
     return NECK_REGISTRY.get(cfg.MODEL.NECK.NAME)(cfg, input_shape)
 
 
+def shape_of(input_shape: Mapping[str, ShapeSpec], name: str, *, setting: str) -> ShapeSpec:
+    """The shape of the feature map that ``setting`` names."""
+    if name not in input_shape:
+        raise ValueError(
+            f"{setting}: {name!r} is none of {sorted(input_shape)}, which the backbone gives "
+            "(MODEL.RESNETS.OUT_FEATURES)"
+        )
+    return input_shape[name]
+
+
 class Neck(nn.Module):
     """Maps feature maps to feature maps and predicts auxiliary tasks on the way.
 

@@ -6,12 +6,13 @@ from torch import distributed
 
 
 def mean_over_processes(count: torch.Tensor) -> torch.Tensor:
-    """A count of this process to the mean of all.
+    """A count of this process, such as of labels, to the mean of all; at least 1 in total.
 
     DistributedDataParallel averages gradients, so a loss over this mean equals the loss of one
     process that had the whole batch.
     """
-    return _all_reduce(count, distributed.ReduceOp.SUM) / comm.get_world_size()
+    total = _all_reduce(count, distributed.ReduceOp.SUM).clamp(min=1)
+    return total / comm.get_world_size()
 
 
 def max_over_processes(value: torch.Tensor) -> torch.Tensor:

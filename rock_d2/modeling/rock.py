@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rock_d2.modeling.fusion import build_fusion
-from rock_d2.modeling.neck import NECK_REGISTRY, Neck
+from rock_d2.modeling.neck import NECK_REGISTRY, Neck, shape_of
 from rock_d2.tasks import AuxTask, build_tasks
 
 
@@ -59,6 +59,7 @@ class ROCK(Neck):
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
         rock = cfg.MODEL.ROCK
         tasks = build_tasks(cfg, needed_by=cls.__name__)
+        x = shape_of(input_shape, rock.IN_FEATURE, setting="MODEL.ROCK.IN_FEATURE")
         return {
             "input_shape": input_shape,
             "in_feature": rock.IN_FEATURE,
@@ -67,7 +68,7 @@ class ROCK(Neck):
             "norm": rock.NORM,
             "fusion": build_fusion(
                 rock.FUSION.NAME,
-                out_channels=input_shape[rock.IN_FEATURE].channels,
+                out_channels=x.channels,
                 encoding_channels={task.name: task.channels for task in tasks},
                 norm=rock.NORM,
             ),

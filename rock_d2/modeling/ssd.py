@@ -65,15 +65,16 @@ class SSD(nn.Module):
         self.neck = neck
         self.head = head
         self.matcher = matcher
-        self.box_weights = tuple(box_weights)
-        self.box2box_transform = Box2BoxTransform(weights=self.box_weights)
+        self.box2box_transform = Box2BoxTransform(weights=tuple(box_weights))
         self.cls_loss = cls_loss
         self.smooth_l1_beta = smooth_l1_beta
         self.loss_weights = dict(loss_weights)
         self.detector = detector
         self.input_size = tuple(input_size)
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+        self.register_buffer(
+            "pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False
+        )
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -121,7 +122,7 @@ class SSD(nn.Module):
         features, aux = self.neck(self.backbone(images))
         logits, deltas, boxes = self.head(features)
         if self.training:
-            truths = pad_truths(batched_inputs, self.device)
+            truths = pad_truths(batched_inputs, self.head.num_classes, self.device)
             losses = self.losses(logits, deltas, boxes, *truths)
             return merge_losses(losses, self.neck.losses(aux, batched_inputs))
         return self.inference(logits, deltas, boxes, aux, batched_inputs)
@@ -130,10 +131,11 @@ class SSD(nn.Module):
         """Normalised images, (N, 3, H, W)."""
         images = [item["image"] for item in batched_inputs]
         for image in images:
-            if tuple(image.shape) != (len(self.pixel_mean), *self.input_size):
+            shape = (len(self.pixel_mean), *self.input_size)
+            if tuple(image.shape) != shape or image.dtype != torch.uint8:
                 raise ValueError(
-                    f"batch item `image` has shape {tuple(image.shape)}; INPUT.SIZE wants "
-                    f"{(len(self.pixel_mean), *self.input_size)}"
+                    f"batch item `image` is {image.dtype} {tuple(image.shape)}; INPUT.SIZE wants "
+                    f"torch.uint8 {shape}"
                 )
         batch = torch.stack([image.to(self.device, non_blocking=True) for image in images])
         return (batch - self.pixel_mean) / self.pixel_std
@@ -155,14 +157,14 @@ class SSD(nn.Module):
             gt_classes: int64 (N, M).
             present: bool (N, M), false where a row is padding.
         """
+        logits, deltas = logits.float(), deltas.float()
         labels, match = self.matcher(pairwise_iou(gt_boxes, boxes), present)
         positive = labels == POSITIVE
         classes = torch.where(positive, gt_classes.gather(1, match), logits.shape[-1] - 1)
         matched = gt_boxes.gather(1, match[..., None].expand(-1, -1, 4))
-        targets = box_deltas(
-            boxes, torch.where(positive[..., None], matched, boxes), self.box_weights
-        )
-        num_positives = mean_over_processes(positive.sum()).clamp(min=1)
+        matched = torch.where(positive[..., None], matched, boxes)
+        targets = box_deltas(boxes, matched, self.box2box_transform.weights)
+        num_positives = mean_over_processes(positive.sum())
         sums = {
             "loss_cls": self.cls_loss(logits, classes, labels),
             "loss_box_reg": box_loss(deltas, targets, labels, beta=self.smooth_l1_beta),
@@ -204,7 +206,7 @@ def _build_cls_loss(ssd: CfgNode) -> Callable[..., torch.Tensor]:
 
 
 def pad_truths(
-    batched_inputs: Sequence[Mapping[str, Any]], device: torch.device
+    batched_inputs: Sequence[Mapping[str, Any]], num_classes: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Boxes (N, M, 4), classes (N, M) and bool (N, M) of the objects; padding is 0 and false."""
     missing = [i for i, item in enumerate(batched_inputs) if "instances" not in item]
@@ -220,6 +222,13 @@ def pad_truths(
         boxes[i, : len(objects)] = objects.gt_boxes.tensor
         classes[i, : len(objects)] = objects.gt_classes
         present[i, : len(objects)] = True
+    if classes.max() >= num_classes:
+        raise ValueError(
+            f"batch item's `instances` hold class {int(classes.max())}, but MODEL.SSD.NUM_CLASSES "
+            f"is {num_classes}"
+        )
+    if not (boxes[..., 2:] > boxes[..., :2])[present].all():
+        raise ValueError("batch item's `instances` hold a box without area; leave it out")
     return tuple(table.to(device, non_blocking=True) for table in (boxes, classes, present))
 
 

@@ -13,6 +13,8 @@ from detectron2.structures import Boxes
 from torch import nn
 from torch.nn import functional as F
 
+from rock_d2.modeling.neck import shape_of
+
 
 class SSDHead(nn.Module):
     """Class logits and box deltas of every default box.
@@ -59,7 +61,9 @@ class SSDHead(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
         ssd = cfg.MODEL.SSD
-        shapes = [input_shape[name] for name in ssd.IN_FEATURES]
+        shapes = [
+            shape_of(input_shape, name, setting="MODEL.SSD.IN_FEATURES") for name in ssd.IN_FEATURES
+        ]
         map_shapes = all_map_shapes(shapes, cfg.INPUT.SIZE, ssd.EXTRA_CHANNELS)
         return {
             "in_features": ssd.IN_FEATURES,

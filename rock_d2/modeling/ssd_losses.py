@@ -25,7 +25,7 @@ def hard_negative_loss(
         classes: int64 (N, A), C where not positive.
         labels: of the matcher, int64 (N, A).
     """
-    losses = F.cross_entropy(logits.flatten(0, 1).float(), classes.flatten(), reduction="none")
+    losses = F.cross_entropy(logits.flatten(0, 1), classes.flatten(), reduction="none")
     losses = losses.view_as(labels)
     kept = (labels == POSITIVE) | mine_negatives(losses.detach(), labels, neg_pos_ratio)
     return torch.where(kept, losses, 0).sum()
@@ -47,7 +47,7 @@ def focal_loss(
 
     Args: see ``hard_negative_loss``; ``alpha`` weighs the positives, 1 - alpha the negatives.
     """
-    log_probabilities = F.log_softmax(logits.float(), dim=-1)
+    log_probabilities = F.log_softmax(logits, dim=-1)
     log_p = log_probabilities.gather(-1, classes[..., None])[..., 0]
     weight = torch.where(labels == POSITIVE, alpha, 1 - alpha) * (1 - log_p.exp()) ** gamma
     return torch.where(labels == IGNORED, 0, -weight * log_p).sum()
@@ -57,7 +57,7 @@ def box_loss(
     deltas: torch.Tensor, targets: torch.Tensor, labels: torch.Tensor, *, beta: float
 ) -> torch.Tensor:
     """Smooth L1 of the positives' box deltas (N, A, 4), the sum."""
-    losses = F.smooth_l1_loss(deltas.float(), targets, reduction="none", beta=beta).sum(dim=-1)
+    losses = F.smooth_l1_loss(deltas, targets, reduction="none", beta=beta).sum(dim=-1)
     return torch.where(labels == POSITIVE, losses, 0).sum()
 
 

@@ -119,7 +119,7 @@ def berhu_loss(error: torch.Tensor, known: torch.Tensor, *, fraction: float) -> 
     size = error.abs()
     threshold = (fraction * max_over_processes(size.max())).clamp(min=1e-6)
     loss = torch.where(size <= threshold, size, (error**2 + threshold**2) / (2 * threshold))
-    return (loss * known).sum() / mean_over_processes(known.sum()).clamp(min=1)
+    return (loss * known).sum() / mean_over_processes(known.sum())
 
 
 def encode_depth(depth: np.ndarray) -> np.ndarray:

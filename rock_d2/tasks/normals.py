@@ -126,8 +126,8 @@ def cosine_l2_loss(
 ) -> torch.Tensor:
     """(1 - dot product) + squared L2 distance of unit vectors, the mean over ``known`` pixels.
 
-    0 for equal vectors and 6 for opposite ones. The 1, which the paper leaves out, only makes the
-    best value 0.
+    0 for equal vectors and 6 for opposite ones; of unit vectors it is 3 (1 - dot product). The 1,
+    which the paper leaves out, only makes the best value 0.
 
     Args:
         prediction, target: (N, 3, h, w).
@@ -136,7 +136,7 @@ def cosine_l2_loss(
     dot = (prediction * target).sum(dim=1, keepdim=True)
     squared_distance = (prediction - target).square().sum(dim=1, keepdim=True)
     loss = torch.where(known, 1 - dot + squared_distance, 0)
-    return loss.sum() / mean_over_processes(known.sum()).clamp(min=1)
+    return loss.sum() / mean_over_processes(known.sum())
 
 
 def encode_normals(normals: np.ndarray) -> np.ndarray:

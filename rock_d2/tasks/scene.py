@@ -84,7 +84,7 @@ class Scene(AuxTask):
 
     def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         total = F.cross_entropy(prediction.float(), target, ignore_index=UNKNOWN, reduction="sum")
-        return total / mean_over_processes((target != UNKNOWN).sum()).clamp(min=1)
+        return total / mean_over_processes((target != UNKNOWN).sum())
 
     def postprocess(self, prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:
         """The probability of each class, fp32 (S,)."""

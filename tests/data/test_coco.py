@@ -65,6 +65,17 @@ def test_facts_are_in_the_metadata(registered):
     assert metadata.image_root == str(registered)
 
 
+def test_empty_boxes_are_refused_unless_the_data_set_has_them(registered):
+    path = registered / "train.json"
+    document = json.loads(path.read_text())
+    document["annotations"][0]["bbox"] = [1, 1, 0, 2]
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match="is empty"):
+        DatasetCatalog.get("pots")
+    MetadataCatalog.get("pots").set(empty_boxes=True)
+    assert DatasetCatalog.get("pots")[0]["annotations"][0]["bbox"] == [1, 1, 0, 2]
+
+
 def test_a_data_set_that_is_not_there_says_what_to_do(tmp_path):
     register_multitask_coco("absent", str(tmp_path / "absent.json"), str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"absent\.json.*datasets/README\.md"):

@@ -97,7 +97,7 @@ def test_boxes_equal_the_extent_of_the_masks(frames):
 
 
 def test_names_are_those_of_nyuv2(frames):
-    table = Path(roomgen.__file__).parents[1] / "nyuv2" / "nyu894_to_40.csv"
+    table = Path(roomgen.__file__).parents[1] / "nyuv2prep" / "nyu894_to_40.csv"
     with table.open(newline="") as file:
         known = {row["name894"] for row in csv.DictReader(file)}
     assert len(known) == 894

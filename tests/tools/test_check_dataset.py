@@ -6,7 +6,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from conftest import run
+from command_line import run
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from rock_d2 import register_multitask_coco

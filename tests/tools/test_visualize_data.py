@@ -1,7 +1,7 @@
 """The pictures of the ground truth, through the command line."""
 
 import cv2
-from conftest import run
+from command_line import run
 
 
 def test_every_label_is_drawn(rooms_root, tmp_path):

@@ -33,7 +33,8 @@ def register_multitask_coco(name: str, json_file: str, image_root: str, **metada
             ``_file_name``, such as ``depth_file_name``, names a file below ``image_root``.
         image_root: the folder that all file names are relative to.
         metadata: facts for ``MetadataCatalog``, such as ``scene_classes`` or ``intrinsics``.
-            ``disjoint_from`` names the data sets that may share no ``sequence`` with this one.
+            ``disjoint_from`` names the data sets that may share no ``sequence`` with this one;
+            ``empty_boxes`` is true where boxes of no width or height are in order.
     """
     DatasetCatalog.register(name, lambda: load_multitask_coco(json_file, image_root, name))
     MetadataCatalog.get(name).set(
@@ -48,7 +49,8 @@ def load_multitask_coco(json_file: str, image_root: str, name: str) -> list[dict
         ValueError: if ids, fields, boxes or file names are wrong; nothing is skipped in silence.
     """
     document = read_coco_json(json_file, name)
-    problems = list(structure_problems(document, Path(image_root)))
+    empty_boxes = MetadataCatalog.get(name).get("empty_boxes", False)
+    problems = list(structure_problems(document, Path(image_root), empty_boxes=empty_boxes))
     if problems:
         raise ValueError(
             f"{json_file}: {problems[0]} ({len(problems)} problem(s) in all); "

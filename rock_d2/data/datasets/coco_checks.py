@@ -11,8 +11,16 @@ ANNOTATION_FIELDS = {"id": int, "image_id": int, "category_id": int, "bbox": lis
 BOX_TOLERANCE = 0.5
 
 
-def structure_problems(document: Any, image_root: Path) -> Iterator[str]:
-    """A line for every problem of ids, fields, boxes and file names."""
+def structure_problems(
+    document: Any, image_root: Path, *, empty_boxes: bool = False
+) -> Iterator[str]:
+    """A line for every problem of ids, fields, boxes and file names.
+
+    Args:
+        document: the whole JSON.
+        image_root: the folder that file names are relative to.
+        empty_boxes: whether boxes of no width or height are in order.
+    """
     tables = ("images", "annotations", "categories")
     wrong = [
         name
@@ -43,6 +51,7 @@ def structure_problems(document: Any, image_root: Path) -> Iterator[str]:
         whole_annotations,
         images={image["id"]: image for image in whole_images},
         category_ids={category["id"] for category in categories},
+        empty_boxes=empty_boxes,
     )
 
 
@@ -86,6 +95,7 @@ def _annotation_problems(
     annotations: Sequence[Mapping[str, Any]],
     images: Mapping[int, Mapping[str, Any]],
     category_ids: set[int],
+    empty_boxes: bool,
 ) -> Iterator[str]:
     for annotation in annotations:
         where = f"annotation id {annotation['id']}"
@@ -95,16 +105,20 @@ def _annotation_problems(
         if image is None:
             yield f"{where}: `image_id` {annotation['image_id']} is no image"
             continue
-        yield from _box_problems(where, annotation["bbox"], image)
+        yield from _box_problems(
+            where, annotation["bbox"], image, smallest=0 if empty_boxes else 1e-6
+        )
 
 
-def _box_problems(where: str, box: Sequence[Any], image: Mapping[str, Any]) -> Iterator[str]:
+def _box_problems(
+    where: str, box: Sequence[Any], image: Mapping[str, Any], smallest: float
+) -> Iterator[str]:
     numbers = [v for v in box if isinstance(v, int | float) and abs(v) < float("inf")]
     if len(box) != 4 or len(numbers) != 4:
         yield f"{where}: `bbox` {box} is not [x, y, width, height]"
         return
     x, y, width, height = box
-    if width <= 0 or height <= 0:
+    if min(width, height) < smallest:
         yield f"{where}: `bbox` {box} is empty"
     elif (
         min(x, y) < -BOX_TOLERANCE

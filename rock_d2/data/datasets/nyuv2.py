@@ -1,6 +1,7 @@
 """NYUv2 (Silberman et al., ECCV 2012): its classes, its camera and its registered splits."""
 
 import os
+from itertools import product
 from pathlib import Path
 
 from rock_d2.data.datasets.coco import register_multitask_coco
@@ -70,6 +71,9 @@ INTRINSICS = (
     253.73616633400465 - 1,
 )
 
+# Gupta's 425 x 560 crop begins at column 40 and row 45.
+GUPTA_INTRINSICS = (*INTRINSICS[:2], INTRINSICS[2] - 40, INTRINSICS[3] - 45)
+
 # Metres; Kinect sees nothing beyond 10 m.
 DEPTH_RANGE = (0.5, 10.0)
 
@@ -77,25 +81,29 @@ DEPTH_RANGE = (0.5, 10.0)
 # Official train and test, and the paper's division of train for its ablations (sec. 4); each with
 # the splits that no video sequence may be shared with.
 SPLITS = {
-    "nyuv2_train": ["nyuv2_test"],
-    "nyuv2_test": ["nyuv2_train"],
-    "nyuv2_train673": ["nyuv2_val122", "nyuv2_test"],
-    "nyuv2_val122": ["nyuv2_train673", "nyuv2_test"],
+    "train": ["test"],
+    "test": ["train"],
+    "train673": ["val122", "test"],
+    "val122": ["train673", "test"],
 }
+# What datasets/prepare_nyuv2.py --boxes writes: the full frame, Gupta's crop, the port's boxes.
+TREES = ("nyuv2", "nyuv2_gupta", "nyuv2_port")
 
 
 def register_nyuv2(root: Path) -> None:
-    """Registers what datasets/prepare_nyuv2.py writes below ``root``."""
-    for name, others in SPLITS.items():
+    """Registers ``nyuv2_train`` and so on of every box convention below ``root``."""
+    for tree, (split, others) in product(TREES, SPLITS.items()):
         register_multitask_coco(
-            name,
-            json_file=str(root / "nyuv2" / "annotations" / f"{name}.json"),
-            image_root=str(root / "nyuv2"),
+            f"{tree}_{split}",
+            json_file=str(root / tree / "annotations" / f"nyuv2_{split}.json"),
+            image_root=str(root / tree),
             thing_classes=list(THING_CLASSES),
             scene_classes=list(SCENE_CLASSES),
             depth_range=DEPTH_RANGE,
-            intrinsics=INTRINSICS,
-            disjoint_from=others,
+            intrinsics=GUPTA_INTRINSICS if tree == "nyuv2_gupta" else INTRINSICS,
+            disjoint_from=[f"{tree}_{other}" for other in others],
+            # The port forgets a pixel: what is one pixel wide has a width of 0 there.
+            empty_boxes=tree == "nyuv2_port",
         )
 
 

@@ -1,0 +1,132 @@
+"""Finds the axes of a normals source by geometry, since none of them is documented reliably.
+
+The source is compared with normals from depth under all 48 signed permutations of its channels,
+which includes left-handed axes and vectors that face away from the camera.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rock_d2.data.datasets.nyuv2 import IMAGE_SIZE, INTRINSICS
+
+NUM_SAMPLES = 20
+# On NYUv2's own frame the right axes have a median of 5.9 degrees, the next 13.9.
+LARGEST_MEDIAN = 15.0
+# Degrees between the means of the best two. Means, because half of a room's surfaces may lie so
+# that a flipped axis does not show in them, and then medians agree.
+SMALLEST_MARGIN = 5.0
+PIXELS_PER_FRAME = 5000
+# A vector that points this far (cosine) away from the camera was stored with the wrong sign; less
+# than that is the estimate of a surface seen edge on.
+CLEARLY_AWAY = 0.17
+
+Axes = tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One signed permutation and how well it agrees with the depth.
+
+    Attributes:
+        axes: row c gives our x, y, z (in this order) in terms of stored channels.
+        mean, median: angle to normals from depth, degrees.
+    """
+
+    axes: Axes
+    mean: float
+    median: float
+
+    def __str__(self) -> str:
+        letters = "RGB"
+        terms = [
+            f"{'-' if sum(row) < 0 else '+'}{letters[[abs(v) for v in row].index(1)]}"
+            for row in self.axes
+        ]
+        return f"x {terms[0]}  y {terms[1]}  z {terms[2]}"
+
+
+def sample_frames(num_frames: int) -> list[int]:
+    """Frames to look at, evenly spaced, counted from 0."""
+    count = min(NUM_SAMPLES, num_frames)
+    return np.linspace(0, num_frames - 1, count).round().astype(int).tolist()
+
+
+def sample_pixels(
+    stored: np.ndarray, from_depth: np.ndarray, known: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both vectors at up to ``PIXELS_PER_FRAME`` evenly spaced pixels that have both, (P, 3)."""
+    both = np.flatnonzero(known & (from_depth != 0).any(axis=2))
+    chosen = both[:: max(len(both) // PIXELS_PER_FRAME, 1)]
+    return stored.reshape(-1, 3)[chosen], from_depth.reshape(-1, 3)[chosen]
+
+
+def find_axes(stored: np.ndarray, from_depth: np.ndarray, source: str) -> list[Candidate]:
+    """All 48 candidates, the best first.
+
+    Args:
+        stored: (P, 3), channels as stored.
+        from_depth: (P, 3), our axes.
+        source: its name, for the message.
+
+    Raises:
+        ValueError: none fits, or two fit about as well; the message holds a table.
+    """
+    if len(stored) == 0:
+        raise ValueError(f"{source}: no pixel has both a unit vector there and a depth")
+    candidates = sorted(
+        (_judge(axes, stored, from_depth) for axes in signed_permutations()),
+        key=lambda candidate: candidate.mean,
+    )
+    best, second = candidates[:2]
+    if best.median > LARGEST_MEDIAN:
+        problem = f"the best median is over {LARGEST_MEDIAN:.0f} degrees"
+    elif second.mean - best.mean < SMALLEST_MARGIN:
+        problem = f"the best two are less than {SMALLEST_MARGIN:.0f} degrees apart"
+    else:
+        return candidates
+    raise ValueError(
+        f"{source}: its axes cannot be told from the depth, {problem}; give another --normals or "
+        f"none\n{table(candidates)}"
+    )
+
+
+def table(candidates: Sequence[Candidate], rows: int = 5) -> str:
+    lines = [f"  {c!s:<20}{c.mean:8.1f}{c.median:10.1f}" for c in candidates[:rows]]
+    return "\n".join([f"  {'ours = stored':<20}{'mean':>8}{'median':>10}  degrees", *lines])
+
+
+def signed_permutations() -> list[Axes]:
+    found = []
+    for order in itertools.permutations(range(3)):
+        for signs in itertools.product((1, -1), repeat=3):
+            matrix = np.zeros((3, 3), dtype=int)
+            matrix[range(3), order] = signs
+            found.append(tuple(map(tuple, matrix.tolist())))
+    return found
+
+
+def _judge(axes: Axes, stored: np.ndarray, from_depth: np.ndarray) -> Candidate:
+    cosines = np.einsum("pc,pc->p", in_our_axes(stored, axes), from_depth)
+    angles = np.degrees(np.arccos(cosines.clip(-1, 1)))
+    return Candidate(axes, mean=float(angles.mean()), median=float(np.median(angles)))
+
+
+def in_our_axes(stored: np.ndarray, axes: Axes) -> np.ndarray:
+    return stored @ np.asarray(axes, dtype=np.float32).T
+
+
+def face_camera(normals: np.ndarray) -> tuple[np.ndarray, int]:
+    """Turns vectors that clearly face away; returns how many pixels those were.
+
+    Args:
+        normals: float32 (H, W, 3) of a full frame, our axes.
+    """
+    fx, fy, cx, cy = INTRINSICS
+    x = ((np.arange(IMAGE_SIZE[1]) - cx) / fx).astype(np.float32)
+    y = ((np.arange(IMAGE_SIZE[0]) - cy) / fy).astype(np.float32)[:, None]
+    along_ray = normals[..., 0] * x + normals[..., 1] * y + normals[..., 2]
+    away = along_ray > CLEARLY_AWAY * np.sqrt(x * x + y * y + 1)
+    return np.where(away[..., None], -normals, normals), int(np.count_nonzero(away))

@@ -1,0 +1,148 @@
+"""Which frames train, validate and test. Frames are numbered from 1, as in splits.mat."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+
+from nyuv2prep.mat_reader import OFFICIAL_FRAMES
+
+OFFICIAL_TRAIN, OFFICIAL_TEST, OFFICIAL_VAL = 795, 654, 122
+
+REMEDY = "download splits.mat again"
+
+Splits = dict[str, list[int]]
+
+
+def make_splits(
+    splits_file: Path, scenes: Sequence[str], num_val: int, val_scenes_file: Path | None
+) -> Splits:
+    """The frames of each data set, by its name, sorted.
+
+    Args:
+        splits_file: the official splits.mat.
+        scenes: the video of each frame.
+        num_val: frames of ``nyuv2_val122``.
+        val_scenes_file: videos to validate on, one a line; None takes the rule of ``choose_val``.
+    """
+    train, test = read_splits(splits_file, num_frames=len(scenes))
+    if val_scenes_file is None:
+        val = choose_val([(frame, scene_of_video(scenes[frame - 1])) for frame in train], num_val)
+    else:
+        val = listed_val(val_scenes_file, train, scenes)
+        if len(val) != num_val:
+            raise ValueError(
+                f"{val_scenes_file}: its videos have {len(val)} training frames where {num_val} "
+                f"are wanted: correct the list or pass --val-images {len(val)}"
+            )
+    rest = sorted(set(train) - set(val))
+    if not rest:
+        raise ValueError(f"validation takes all {len(train)} training frames: lower --val-images")
+    return {"nyuv2_train": train, "nyuv2_test": test, "nyuv2_train673": rest, "nyuv2_val122": val}
+
+
+def read_splits(path: Path, num_frames: int) -> tuple[list[int], list[int]]:
+    """Training and test frames of splits.mat, checked to be a division of all frames."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file; --splits names it")
+    # SciPy raises almost anything on a file that is none of its own.
+    try:
+        variables = scipy.io.loadmat(path)
+    except Exception as error:
+        raise ValueError(f"{path}: not a MATLAB 5 file ({error}): {REMEDY}") from error
+    train, test = (_frames(path, name, variables, num_frames) for name in ("trainNdxs", "testNdxs"))
+    both = sorted(set(train) & set(test))
+    if both:
+        raise ValueError(
+            f"{path}: trainNdxs and testNdxs share {len(both)} frames, the first is {both[0]}: "
+            f"{REMEDY}"
+        )
+    neither = sorted(set(range(1, num_frames + 1)) - {*train, *test})
+    if neither:
+        raise ValueError(
+            f"{path}: {len(neither)} of {num_frames} frames are in neither split, the first is "
+            f"{neither[0]}: {REMEDY}"
+        )
+    counts = (len(train), len(test))
+    if num_frames == OFFICIAL_FRAMES and counts != (OFFICIAL_TRAIN, OFFICIAL_TEST):
+        raise ValueError(
+            f"{path}: {counts[0]} training and {counts[1]} test frames where NYUv2 has "
+            f"{OFFICIAL_TRAIN} and {OFFICIAL_TEST}: {REMEDY}"
+        )
+    return train, test
+
+
+def _frames(path: Path, name: str, variables: dict, num_frames: int) -> list[int]:
+    if name not in variables:
+        raise ValueError(f"{path}: variable {name} is missing: {REMEDY}")
+    values = np.asarray(variables[name]).ravel()
+    if not np.issubdtype(values.dtype, np.number) or (values != np.floor(values)).any():
+        raise ValueError(f"{path}: {name} holds {values.dtype}, not frame numbers: {REMEDY}")
+    frames = sorted(int(value) for value in values)
+    if not frames:
+        raise ValueError(f"{path}: {name} is empty: {REMEDY}")
+    if frames[0] < 1 or frames[-1] > num_frames:
+        raise ValueError(
+            f"{path}: {name} goes from {frames[0]} to {frames[-1]} where frames count from 1 to "
+            f"{num_frames}: {REMEDY}"
+        )
+    if len(set(frames)) < len(frames):
+        raise ValueError(f"{path}: {name} names a frame twice: {REMEDY}")
+    return frames
+
+
+def scene_of_video(video: str) -> str:
+    """'kitchen_0028a' and 'kitchen_0028b' are two videos of the scene 'kitchen_0028'."""
+    return re.sub(r"(?<=\d)[a-z]$", "", video)
+
+
+def choose_val(frames: Sequence[tuple[int, str]], count: int) -> list[int]:
+    """Exactly ``count`` frames that are all of the frames of some scenes.
+
+    Scenes are taken in the order of the SHA-1 of their name; the first combination that dynamic
+    programming over the number of frames reaches is the answer, so it depends on nothing else.
+
+    Args:
+        frames: pairs of a frame and its scene.
+    """
+    sizes = Counter(scene for _, scene in frames)
+    order = sorted(sizes, key=lambda scene: hashlib.sha1(scene.encode()).hexdigest())
+    last_scene: dict[int, str | None] = {0: None}
+    for scene in order:
+        for total in sorted(last_scene):
+            last_scene.setdefault(total + sizes[scene], scene)
+    if count not in last_scene:
+        raise ValueError(
+            f"no choice of whole scenes has {count} of the {len(frames)} training frames: pass "
+            "another --val-images or choose scenes with --val-scenes"
+        )
+    chosen: set[str] = set()
+    total = count
+    while (scene := last_scene[total]) is not None:
+        chosen.add(scene)
+        total -= sizes[scene]
+    return sorted(frame for frame, scene in frames if scene in chosen)
+
+
+def listed_val(path: Path, train: Sequence[int], scenes: Sequence[str]) -> list[int]:
+    """The training frames of the videos that a file lists."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file; --val-scenes names it")
+    listed = {line.strip() for line in path.read_text(encoding="utf-8").splitlines()} - {""}
+    unknown = sorted(listed - set(scenes))
+    if unknown:
+        raise ValueError(
+            f"{path}: {len(unknown)} lines are no video of NYUv2, the first is '{unknown[0]}': "
+            "write one name a line as in `scenes`, kitchen_0028a"
+        )
+    return [frame for frame in train if scenes[frame - 1] in listed]
+
+
+def shared_scenes(scenes: Sequence[str], one: Sequence[int], other: Sequence[int]) -> list[str]:
+    """Scenes with frames on both sides."""
+    sides = ({scene_of_video(scenes[frame - 1]) for frame in side} for side in (one, other))
+    return sorted(set.intersection(*sides))

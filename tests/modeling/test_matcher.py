@@ -1,0 +1,163 @@
+"""Matching laws: thresholds, and a default box for every ground truth."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import random_boxes
+from torchvision.models.detection._utils import SSDMatcher as TorchvisionMatcher
+from torchvision.ops import box_iou
+
+from rock_d2.modeling.anchor_generator import SSDAnchorGenerator
+from rock_d2.modeling.matcher import IGNORED, NEGATIVE, POSITIVE, SSDMatcher, pairwise_iou
+
+SIZE = (64, 96)
+MAPS = [(8, 12), (4, 6), (2, 3)]
+BOXES = torch.cat(
+    [
+        boxes.tensor
+        for boxes in SSDAnchorGenerator(
+            image_size=SIZE, map_sizes=MAPS, scales=(0.2, 0.4, 0.8), aspect_ratios=(2.0,)
+        )([torch.zeros(1, 1, *size) for size in MAPS])
+    ]
+)
+MATCHER = SSDMatcher(low=0.4, high=0.5)
+
+
+def assert_all_owned(labels: torch.Tensor, match: torch.Tensor, present: torch.Tensor) -> None:
+    for n in range(len(present)):
+        learned = set(match[n][labels[n] == POSITIVE].tolist())
+        wanted = set(present[n].nonzero()[:, 0].tolist())
+        assert wanted <= learned, f"ground truths {wanted - learned} have no default box"
+        assert learned <= wanted, f"padding {learned - wanted} has a default box"
+
+
+@st.composite
+def hard_truths(draw) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two images of duplicates, nested boxes, boxes outside and padding; (2, M, 4) and (2, M)."""
+    torch.manual_seed(draw(st.integers(0, 2**31)))
+    count = draw(st.integers(1, 24))
+    truths, present = torch.zeros(2, count, 4), torch.zeros(2, count, dtype=torch.bool)
+    for n in range(2):
+        number = draw(st.integers(0, count))
+        pool = random_boxes(draw(st.integers(1, 3)), size=SIZE, smallest=4)
+        kinds = torch.tensor(draw(st.lists(st.integers(0, 3), min_size=count, max_size=count)))
+        same = pool[torch.randint(len(pool), (count,))]
+        centre = (same[:, :2] + same[:, 2:]) / 2
+        half = (same[:, 2:] - centre) * torch.rand(count, 1).clamp(min=0.05)
+        nested = torch.cat([centre - half, centre + half], dim=1)
+        outside = same + 1000
+        free = random_boxes(count, size=SIZE, smallest=1)
+        variants = torch.stack([same, nested, outside, free])
+        rows = torch.randperm(count)[:number]
+        truths[n, rows] = variants[kinds, torch.arange(count)][rows]
+        present[n, rows] = True
+    return truths, present
+
+
+@given(hard_truths())
+@settings(deadline=None, max_examples=150)
+def test_every_ground_truth_owns_a_default_box(case):
+    truths, present = case
+    labels, match = MATCHER(pairwise_iou(truths, BOXES), present)
+    assert_all_owned(labels, match, present)
+
+
+@given(st.integers(1, 12), st.integers(0, 6), st.integers(0, 2**31), st.integers(1, 4))
+@settings(deadline=None, max_examples=300)
+def test_as_many_boxes_as_ground_truths_are_enough(num_truths, more, seed, levels):
+    torch.manual_seed(seed)
+    # Few levels make ties and shared best boxes the rule.
+    shape = (3, num_truths, num_truths + more)
+    ious = torch.randint(levels + 1, shape) / levels
+    present = torch.rand(3, num_truths) < 0.8
+    labels, match = MATCHER(ious, present)
+    assert_all_owned(labels, match, present)
+
+
+@given(hard_truths())
+@settings(deadline=None, max_examples=50)
+def test_thresholds_decide_about_every_box_that_nobody_owns(case):
+    truths, present = case
+    ious = pairwise_iou(truths, BOXES)
+    labels, match = MATCHER(ious, present)
+    for n in range(len(present)):
+        number = int(present[n].sum())
+        best = ious[n][present[n]].amax(dim=0) if number else torch.zeros(len(BOXES))
+        expected = torch.full_like(labels[n], NEGATIVE)
+        expected[best >= 0.4] = IGNORED
+        expected[best >= 0.5] = POSITIVE
+        assert (expected != labels[n]).sum() <= number
+        chosen = ious[n].gather(0, match[n][None])[0]
+        if number:
+            worse = (labels[n] == POSITIVE) & (chosen < best)
+            assert worse.sum() <= number
+
+
+def test_the_closest_owns_a_shared_box():
+    # Three truths whose best box is 0; boxes 1 to 4 are worse. Truth 1 is closest.
+    ious = torch.tensor(
+        [[[0.3, 0.1, 0.2, 0.0, 0.0], [0.45, 0.0, 0.0, 0.0, 0.0], [0.2, 0.0, 0.0, 0.1, 0.0]]]
+    )
+    labels, match = MATCHER(ious, torch.ones(1, 3, dtype=torch.bool))
+    assert labels[0, 0] == POSITIVE and match[0, 0] == 1
+    assert (labels[0] == POSITIVE).sum() == 3
+    assert_all_owned(labels, match, torch.ones(1, 3, dtype=torch.bool))
+
+
+def test_thresholds_by_hand():
+    # One truth; box 4 is its own.
+    ious = torch.tensor([[[0.0, 0.39, 0.4, 0.49, 0.7, 0.5]]])
+    labels, match = MATCHER(ious, torch.ones(1, 1, dtype=torch.bool))
+    expected = [NEGATIVE, NEGATIVE, IGNORED, IGNORED, POSITIVE, POSITIVE]
+    assert labels[0].tolist() == expected
+    assert match.max() == 0
+
+
+def test_a_ground_truth_owns_its_best_box_however_bad_it_is():
+    ious = torch.tensor([[[0.01, 0.02, 0.0], [0.0, 0.0, 0.0]]])
+    labels, match = MATCHER(ious, torch.ones(1, 2, dtype=torch.bool))
+    assert match[0, 1] == 0 and labels[0, 1] == POSITIVE
+    assert (labels[0] == POSITIVE).sum() == 2
+
+
+def test_an_image_without_objects_is_all_negative():
+    labels, _ = MATCHER(torch.rand(2, 4, 9), torch.tensor([[False] * 4, [True] * 4]))
+    assert (labels[0] == NEGATIVE).all()
+    assert (labels[1] == POSITIVE).sum() >= 4
+
+
+def test_padding_changes_nothing():
+    torch.manual_seed(0)
+    truths = random_boxes(5, size=SIZE, smallest=8)[None]
+    ious = pairwise_iou(truths, BOXES)
+    alone = MATCHER(ious, torch.ones(1, 5, dtype=torch.bool))
+    padded = torch.cat([ious, torch.zeros(1, 27, len(BOXES))], dim=1)
+    together = MATCHER(padded, torch.arange(32)[None] < 5)
+    positive = alone[0] == POSITIVE
+    assert torch.equal(alone[0], together[0])
+    assert torch.equal(alone[1][positive], together[1][positive])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_agrees_with_torchvision(seed):
+    torch.manual_seed(seed)
+    truths = random_boxes(6, size=SIZE, smallest=12)
+    ious = box_iou(truths, BOXES)
+    if len(set(ious.argmax(dim=1).tolist())) < 6:
+        # torchvision lets one of several truths have a shared best box, whichever comes last.
+        truths = truths[:1]
+        ious = box_iou(truths, BOXES)
+    expected = TorchvisionMatcher(0.5)(ious)
+    labels, match = SSDMatcher(low=0.5, high=0.5)(ious[None], torch.ones(1, len(truths)) > 0)
+    assert torch.equal(labels[0] == POSITIVE, expected >= 0)
+    assert torch.equal(match[0][expected >= 0], expected[expected >= 0])
+    assert (labels != IGNORED).all()
+
+
+def test_iou_agrees_with_torchvision():
+    torch.manual_seed(0)
+    truths = random_boxes(14, size=SIZE, smallest=2).view(2, 7, 4)
+    expected = torch.stack([box_iou(image, BOXES) for image in truths])
+    torch.testing.assert_close(pairwise_iou(truths, BOXES), expected, atol=1e-6, rtol=0)
+    assert (pairwise_iou(torch.zeros(1, 2, 4), BOXES) == 0).all()

@@ -1,0 +1,124 @@
+"""A detector small enough for one CPU core, and batches for it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.modeling import build_model
+from detectron2.structures import Boxes, Instances
+from torch import nn
+
+from rock_d2 import add_rock_config
+from rock_d2.modeling.matcher import SSDMatcher
+from rock_d2.modeling.ssd import SSD, detect
+from rock_d2.modeling.ssd_losses import hard_negative_loss
+
+BASE = Path(__file__).parents[2] / "configs" / "Base-SSD-R50.yaml"
+SIZE = (96, 128)
+NUM_CLASSES = 3
+LABELS = ("depth", "normals", "scene")
+TASKS = ["Scene", "Depth", "Normals"]
+# Options of every model that must train, by what a test calls it.
+MODELS = {
+    "baseline": ["MODEL.NECK.NAME", "IdentityNeck"],
+    "flat": ["MODEL.NECK.NAME", "FlatMTL"],
+    "flat-depth": ["MODEL.NECK.NAME", "FlatMTL", "MODEL.ROCK.TASKS", ["Depth"]],
+    "rock": ["MODEL.NECK.NAME", "ROCK"],
+    "rock-product": ["MODEL.NECK.NAME", "ROCK", "MODEL.ROCK.FUSION.NAME", "ProductFusion"],
+    "rock-none": ["MODEL.NECK.NAME", "ROCK", "MODEL.ROCK.FUSION.NAME", "NoFusion"],
+    **{f"rock-{task}": ["MODEL.NECK.NAME", "ROCK", "MODEL.ROCK.TASKS", [task]] for task in TASKS},
+    "rock-unsupervised": [
+        "MODEL.NECK.NAME",
+        "ROCK",
+        *(part for task in TASKS for part in (f"MODEL.ROCK.{task.upper()}.LOSS_WEIGHT", 0.0)),
+    ],
+    "focal": ["MODEL.NECK.NAME", "ROCK", "MODEL.SSD.CLS_LOSS", "Focal"],
+}
+
+
+def base_cfg(*options: Any) -> CfgNode:
+    """The paper's model without weights; ``options`` are pairs as on the command line."""
+    cfg = get_cfg()
+    add_rock_config(cfg)
+    cfg.merge_from_file(str(BASE))
+    cfg.merge_from_list(["MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu", *options])
+    return cfg
+
+
+def tiny_cfg(*options: Any) -> CfgNode:
+    """ResNet-18 at stride 32 on images of 96 x 128: maps of 3 x 4, 2 x 2 and 1 x 1."""
+    settings = {
+        "INPUT.SIZE": list(SIZE),
+        "MODEL.RESNETS.DEPTH": 18,
+        "MODEL.RESNETS.RES2_OUT_CHANNELS": 64,
+        "MODEL.RESNETS.RES5_DILATION": 1,
+        "MODEL.SSD.NUM_CLASSES": NUM_CLASSES,
+        "MODEL.SSD.EXTRA_CHANNELS": [16, 8, 8],
+        "MODEL.ROCK.WIDTH": 16,
+        "MODEL.ROCK.SCENE.NUM_CLASSES": 5,
+        "MODEL.ROCK.DEPTH.CHANNELS": 4,
+        "MODEL.ROCK.NORMALS.CHANNELS": 6,
+    }
+    flat = [part for setting in settings.items() for part in setting]
+    return base_cfg(*flat, *options)
+
+
+def tiny_model(*options: Any) -> nn.Module:
+    torch.manual_seed(0)
+    return build_model(tiny_cfg(*options))
+
+
+def bare_ssd(*, matcher: SSDMatcher, cls_loss: Callable[..., torch.Tensor] | None = None) -> SSD:
+    """SSD's matching, coding and losses without any network, unweighted."""
+    return SSD(
+        backbone=nn.Identity(),
+        neck=nn.Identity(),
+        head=nn.Identity(),
+        matcher=matcher,
+        box_weights=(10.0, 10.0, 5.0, 5.0),
+        cls_loss=cls_loss or mine_three,
+        smooth_l1_beta=1.0,
+        loss_weights={"loss_cls": 1.0, "loss_box_reg": 1.0},
+        detector=detect,
+        input_size=SIZE,
+        pixel_mean=[0.0, 0.0, 0.0],
+        pixel_std=[1.0, 1.0, 1.0],
+    )
+
+
+def mine_three(logits: torch.Tensor, classes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return hard_negative_loss(logits, classes, labels, neg_pos_ratio=3.0)
+
+
+def random_boxes(count: int, *, size: tuple[int, int], smallest: float) -> torch.Tensor:
+    """(count, 4) boxes inside an image of ``size`` with sides of at least ``smallest``."""
+    bounds = torch.tensor(size[::-1], dtype=torch.float32)
+    sides = smallest + torch.rand(count, 2) * (bounds / 2 - smallest)
+    corner = torch.rand(count, 2) * (bounds - sides)
+    return torch.cat([corner, corner + sides], dim=1)
+
+
+def item(
+    seed: int, *, objects: int = 3, labels: Sequence[str] = LABELS, size: tuple[int, int] = SIZE
+) -> dict[str, Any]:
+    """A batch item as the mapper makes it, with the named labels only."""
+    torch.manual_seed(seed)
+    normals = torch.randn(3, *size)
+    normals[2] = -normals[2].abs()
+    known = torch.rand(1, *size) > 0.2
+    values = {
+        "depth": (1 + 9 * torch.rand(1, *size)) * known,
+        "normals": nn.functional.normalize(normals, dim=0) * known,
+        "scene": seed % 5,
+    }
+    instances = Instances(size)
+    instances.gt_boxes = Boxes(random_boxes(objects, size=size, smallest=16))
+    instances.gt_classes = torch.randint(NUM_CLASSES, (objects,))
+    image = torch.randint(256, (3, *size), dtype=torch.uint8)
+    return {
+        "image": image,
+        "instances": instances,
+        **{name: value for name, value in values.items() if name in labels},
+    }
