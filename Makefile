@@ -10,7 +10,7 @@ VENV_PYTHON := .venv/bin/python
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test rooms lint format clean
+.PHONY: help venv train test rooms lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
@@ -18,6 +18,13 @@ help: ## list the targets
 venv: ## bring .venv up to date, which every target does by itself
 	@test -n "$(PYTHON)" || { echo "rock_d2: no Python found: install Python 3.10 to 3.13, or name it: make PYTHON=/path/to/python3.12 test" >&2; exit 1; }
 	@"$(PYTHON)" third_party/bootstrap.py
+
+OUTPUT := output/rock_rooms
+
+train: venv ## render rooms if they are not there, train ROCK on them, evaluate it and draw its predictions
+	@test -f "$${DETECTRON2_DATASETS:-datasets}/rooms/annotations/rooms_val.json" || $(VENV_PYTHON) datasets/make_rooms.py
+	$(VENV_PYTHON) tools/train_net.py --config-file configs/rock_rooms.yaml OUTPUT_DIR $(OUTPUT) $(ARGS)
+	$(VENV_PYTHON) tools/visualize_predictions.py --config-file $(OUTPUT)/config.yaml --weights $(OUTPUT)/model_final.pth --output-dir $(OUTPUT)/pictures --num-images 8 --contact-sheet
 
 # One thread a process: the processes are what keeps the cores busy.
 test: venv ## run the tests

@@ -23,18 +23,28 @@ setup(
         "pillow>=9.5,<14",
         "pycocotools>=2.0.7,<3",
         "safetensors>=0.4,<1",
+        "tabulate>=0.9,<1",
+        "tensorboard>=2.12,<3",
         "torch>=2.6,<3",
         "torchvision>=0.21,<1",
         "tqdm>=4.64,<5",
     ],
     extras_require={
+        "demo": [
+            "gradio>=6,<7",
+        ],
         "dev": [
             "filelock>=3.12,<5",
+            "hotcoco>=1.3,<2",
             "hypothesis>=6.100,<7",
             "pre-commit>=3.5,<5",
             "pytest>=8,<10",
             "pytest-xdist>=3.5,<4",
             "ruff>=0.17,<0.18",
+            "scikit-learn>=1.4,<2",
+        ],
+        "fast": [
+            "hotcoco>=1.3,<2",
         ],
         "nyuv2": [
             "h5py>=3.10,<4",

@@ -20,6 +20,7 @@ from rock_d2.evaluation.build import build_evaluator
 from rock_d2.modeling import anchor_generator, flat, fusion, neck, rock, ssd  # noqa: F401
 from rock_d2.modeling.fusion import FUSION_REGISTRY
 from rock_d2.modeling.neck import NECK_REGISTRY
+from rock_d2.predictor import Predictor
 from rock_d2.tasks import AUX_TASK_REGISTRY, AuxTask
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ __all__ = [
     "FUSION_REGISTRY",
     "NECK_REGISTRY",
     "AuxTask",
+    "Predictor",
     "RockDatasetMapper",
     "add_rock_config",
     "build_evaluator",

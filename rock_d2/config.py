@@ -11,6 +11,7 @@ def add_rock_config(cfg: CfgNode) -> None:
     _add_ssd_config(cfg)
     _add_rock_config(cfg)
     _add_solver_config(cfg)
+    _add_test_config(cfg)
 
 
 def _add_input_config(cfg: CfgNode) -> None:
@@ -116,3 +117,39 @@ def _add_rock_config(cfg: CfgNode) -> None:
 def _add_solver_config(cfg: CfgNode) -> None:
     # The paper's (sec. 4); Detectron2's own SOLVER keys are its settings.
     cfg.SOLVER.OPTIMIZER = "Adam"
+    # Parts in which each process sees its share of a batch, one after another: less memory, the
+    # same gradient (batch normalisation apart), a second forward pass.
+    cfg.SOLVER.ACCUMULATE = 1
+    # Of SOLVER.AMP.ENABLED: "bf16" or "fp16", which scales the loss.
+    cfg.SOLVER.AMP.DTYPE = "bf16"
+    # Iterations from one line of the log to the next; the losses are read only then.
+    cfg.SOLVER.LOG_PERIOD = 20
+    # Ends the training after that many evaluations without a better TEST.BEST_METRIC; 0: never.
+    cfg.SOLVER.EARLY_STOPPING = CfgNode()
+    cfg.SOLVER.EARLY_STOPPING.PATIENCE = 0
+
+    # Whether the average of the weights over the training is what is evaluated and stored.
+    cfg.MODEL_EMA = CfgNode()
+    cfg.MODEL_EMA.ENABLED = False
+    # Weight of the average so far; less in the first iterations.
+    cfg.MODEL_EMA.DECAY = 0.999
+
+    # The metric whose best value so far model_best.pth has, as the closing table names it; of the
+    # first set if DATASETS.TEST has several.
+    cfg.TEST.BEST_METRIC = "bbox/AP50"
+    # "max" or "min".
+    cfg.TEST.BEST_MODE = "max"
+    # Images of each test set whose predictions TensorBoard shows after each evaluation.
+    cfg.TEST.NUM_PICTURES = 4
+
+
+def _add_test_config(cfg: CfgNode) -> None:
+    # What computes COCO's numbers: "hotcoco" (an extra, the faster), "pycocotools", or "auto" for
+    # the fastest that is installed. They agree to the last digit.
+    cfg.TEST.COCO_BACKEND = "auto"
+    # The part of maps that is measured: "none" (no crop) or, of NYUv2's 480 x 640 frames, "eigen"
+    # or "toolbox" (docs/METRICS.md).
+    cfg.TEST.EVAL_CROP = "none"
+    # Whether evaluation keeps the tasks' predictions, as OUTPUT_DIR/inference/<data set>/<task>/
+    # <image_id>.npz, so that tools/evaluate_predictions.py can score them again.
+    cfg.TEST.SAVE_AUXILIARY = False

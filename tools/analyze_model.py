@@ -1,47 +1,67 @@
 #!/usr/bin/env python
-"""Parameters and multiply-adds of models by part, as a markdown table.
+r"""Size and speed of models by part and by task, as markdown tables: table 4 of the paper.
 
     python tools/analyze_model.py --config-file configs/ssd_nyuv2.yaml configs/flat_nyuv2.yaml \
-        configs/rock_nyuv2.yaml
+        configs/rock_nyuv2.yaml --latency
 
-Settings can follow as KEY VALUE pairs, for instance MODEL.RESNETS.DEPTH 101.
+Weights are random: with these, non-maximum suppression has next to nothing to do.
 """
 
 import argparse
 from itertools import takewhile
 from pathlib import Path
 
-from detectron2.config import CfgNode, get_cfg
-from detectron2.modeling import build_model
 
-from rock_d2 import add_rock_config
-from rock_d2.engine.complexity import complexity_by_part, complexity_table
-
-
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--config-file", nargs="+", required=True, help="one or several, then KEY VALUE pairs"
+        "--config-file",
+        nargs="+",
+        required=True,
+        metavar="FILE",
+        help="one or several, then KEY VALUE pairs for all of them",
     )
-    words = parser.parse_args().config_file
-    files = list(takewhile(lambda word: word.endswith(".yaml"), words))
-    models = {}
-    for file in files:
-        cfg = load_config(file, words[len(files) :])
-        models[Path(file).stem] = complexity_by_part(build_model(cfg), tuple(cfg.INPUT.SIZE))
-    print(complexity_table(models))
+    parser.add_argument(
+        "--latency", action="store_true", help="measure the time for an image, models in turns"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=30, help="of the measurement (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--warm-up", type=int, default=5, help="rounds before (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--device", help="of the measurement (default: cuda where there is one, else cpu)"
+    )
+    return parser.parse_args()
 
 
-def load_config(file: str, opts: list[str]) -> CfgNode:
-    cfg = get_cfg()
-    add_rock_config(cfg)
-    cfg.merge_from_file(file)
-    cfg.merge_from_list(opts)
-    cfg.MODEL.DEVICE = "cpu"
-    return cfg
+def main(args: argparse.Namespace) -> None:
+    # Not at the top: --help need not wait for PyTorch.
+    import torch
+    from detectron2.modeling import build_model
+
+    from rock_d2.engine.complexity import complexity_of, complexity_table
+    from rock_d2.engine.latency import latency_table, measure_latency
+    from rock_d2.predictor import load_config
+
+    files = list(takewhile(lambda word: word.endswith(".yaml"), args.config_file))
+    opts = args.config_file[len(files) :]
+    models = {
+        Path(file).stem: build_model(load_config(file, [*opts, "MODEL.DEVICE", "cpu"]))
+        for file in files
+    }
+    sizes = {name: complexity_of(model, model.input_size) for name, model in models.items()}
+    print(complexity_table(sizes))
+    if args.latency:
+        device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        models = {name: model.to(device) for name, model in models.items()}
+        times = measure_latency(models, rounds=args.rounds, warm_up=args.warm_up)
+        print(f"\n{args.rounds} rounds on {device}, {torch.get_num_threads()} CPU threads\n")
+        print(latency_table(times))
 
 
 if __name__ == "__main__":
-    main()
+    main(parse_args())

@@ -44,7 +44,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg.merge_from_file(args.config_file)
     register_subset(cfg.DATASETS.TRAIN[0], args.num_images)
     cfg.SEED = 0
-    cfg.OUTPUT_DIR = "output/overfit"
+    cfg.OUTPUT_DIR = f"output/overfit_{args.num_images}"
     cfg.SOLVER.IMS_PER_BATCH = args.num_images
     cfg.DATASETS.TRAIN = (SUBSET,)
     cfg.DATALOADER.NUM_WORKERS = 0

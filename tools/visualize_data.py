@@ -1,50 +1,81 @@
 #!/usr/bin/env python
-"""Draws the ground truth of a registered data set: objects, and the label of every task.
+"""Draws a data set: objects, and the label of every task.
 
-python tools/visualize_data.py --dataset rooms_train --num-images 16 --contact-sheet
+    python tools/visualize_data.py --dataset rooms_train --num-images 16 --contact-sheet
+    python tools/visualize_data.py --source dataloader --config-file configs/rock_rooms.yaml SEED 1
+
+`annotation` is the ground truth as it lies on disk, `dataloader` what a training gets to see:
+after augmentation and at the model's size. Settings can follow as KEY VALUE pairs.
 """
 
 import argparse
 from pathlib import Path
 
-import cv2
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from tqdm import tqdm
-
-from rock_d2.tasks import AUX_TASK_REGISTRY
-from rock_d2.visualization import contact_sheet, draw_record
-
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", default="rooms_train", help="its registered name")
-    parser.add_argument("--output-dir", type=Path, default=Path("output/visualize_data"))
-    parser.add_argument("--num-images", type=int, default=16, help="evenly spaced over the set")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--source",
+        choices=("annotation", "dataloader"),
+        default="annotation",
+        help="the ground truth before or after augmentation (default: before)",
+    )
+    parser.add_argument(
+        "--config-file",
+        default="configs/rock_rooms.yaml",
+        metavar="FILE",
+        help="of the augmentation and the tasks (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="registered name (default: the config's DATASETS.TRAIN)"
+    )
+    parser.add_argument(
+        "--output-dir",
+        type=Path,
+        default=Path("output/visualize_data"),
+        metavar="DIR",
+        help="default: %(default)s",
+    )
+    parser.add_argument(
+        "--num-images",
+        type=int,
+        default=16,
+        metavar="N",
+        help="evenly spaced over the set, or the loader's first (default: %(default)s)",
+    )
     parser.add_argument("--contact-sheet", action="store_true", help="one picture of all, too")
-    parser.add_argument("--columns", type=int, default=2, help="of the contact sheet")
-    parser.add_argument("--sheet-width", type=int, default=1600, help="of the contact sheet")
+    parser.add_argument(
+        "--columns", type=int, default=2, help="of the contact sheet (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--sheet-width", type=int, default=1600, help="in pixels (default: %(default)s)"
+    )
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
     return parser.parse_args()
 
 
 def main(args: argparse.Namespace) -> None:
-    records = DatasetCatalog.get(args.dataset)
-    metadata = MetadataCatalog.get(args.dataset)
-    tasks = [task() for _, task in AUX_TASK_REGISTRY]
-    count = min(args.num_images, len(records))
-    chosen = [records[i * len(records) // count] for i in range(count)]
-    args.output_dir.mkdir(parents=True, exist_ok=True)
+    # Not at the top: --help need not wait for PyTorch.
+    from rock_d2.predictor import load_config
+    from rock_d2.visualization import write_picture, write_sheet
+    from rock_d2.visualization.datasets import annotation_pictures, dataloader_pictures
+
+    cfg = load_config(args.config_file, args.opts)
+    if args.dataset:
+        cfg.DATASETS.TRAIN = (args.dataset,)
+    dataset = cfg.DATASETS.TRAIN[0]
+    sources = {"annotation": annotation_pictures, "dataloader": dataloader_pictures}
     pictures = []
-    for record in tqdm(chosen, desc="drawing"):
-        pictures.append(draw_record(record, tasks, metadata)[..., ::-1])
-        name = f"{args.dataset}_{Path(record['file_name']).stem}.png"
-        cv2.imwrite(str(args.output_dir / name), pictures[-1])
+    for name, picture in sources[args.source](cfg, args.num_images):
+        write_picture(args.output_dir / f"{name}.png", picture)
+        pictures.append(picture)
     if args.contact_sheet:
-        sheet = args.output_dir / f"{args.dataset}_sheet.jpg"
-        grid = contact_sheet(pictures, columns=args.columns)
-        size = (args.sheet_width, round(grid.shape[0] * args.sheet_width / grid.shape[1]))
-        cv2.imwrite(str(sheet), cv2.resize(grid, size, interpolation=cv2.INTER_AREA))
+        sheet = args.output_dir / f"{dataset}_sheet.jpg"
+        write_sheet(sheet, pictures, columns=args.columns, width=args.sheet_width)
         print(f"contact sheet: {sheet}")
-    print(f"{count} of {len(records)} images of {args.dataset} drawn in {args.output_dir}")
+    print(f"{len(pictures)} images of {dataset} drawn in {args.output_dir}")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
-"""How many parameters and operations each part of a model has.
+"""How many parameters, operations and activations each part of a model and each task has.
 
 The paper (table 4) counts 27.8 M parameters without ROCK and 32.6 M with it. The 4.8 M between
 them are ours too. Our detectors are 2.9 M larger: a ResNet-50 has 23.5 M, which leaves 4.3 M for
 the paper's extra maps and predictors, whose widths it does not give; ours are SSD512's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
+from detectron2.export import TracingAdapter
 from detectron2.utils.analysis import FlopCountAnalysis
+from fvcore.nn import ActivationCountAnalysis
 from torch import nn
 
 # In the order of the data.
@@ -24,39 +26,74 @@ class Complexity(NamedTuple):
     Attributes:
         parameters: values that are learnt or could be; frozen batch normalisation has none.
         flops: multiply-adds of convolutions and matrix products for one image.
+        activations: values that convolutions and matrix products put out for one image.
     """
 
     parameters: int
     flops: int
+    activations: int
 
 
-def complexity_by_part(
-    model: nn.Module, image_size: tuple[int, int]
-) -> tuple[dict[str, Complexity], Complexity]:
-    """The parts in the order of the data, and the whole model.
+class ModelComplexity(NamedTuple):
+    """Of a model.
+
+    Attributes:
+        parts: in the order of the data; they sum to the whole.
+        tasks: what each auxiliary task alone adds to the parts, by its name.
+        whole: everything.
+    """
+
+    parts: dict[str, Complexity]
+    tasks: dict[str, Complexity]
+    whole: Complexity
+
+
+def complexity_of(model: nn.Module, image_size: tuple[int, int]) -> ModelComplexity:
+    """Counts while one image runs through.
 
     Args:
         model: an SSD.
         image_size: height and width.
     """
-    image = torch.zeros(3, *image_size, dtype=torch.uint8)
+    inputs = [{"image": torch.zeros(3, *image_size, dtype=torch.uint8)}]
     was_training = model.training
     model.eval()
     with torch.no_grad():
-        analysis = FlopCountAnalysis(model, [{"image": image}])
-        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-        operations = analysis.by_module_and_operator()
+        adapter = TracingAdapter(model, inputs, allow_non_tensor=True)
+        flops = FlopCountAnalysis(model, inputs)
+        activations = ActivationCountAnalysis(adapter, adapter.flattened_inputs)
+        for analysis in (flops, activations):
+            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+        operations = flops.by_module_and_operator()
+        values = activations.by_module()
     model.train(was_training)
 
-    def complexity(part: nn.Module, path: str) -> Complexity:
+    def complexity(path: str) -> Complexity:
+        # The tracing wrapper calls the model `model`.
+        traced = ".".join(filter(None, ("model", path)))
         return Complexity(
-            parameters=num_parameters(part),
-            flops=sum(int(operations[path][operation]) for operation in COUNTED),
+            parameters=num_parameters(model.get_submodule(path)),
+            flops=sum(int(operations[traced][operation]) for operation in COUNTED),
+            activations=int(values[traced]),
         )
 
-    # The tracing wrapper calls the model `model`.
-    parts = {name: complexity(part, f"model.{name}") for name, part in named_parts(model).items()}
-    return parts, complexity(model, "model")
+    return ModelComplexity(
+        parts={path: complexity(path) for path in named_parts(model)},
+        tasks={
+            task.name: total(complexity(path) for path in paths_of_task(model, task.name))
+            for task in model.neck.tasks
+        },
+        whole=complexity(""),
+    )
+
+
+def total(parts: Iterable[Complexity]) -> Complexity:
+    return Complexity(*map(sum, zip(*parts, strict=True)))
+
+
+def paths_of_task(model: nn.Module, name: str) -> list[str]:
+    """The modules that serve this task only: those that a neck keeps under its name."""
+    return [path for path, _ in model.named_modules() if path.split(".")[-1] == name]
 
 
 def named_parts(model: nn.Module) -> dict[str, nn.Module]:
@@ -73,20 +110,30 @@ def num_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def complexity_table(models: Mapping[str, tuple[dict[str, Complexity], Complexity]]) -> str:
-    """A markdown table of what ``complexity_by_part`` returns, a column pair for each model."""
-    names = list(models)
-    parts = dict.fromkeys(part for by_part, _ in models.values() for part in by_part)
-    header = ["part", *(f"{name}, {unit}" for name in names for unit in ("M params", "G MACs"))]
+def complexity_table(models: Mapping[str, ModelComplexity]) -> str:
+    """A markdown table with columns for each model, named by the keys."""
+    units = ("M params", "G MACs", "M activations")
+    header = ["part", *(f"{name}, {unit}" for name in models for unit in units)]
     rows = [header, ["---", *["---:"] * (len(header) - 1)]]
+
+    def add_row(title: str, found: Sequence[Complexity | None]) -> None:
+        rows.append([title, *(cell for complexity in found for cell in _cells(complexity))])
+
+    parts = dict.fromkeys(part for model in models.values() for part in model.parts)
     for part in sorted(parts, key=lambda name: PARTS.index(name.split(".")[0])):
-        found = [by_part.get(part) for by_part, _ in models.values()]
-        rows.append([part, *(cell for c in found for cell in _cells(c))])
-    rows.append(["**total**", *(cell for _, whole in models.values() for cell in _cells(whole))])
+        add_row(part, [model.parts.get(part) for model in models.values()])
+    add_row("**total**", [model.whole for model in models.values()])
+    for task in dict.fromkeys(task for model in models.values() for task in model.tasks):
+        add_row(f"of it for {task}", [model.tasks.get(task) for model in models.values()])
+    return markdown(rows)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def _cells(complexity: Complexity | None) -> tuple[str, str]:
+def _cells(complexity: Complexity | None) -> tuple[str, ...]:
     if complexity is None:
-        return "", ""
-    return f"{complexity.parameters / 1e6:.2f}", f"{complexity.flops / 1e9:.2f}"
+        return "", "", ""
+    parameters, flops, activations = complexity
+    return f"{parameters / 1e6:.2f}", f"{flops / 1e9:.2f}", f"{activations / 1e6:.2f}"

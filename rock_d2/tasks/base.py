@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -19,16 +20,31 @@ AUX_TASK_REGISTRY = Registry("AUX_TASK")
 AUX_TASK_REGISTRY.__doc__ = "Auxiliary tasks by the name that MODEL.ROCK.TASKS gives them."
 
 
+class ColourScale(NamedTuple):
+    """What the colours of a picture mean.
+
+    Attributes:
+        low, high: the values at its ends, with their unit.
+        colours: uint8 (K, 3), RGB, from low to high.
+    """
+
+    low: str
+    high: str
+    colours: np.ndarray
+
+
 class Drawing(NamedTuple):
     """What a person is shown of a label: a line of text and, where it is a map, a picture.
 
     Attributes:
         caption: one line.
         image: uint8 (H, W, 3), RGB, or None.
+        scale: of the picture's colours, or None if the caption tells.
     """
 
     caption: str
     image: np.ndarray | None
+    scale: ColourScale | None = None
 
 
 @dataclass(frozen=True)
@@ -132,13 +148,40 @@ class AuxTask(ABC):
     def meter(self) -> Meter:
         """What is measured of the predictions."""
 
-    def evaluator(self) -> MeterEvaluator:
-        """Detectron2's evaluator of this task, with results ``<name>/<metric>``."""
-        return MeterEvaluator(self, self.meter())
+    def evaluator(self, *, crop: str = "none", save_dir: Path | None = None) -> MeterEvaluator:
+        """Detectron2's evaluator of this task, with results ``<name>/<metric>``.
+
+        Args:
+            crop: the part of maps that counts (TEST.EVAL_CROP).
+            save_dir: where to keep the predictions, if anywhere.
+        """
+        return MeterEvaluator(self, self.meter(), crop=crop, save_dir=save_dir)
 
     @abstractmethod
-    def draw(self, value: np.ndarray | int, metadata: Metadata) -> Drawing:
-        """Shows a label, or a prediction of the same form, to a person."""
+    def draw(self, label: np.ndarray | int, metadata: Metadata) -> Drawing:
+        """Shows a label, in the form of ``read``, to a person."""
+
+    @abstractmethod
+    def draw_prediction(
+        self,
+        prediction: np.ndarray,
+        metadata: Metadata,
+        *,
+        encoding: np.ndarray | None = None,
+        label: np.ndarray | int | None = None,
+    ) -> Drawing:
+        """Shows an image's prediction, in the form of ``postprocess``, to a person.
+
+        Args:
+            prediction: of one image.
+            metadata: of its data set.
+            encoding: (channels, h, w), what the prediction was pooled from, where it is at hand.
+            label: the truth, where it is at hand: the picture is drawn to compare with it.
+        """
+
+    def ranking(self, prediction: np.ndarray, metadata: Metadata, count: int) -> dict[str, float]:
+        """The most probable classes, best first, of a task that classifies; else nothing."""
+        return {}
 
 
 def build_tasks(cfg: CfgNode, needed_by: str | None = None) -> tuple[AuxTask, ...]:

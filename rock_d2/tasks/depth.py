@@ -11,7 +11,7 @@ from torch import nn
 from rock_d2.evaluation.meters import Meter
 from rock_d2.modeling.pooling import ChannelAverage, known_average
 from rock_d2.modeling.reduction import max_over_processes, mean_over_processes
-from rock_d2.tasks.base import AUX_TASK_REGISTRY, Drawing
+from rock_d2.tasks.base import AUX_TASK_REGISTRY, ColourScale, Drawing
 from rock_d2.tasks.geometry import CameraChange, register_map_type
 from rock_d2.tasks.maps import MapTask, resize_prediction
 
@@ -30,7 +30,10 @@ class Depth(MapTask):
         channels: K_depth, the encoding's width (supplement, sec. 1).
         berhu_fraction: the loss turns quadratic at this fraction of the batch's largest error
             (Laina et al., 3DV 2016, sec. 3.2).
-        min_depth: metres; nearer targets count as this, so that the logarithm is bounded.
+        min_depth: metres; nearer targets count as this, so that the logarithm is bounded, and so
+            do nearer predictions when they are measured.
+        eval_cap: metres; when measured, farther labels do not count and farther predictions count
+            as this. 0 is no cap.
     """
 
     name = "depth"
@@ -43,6 +46,7 @@ class Depth(MapTask):
     channels: int = 128
     berhu_fraction: float = 0.2
     min_depth: float = 0.001
+    eval_cap: float = 0.0
 
     def values(self, pixels: np.ndarray, camera: CameraChange) -> np.ndarray:
         """Metres; a zoom by s brings everything s times nearer, and mirrors change nothing."""
@@ -62,17 +66,22 @@ class Depth(MapTask):
         return resize_prediction(prediction, output_size).exp()
 
     def meter(self) -> Meter:
-        return DepthMeter()
+        return DepthMeter(floor=self.min_depth, cap=self.eval_cap or float("inf"))
 
-    def draw(self, value: np.ndarray, metadata: Metadata) -> Drawing:
+    def draw(self, label: np.ndarray, metadata: Metadata) -> Drawing:
         """Near is red, far is blue, unknown is black; the scale spans the picture's own range."""
-        known = value > 0
-        if not known.any():
-            return Drawing("depth unknown", np.zeros((*value.shape, 3), np.uint8))
-        near, far = float(value[known].min()), float(value[known].max())
-        nearness = np.uint8(255 * ((far - value) / max(far - near, 1e-6)).clip(0, 1))
-        colours = cv2.applyColorMap(nearness, cv2.COLORMAP_TURBO)[..., ::-1]
-        return Drawing(f"depth {near:.1f} to {far:.1f} m", np.where(known[..., None], colours, 0))
+        return draw_metres(label, spanning=label)
+
+    def draw_prediction(
+        self,
+        prediction: np.ndarray,
+        metadata: Metadata,
+        *,
+        encoding: np.ndarray | None = None,
+        label: np.ndarray | None = None,
+    ) -> Drawing:
+        """On the label's scale, if it is known."""
+        return draw_metres(prediction[0], spanning=prediction[0] if label is None else label)
 
 
 class DepthMeter(Meter):
@@ -80,10 +89,19 @@ class DepthMeter(Meter):
 
     RATIOS = (1.25, 1.25**2, 1.25**3)
 
+    def __init__(self, *, floor: float, cap: float):
+        """
+        Args:
+            floor: metres; nearer predictions count as this, so that the logarithm is bounded.
+            cap: metres; farther labels do not count, farther predictions count as this.
+        """
+        self.floor = floor
+        self.cap = cap
+
     def count(self, prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
-        known = label > 0
+        known = (label > 0) & (label <= self.cap)
         target = label[known].astype(np.float64)
-        found = prediction[0][known].astype(np.float64)
+        found = prediction[0][known].astype(np.float64).clip(self.floor, self.cap)
         error = found - target
         ratio = np.maximum(found / target, target / found)
         return np.array(
@@ -106,6 +124,24 @@ class DepthMeter(Meter):
             "sq_rel": sq_rel / pixels,
             **{f"delta{i}": count / pixels for i, count in enumerate(within, start=1)},
         }
+
+
+def draw_metres(metres: np.ndarray, *, spanning: np.ndarray) -> Drawing:
+    """Colours from red, near, to blue, far; black where unknown.
+
+    Args:
+        metres: (H, W).
+        spanning: the map whose range the colours span.
+    """
+    reference = spanning[spanning > 0]
+    if not reference.size:
+        return Drawing("depth unknown", np.zeros((*metres.shape, 3), np.uint8))
+    near, far = float(reference.min()), float(reference.max())
+    distance = np.uint8(255 * ((metres - near) / max(far - near, 1e-6)).clip(0, 1))
+    spectrum = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[::-1], cv2.COLORMAP_TURBO)
+    spectrum = spectrum.reshape(256, 3)[:, ::-1]
+    scale = ColourScale(f"{near:.1f} m", f"{far:.1f} m", spectrum)
+    return Drawing("depth", np.where(metres[..., None] > 0, spectrum[distance], 0), scale)
 
 
 def berhu_loss(error: torch.Tensor, known: torch.Tensor, *, fraction: float) -> torch.Tensor:

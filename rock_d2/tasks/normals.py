@@ -80,11 +80,21 @@ class Normals(MapTask):
     def meter(self) -> Meter:
         return NormalsMeter()
 
-    def draw(self, value: np.ndarray, metadata: Metadata) -> Drawing:
+    def draw(self, label: np.ndarray, metadata: Metadata) -> Drawing:
         """Red grows to the right, green upwards, blue towards the camera; unknown is black."""
-        known = (value != 0).any(axis=2, keepdims=True)
-        colours = np.uint8(127.5 * (1 + value * np.float32([1, -1, -1])).clip(0, 2)) * known
-        return Drawing("normals: red right, green up, blue towards us", colours)
+        known = (label != 0).any(axis=2, keepdims=True)
+        colours = np.uint8(127.5 * (1 + label * np.float32([1, -1, -1])).clip(0, 2)) * known
+        return Drawing("normals: red right, green up, blue to us", colours)
+
+    def draw_prediction(
+        self,
+        prediction: np.ndarray,
+        metadata: Metadata,
+        *,
+        encoding: np.ndarray | None = None,
+        label: np.ndarray | None = None,
+    ) -> Drawing:
+        return self.draw(np.moveaxis(prediction, 0, 2), metadata)
 
 
 class NormalsMeter(Meter):
@@ -99,7 +109,11 @@ class NormalsMeter(Meter):
 
     def count(self, prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
         known = (label != 0).any(axis=2)
-        cosines = np.einsum("cp,pc->p", prediction[:, known].astype(np.float64), label[known])
+        found, target = prediction[:, known].T.astype(np.float64), label[known].astype(np.float64)
+        # float32 vectors are unit vectors to 1e-7 only, which is 0.03 degrees in an arc cosine. A
+        # prediction of (0, 0, 0) counts as 90 degrees.
+        lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(target, axis=1)
+        cosines = (found * target).sum(axis=1) / np.maximum(lengths, np.finfo(float).tiny)
         angles = np.degrees(np.arccos(cosines.clip(-1, 1)))
         bins = (angles / self.BIN).astype(np.int64).clip(max=self.NUM_BINS - 1)
         within = [(angles < bound).sum() for bound in self.BOUNDS]

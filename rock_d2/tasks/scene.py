@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from detectron2.data import Metadata
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 from rock_d2.evaluation.meters import Meter
 from rock_d2.modeling.pooling import GlobalAverage
 from rock_d2.modeling.reduction import mean_over_processes
-from rock_d2.tasks.base import AUX_TASK_REGISTRY, AuxTask, Drawing
+from rock_d2.tasks.base import AUX_TASK_REGISTRY, AuxTask, ColourScale, Drawing
 
 UNKNOWN = -1
 
@@ -93,8 +94,33 @@ class Scene(AuxTask):
     def meter(self) -> Meter:
         return SceneMeter(self.num_classes)
 
-    def draw(self, value: int, metadata: Metadata) -> Drawing:
-        return Drawing(metadata.scene_classes[value], None)
+    def draw(self, label: int, metadata: Metadata) -> Drawing:
+        return Drawing(f"scene: {class_name(label, metadata)}", None)
+
+    def draw_prediction(
+        self,
+        prediction: np.ndarray,
+        metadata: Metadata,
+        *,
+        encoding: np.ndarray | None = None,
+        label: int | None = None,
+    ) -> Drawing:
+        """The likeliest class, and the map of the true or else that class before the pooling.
+
+        The map is figure 3 (d); its mean over the image is the class's score.
+        """
+        best = int(prediction.argmax())
+        caption = f"scene: {class_name(best, metadata)} {prediction[best]:.0%}"
+        if encoding is None:
+            return Drawing(caption, None)
+        shown = best if label is None else label
+        if shown != best:
+            caption += f", map: {class_name(shown, metadata)} {prediction[shown]:.0%}"
+        return Drawing(caption, *heat_map(encoding[shown]))
+
+    def ranking(self, prediction: np.ndarray, metadata: Metadata, count: int) -> dict[str, float]:
+        best = prediction.argsort()[::-1][:count]
+        return {class_name(i, metadata): float(prediction[i]) for i in best}
 
 
 class SceneMeter(Meter):
@@ -117,6 +143,24 @@ class SceneMeter(Meter):
             "acc": correct.sum() / images.sum(),
             "balanced_acc": (correct[occurs] / images[occurs]).mean(),
         }
+
+
+def class_name(label: int, metadata: Metadata) -> str:
+    """The name of a class, or its number where the data set does not name any."""
+    names = metadata.get("scene_classes", ())
+    return names[label] if len(names) else f"class {label}"
+
+
+def heat_map(evidence: np.ndarray) -> tuple[np.ndarray, ColourScale]:
+    """A smooth picture of a coarse map (h, w), from black, its least, to bright, its largest."""
+    low, high = float(evidence.min()), float(evidence.max())
+    share = (evidence.astype(np.float32) - low) / max(high - low, 1e-6)
+    # Cells are made smooth before they get colours: colours in between would mean nothing.
+    share = cv2.resize(share, None, fx=16, fy=16, interpolation=cv2.INTER_LINEAR)
+    spectrum = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_INFERNO)
+    spectrum = spectrum.reshape(256, 3)[:, ::-1]
+    scale = ColourScale(f"{low:.1f}", f"{high:.1f}", spectrum)
+    return spectrum[np.uint8(255 * share)], scale
 
 
 # A kitchen stays a kitchen, whatever is done to its picture.

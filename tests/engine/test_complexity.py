@@ -1,17 +1,11 @@
 """Parameters and operations by part."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from detectron2.modeling import build_model
 
 from rock_d2 import model_zoo
-from rock_d2.engine.complexity import complexity_by_part, named_parts, num_parameters
-
-ROOT = Path(__file__).parents[2]
+from rock_d2.engine.complexity import complexity_of, named_parts, num_parameters
 
 
 def parameters_of(name: str) -> dict[str, int]:
@@ -25,11 +19,13 @@ def parameters_of(name: str) -> dict[str, int]:
 @pytest.mark.parametrize("name", ["ssd", "flat", "rock"])
 def test_parts_sum_to_the_whole(name):
     model = model_zoo.get(f"quick_schedules/{name}_rooms_quick.yaml", device="cpu")
-    parts, whole = complexity_by_part(model, model.input_size)
+    parts, tasks, whole = complexity_of(model, model.input_size)
     assert model.training
     assert sum(part.parameters for part in parts.values()) == whole.parameters
     assert whole.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert sum(part.flops for part in parts.values()) == whole.flops
+    assert sum(part.activations for part in parts.values()) == whole.activations
+    assert list(tasks) == [task.name for task in model.neck.tasks]
     # 3 -> 64 channels by 7 x 7 at stride 2 is the least of what the backbone does.
     assert parts["backbone"].flops > 60 * 80 * 64 * 3 * 49
 
@@ -50,24 +46,14 @@ def test_paper_size():
     assert baseline["backbone"] == 23_508_032 - 53_120
 
 
-def test_tool_prints_one_table_for_several_configs():
-    files = [f"configs/quick_schedules/{name}_rooms_quick.yaml" for name in ("ssd", "rock")]
-    command = [sys.executable, "-W", "ignore", "tools/analyze_model.py", "--config-file", *files]
-    run = subprocess.run(
-        [*command, "MODEL.ROCK.WIDTH", "32"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in run.stdout.splitlines()]
-    assert {len(row) for row in rows} == {5}
-    assert [row[0] for row in rows] == [
-        "part",
-        "---",
-        "backbone",
-        "neck.trunk",
-        "neck.encoders",
-        "neck.fusion",
-        "head",
-        "**total**",
-    ]
-    # 256 * 32 + 9 * 32^2 + 4 * 32 = 17,536.
-    assert rows[3][1:4] == ["", "", "0.02"]
+def test_what_a_task_adds():
+    """The parts in its name only: an encoder and a decoder in ROCK, a head in the flat model."""
+    flat = model_zoo.get("quick_schedules/flat_rooms_quick.yaml", device="cpu")
+    rock = model_zoo.get("quick_schedules/rock_rooms_quick.yaml", device="cpu")
+    flat, rock = (complexity_of(model, model.input_size) for model in (flat, rock))
+    # conv4 has 256 channels, the trunk 64, the encoding 16; 120 x 160 at stride 16 is 8 x 10.
+    assert flat.tasks["depth"] == (256 + 1, 256 * 80, 80)
+    # An encoder with its bias, a decoder with its normalisation.
+    assert rock.tasks["depth"] == (65 * 16 + (16 + 2) * 256, (64 + 256) * 16 * 80, (16 + 256) * 80)
+    tasks = sum(task.parameters for task in rock.tasks.values())
+    assert tasks == rock.parts["neck.encoders"].parameters + rock.parts["neck.fusion"].parameters

@@ -1,0 +1,70 @@
+"""The exponential moving average of a model's weights."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class WeightAverage:
+    """Keeps a second set of weights beside a model's: their average over the training.
+
+    The average runs over parameters and over the statistics of batch normalisation. Its decay
+    starts lower, min(decay, (1 + t) / (10 + t)) after t updates, so that the initial weights are
+    soon forgotten (TensorFlow's ``ExponentialMovingAverage``).
+
+    A checkpoint that is written inside ``applied`` holds the average as the model and the weights
+    that are learnt as this object's state; ``load_state_dict`` reads such a checkpoint.
+    """
+
+    def __init__(self, model: nn.Module, decay: float):
+        if not 0 <= decay < 1:
+            raise ValueError(f"MODEL_EMA.DECAY is {decay}; it must be in [0, 1)")
+        self.model = model
+        self.decay = decay
+        self.reset()
+
+    @torch.no_grad()
+    def reset(self) -> None:
+        """Lets the average start from the model's present weights."""
+        self.num_updates = 0
+        self._other = {name: value.clone() for name, value in self.model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Takes the model's present weights into the average."""
+        decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
+        self.num_updates += 1
+        for name, value in self.model.state_dict().items():
+            if value.is_floating_point():
+                self._other[name].lerp_(value, 1 - decay)
+            else:
+                self._other[name].copy_(value)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Gives the model the average, and afterwards its own weights back."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for name, value in self.model.state_dict().items():
+            held = value.clone()
+            value.copy_(self._other[name])
+            self._other[name] = held
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"num_updates": self.num_updates, "weights": self._other}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.num_updates = state["num_updates"]
+        for name, value in state["weights"].items():
+            self._other[name].copy_(value)
+        self._swap()

@@ -1,0 +1,135 @@
+"""What a training does beside its steps."""
+
+import logging
+import math
+from typing import Any
+
+import torch
+from detectron2.checkpoint import Checkpointer
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+
+from rock_d2.engine.step import TrainingStep
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingStopped(BaseException):
+    """Ends a training early. No Exception, since Detectron2's loop reports these as errors."""
+
+
+class LossReader(HookBase):
+    """Reads the losses from the device now and then, and what else the log shows."""
+
+    def __init__(self, step: TrainingStep, *, period: int, batch_size: int):
+        """
+        Args:
+            step: whose losses are read.
+            period: iterations.
+            batch_size: of all processes.
+        """
+        self._step = step
+        self._period = period
+        self._batch_size = batch_size
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if done % self._period and done != self.trainer.max_iter:
+            return
+        losses, times = self._step.read_losses()
+        scalars = {
+            "total_loss": sum(losses.values()),
+            **losses,
+            **times,
+            "images_per_second": self._batch_size / times["time"],
+            "eta_seconds": times["time"] * (self.trainer.max_iter - done),
+            "memory_gb": memory_gb(),
+        }
+        self.trainer.storage.put_scalars(**scalars, smoothing_hint=False)
+
+
+def memory_gb() -> float:
+    """The most memory that this process has had, on the GPU if it uses one."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 2**30
+    try:
+        import resource
+    except ImportError:  # Windows
+        return math.nan
+    # Kilobytes; macOS counts bytes.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2 ** (30 if peak > 2**32 else 20)
+
+
+class BestModel(HookBase):
+    """Keeps the model of the best evaluation, and ends a training that gets no better.
+
+    It comes after Detectron2's EvalHook, which leaves the results in the trainer.
+    """
+
+    def __init__(
+        self, checkpointer: Checkpointer, *, period: int, metric: str, mode: str, patience: int
+    ):
+        """
+        Args:
+            checkpointer: writes ``model_best``.
+            period: of the EvalHook.
+            metric: ``<task>/<metric>``, or with ``<data set>/`` before it where there are several.
+            mode: whether "max" or "min" is best.
+            patience: evaluations in a row without a better value that end the training; 0: none do.
+        """
+        if mode not in ("max", "min"):
+            raise ValueError(f"TEST.BEST_MODE: {mode!r} is none of max, min")
+        self._checkpointer = checkpointer
+        self._period = period
+        self._metric = metric
+        self._sign = 1 if mode == "max" else -1
+        self._patience = patience
+        self.best: float | None = None
+        self.best_iteration: int | None = None
+        self.num_worse = 0
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if self._period > 0 and done % self._period == 0 and done != self.trainer.max_iter:
+            self._compare(done)
+            if self._patience and self.num_worse >= self._patience:
+                raise TrainingStopped(
+                    f"{self._metric} has not been better than {self.best} for {self.num_worse} "
+                    "evaluations"
+                )
+
+    def after_train(self) -> None:
+        if self.trainer.iter >= self.trainer.max_iter:
+            self._compare(self.trainer.max_iter)
+
+    def _compare(self, iteration: int) -> None:
+        # Only the main process has results; all must come to the same end.
+        results = comm.all_gather(self.trainer.results)[0]
+        if self._metric not in results:
+            known = ", ".join(name for name in results if "-" not in name)
+            raise ValueError(
+                f"TEST.BEST_METRIC: {self._metric!r} is not measured; there are {known}"
+            )
+        value = float(results[self._metric])
+        if math.isnan(value) or (
+            self.best is not None and self._sign * value <= self._sign * self.best
+        ):
+            self.num_worse += 1
+            logger.info(f"{self._metric} is {value:.3f}; the best is {self.best}")
+            return
+        self.best, self.best_iteration, self.num_worse = value, iteration, 0
+        logger.info(f"{self._metric} is {value:.3f}, the best so far")
+        self._checkpointer.save("model_best")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "best": self.best,
+            "best_iteration": self.best_iteration,
+            "num_worse": self.num_worse,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best = state["best"]
+        self.best_iteration = state["best_iteration"]
+        self.num_worse = state["num_worse"]

@@ -1,0 +1,54 @@
+"""Results of an evaluation for people and for programs."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+from tabulate import tabulate
+
+# Of one data set: {"bbox": {"AP": 31.4, "AP-bed": 50.2}, "<task>": {"<metric>": 0.2}}.
+Results = Mapping[str, Mapping[str, float]]
+
+
+def results_table(results: Results) -> str:
+    """Two markdown tables: all metrics, then those of single categories (``<metric>-<category>``).
+
+    The second is left out where no result names a category. What cannot be measured is "nan".
+    """
+    overall, by_category, columns = [], defaultdict(dict), {}
+    for task, metrics in results.items():
+        for key, value in metrics.items():
+            # Only the first dash separates: categories such as night-stand have their own.
+            metric, _, category = key.partition("-")
+            if category:
+                by_category[category][metric] = value
+                columns[metric] = None
+            else:
+                overall.append((f"{task}/{metric}", value))
+    tables = [_table(overall, headers=["metric", "value"])]
+    if by_category:
+        rows = [
+            (category, *(values.get(metric) for metric in columns))
+            for category, values in by_category.items()
+        ]
+        tables.append(_table(rows, headers=["category", *columns]))
+    return "\n\n".join(tables)
+
+
+def save_results(results: Results, path: str | Path) -> None:
+    """Writes results as JSON; what cannot be measured (NaN) is null there."""
+    document = {
+        task: {
+            metric: float(value) if math.isfinite(value) else None
+            for metric, value in metrics.items()
+        }
+        for task, metrics in results.items()
+    }
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+
+def _table(rows: list[tuple], headers: list[str]) -> str:
+    return tabulate(rows, headers=headers, tablefmt="github", floatfmt=".3f")

@@ -1,0 +1,156 @@
+"""A trained model on one's own images.
+
+from rock_d2 import Predictor
+
+predictor = Predictor("configs/rock_rooms.yaml", "output/rock_rooms/model_final.pth")
+outputs = predictor(["kitchen.jpg", "office.jpg"])
+"""
+
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from typing import Any, TypeAlias
+
+import cv2
+import numpy as np
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import Metadata, MetadataCatalog
+from detectron2.data import transforms as T
+from detectron2.modeling import build_model
+
+from rock_d2.config import add_rock_config
+from rock_d2.data.augmentation import build_augmentations
+from rock_d2.engine.checkpoint import RockCheckpointer, learnt_values
+from rock_d2.visualization import recorded_encodings
+
+Image: TypeAlias = np.ndarray | str | PathLike
+
+
+class Predictor:
+    """Detections and auxiliary predictions of images of any size, each at its image's own size.
+
+    Attributes:
+        model: in evaluation mode.
+        tasks: the auxiliary tasks that it predicts.
+        metadata: names of its classes, from the config's first test set.
+    """
+
+    def __init__(
+        self,
+        config: CfgNode | str | PathLike,
+        weights: str | PathLike | None = None,
+        *,
+        opts: Sequence[str] = (),
+        batch_size: int = 8,
+    ):
+        """
+        Args:
+            config: of the model, or the file that holds it.
+            weights: of the whole model; by default the config's MODEL.WEIGHTS.
+            opts: KEY VALUE pairs that change the config.
+            batch_size: images that the model sees at once.
+        """
+        cfg = load_config(config, opts)
+        if weights is not None:
+            cfg.MODEL.WEIGHTS = str(weights)
+        if not torch.cuda.is_available():
+            cfg.MODEL.DEVICE = "cpu"
+        if not cfg.MODEL.WEIGHTS:
+            raise ValueError(
+                "no weights: name a trained model's file (MODEL.WEIGHTS, --weights), such as the "
+                "model_final.pth that tools/train_net.py leaves in its OUTPUT_DIR"
+            )
+        self.model = build_model(cfg).eval()
+        CompleteCheckpointer(cfg, model=self.model).load(cfg.MODEL.WEIGHTS)
+        self.tasks = self.model.neck.tasks
+        self.metadata = (
+            MetadataCatalog.get(cfg.DATASETS.TEST[0]) if cfg.DATASETS.TEST else Metadata()
+        )
+        self.batch_size = batch_size
+        self._augmentations = T.AugmentationList(build_augmentations(cfg, is_train=False))
+        self._reverse_channels = cfg.INPUT.FORMAT == "BGR"
+
+    def __call__(
+        self, images: Image | Sequence[Image], *, encodings: bool = False
+    ) -> dict[str, Any] | list[dict[str, Any]]:
+        """What the model returns for an image, or for each of several; on the CPU.
+
+        Args:
+            images: file names, or uint8 (H, W, 3) arrays in RGB order.
+            encodings: whether ``encodings`` holds each task's encoding (K, h, w) too.
+        """
+        if isinstance(images, np.ndarray | str | PathLike):
+            return self([images], encodings=encodings)[0]
+        outputs = []
+        for start in range(0, len(images), self.batch_size):
+            batch = [self._item(image) for image in images[start : start + self.batch_size]]
+            outputs += self._predict(batch, encodings=encodings)
+        return outputs
+
+    @torch.inference_mode()
+    def _predict(
+        self, batch: Sequence[Mapping[str, Any]], *, encodings: bool
+    ) -> list[dict[str, Any]]:
+        with recorded_encodings(self.model) as found:
+            outputs = self.model(batch)
+        if encodings:
+            for i, output in enumerate(outputs):
+                output["encodings"] = {name: maps[i].cpu() for name, maps in found.items()}
+        return [
+            {key: value if key == "encodings" else value.to("cpu") for key, value in output.items()}
+            for output in outputs
+        ]
+
+    def _item(self, image: Image) -> dict[str, Any]:
+        """A batch item; its ``height`` and ``width`` are what the outputs shall have."""
+        pixels = image if isinstance(image, np.ndarray) else read_rgb(image)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+            raise ValueError(
+                f"image is {pixels.dtype} {pixels.shape}; it must be uint8 (H, W, 3), RGB"
+            )
+        height, width = pixels.shape[:2]
+        view = T.AugInput(pixels[..., ::-1] if self._reverse_channels else pixels)
+        self._augmentations(view)
+        resized = np.ascontiguousarray(view.image.transpose(2, 0, 1))
+        return {"image": torch.from_numpy(resized), "height": height, "width": width}
+
+
+class CompleteCheckpointer(RockCheckpointer):
+    """Refuses weights that leave any part of the model as it was: nobody wants its noise."""
+
+    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        self._path = path
+        return super().load(path, *args, **kwargs)
+
+    def _log_incompatible_keys(self, incompatible: Any) -> None:
+        wanted = learnt_values(self.model.state_dict())
+        misshapen = {name for name, *_ in incompatible.incorrect_shapes}
+        unfilled = [
+            name for name in wanted if name in misshapen or name in incompatible.missing_keys
+        ]
+        if unfilled:
+            raise ValueError(
+                f"{self._path}: no trained model of this config: it fills "
+                f"{len(wanted) - len(unfilled)} of {len(wanted)} tensors, and not {unfilled[0]}"
+            )
+
+
+def load_config(config: CfgNode | str | PathLike, opts: Sequence[str] = ()) -> CfgNode:
+    """A config of its own, from a file or another config, with KEY VALUE pairs merged."""
+    if isinstance(config, CfgNode):
+        cfg = config.clone()
+        cfg.defrost()
+    else:
+        cfg = get_cfg()
+        add_rock_config(cfg)
+        cfg.merge_from_file(str(config))
+    cfg.merge_from_list(list(opts))
+    return cfg
+
+
+def read_rgb(path: str | PathLike) -> np.ndarray:
+    """uint8 (H, W, 3), turned upright by its EXIF tag."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError(f"{path}: is missing or no image that OpenCV reads")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

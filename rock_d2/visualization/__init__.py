@@ -1,0 +1,33 @@
+"""Pictures for people: labels and predictions as rows of panels, and contact sheets."""
+
+from rock_d2.visualization.drawings import (
+    class_title,
+    draw_comparison,
+    draw_item,
+    draw_predictions,
+    draw_record,
+    prediction_drawings,
+)
+from rock_d2.visualization.encodings import recorded_encodings
+from rock_d2.visualization.panels import (
+    contact_sheet,
+    evenly_spaced,
+    panel_row,
+    write_picture,
+    write_sheet,
+)
+
+__all__ = [
+    "class_title",
+    "contact_sheet",
+    "draw_comparison",
+    "draw_item",
+    "draw_predictions",
+    "draw_record",
+    "evenly_spaced",
+    "panel_row",
+    "prediction_drawings",
+    "recorded_encodings",
+    "write_picture",
+    "write_sheet",
+]

@@ -1,0 +1,31 @@
+"""What a forward pass computes on its way and does not return."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def recorded_encodings(model: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
+    """Inside it, each forward pass leaves the encoding (N, K, h, w) of each task in the dict.
+
+    An encoding is what a predictor of the neck pools; a neck without predictors leaves none.
+    """
+    encodings: dict[str, torch.Tensor] = {}
+
+    def record(name: str) -> Any:
+        def hook(predictor: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            encodings[name] = inputs[0].detach()
+
+        return hook
+
+    predictors = getattr(model.neck, "predictors", {})
+    hooks = [module.register_forward_pre_hook(record(name)) for name, module in predictors.items()]
+    try:
+        yield encodings
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,113 @@
+"""Layout: a drawing with its caption and its colour scale, rows of them, and contact sheets."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from rock_d2.tasks.base import ColourScale, Drawing
+
+# Captions stay legible on small images, and pictures of large ones stay small.
+MIN_PANEL_WIDTH = 480
+MAX_PANEL_WIDTH = 960
+CAPTION_HEIGHT = 26
+# White columns between panels.
+GUTTER = 4
+# A colour scale takes this share of its panel's caption.
+SCALE_SHARE = 0.45
+
+
+def panel_row(image: np.ndarray, drawings: Sequence[Drawing]) -> np.ndarray:
+    """Panels of the image's proportions side by side; one without a picture is left white."""
+    size = panel_size(image)
+    gutter = np.full((size[1] + CAPTION_HEIGHT, GUTTER, 3), 255, np.uint8)
+    first, *others = (panel(drawing, size) for drawing in drawings)
+    return np.hstack([first, *(part for other in others for part in (gutter, other))])
+
+
+def panel_size(image: np.ndarray) -> tuple[int, int]:
+    """Width and height."""
+    height, width = image.shape[:2]
+    scale = min(max(width, MIN_PANEL_WIDTH), MAX_PANEL_WIDTH) / width
+    return round(width * scale), max(round(height * scale), 1)
+
+
+def panel(drawing: Drawing, size: tuple[int, int]) -> np.ndarray:
+    """A drawing at ``size`` (width, height) below its caption and its colour scale."""
+    strip = np.full((CAPTION_HEIGHT, size[0], 3), 255, np.uint8)
+    right = size[0]
+    if drawing.scale is not None:
+        right -= draw_scale(strip, drawing.scale)
+    write(strip, drawing.caption, left=6, right=right)
+    if drawing.image is None:
+        return np.vstack([strip, np.full((size[1], size[0], 3), 255, np.uint8)])
+    shrinks = size[0] < drawing.image.shape[1]
+    way = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
+    return np.vstack([strip, cv2.resize(drawing.image, size, interpolation=way)])
+
+
+def draw_scale(strip: np.ndarray, scale: ColourScale) -> int:
+    """Draws a colour scale at the right end of a caption; returns the width that it takes."""
+    width = round(strip.shape[1] * SCALE_SHARE)
+    left = strip.shape[1] - width
+    low_end = write(strip, scale.low, left=left + 6, right=strip.shape[1])
+    high_start = strip.shape[1] - 6 - text_width(scale.high)
+    write(strip, scale.high, left=high_start, right=strip.shape[1])
+    bar = cv2.resize(scale.colours[None], (high_start - low_end - 12, CAPTION_HEIGHT - 10))
+    strip[5:-5, low_end + 6 : high_start - 6] = bar
+    return width
+
+
+FONT = {"fontFace": cv2.FONT_HERSHEY_SIMPLEX, "fontScale": 0.5, "thickness": 1}
+
+
+def text_width(text: str) -> int:
+    return cv2.getTextSize(text, **FONT)[0][0]
+
+
+def write(strip: np.ndarray, text: str, *, left: int, right: int) -> int:
+    """Writes a line, narrower if it would pass ``right``; returns where it ends."""
+    width = text_width(text)
+    line = np.full((CAPTION_HEIGHT, width + 4, 3), 255, np.uint8)
+    cv2.putText(line, text, (0, 18), color=(0, 0, 0), lineType=cv2.LINE_AA, **FONT)
+    if line.shape[1] > right - left:
+        size = (right - left, CAPTION_HEIGHT)
+        line = cv2.resize(line, size, interpolation=cv2.INTER_AREA)
+    strip[:, left : left + line.shape[1]] = line
+    return left + line.shape[1]
+
+
+def contact_sheet(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
+    """Sets pictures of any sizes in a grid, left to right, top to bottom."""
+    height = max(picture.shape[0] for picture in pictures)
+    width = max(picture.shape[1] for picture in pictures)
+    rows = -(-len(pictures) // columns)
+    sheet = np.full((rows, height, columns, width, 3), 255, np.uint8)
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, columns)
+        sheet[row, : picture.shape[0], column, : picture.shape[1]] = picture
+    return sheet.reshape(rows * height, columns * width, 3)
+
+
+def evenly_spaced(items: Sequence[Any], count: int) -> list[Any]:
+    """At most ``count`` of the items, spread over all of them."""
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]
+
+
+def write_sheet(path: Path, pictures: Sequence[np.ndarray], *, columns: int, width: int) -> None:
+    """Writes RGB pictures as one contact sheet of ``width`` pixels."""
+    grid = contact_sheet(pictures, columns=columns)
+    size = (width, round(grid.shape[0] * width / grid.shape[1]))
+    write_picture(path, cv2.resize(grid, size, interpolation=cv2.INTER_AREA))
+
+
+def write_picture(path: Path, picture: np.ndarray) -> None:
+    """Writes an RGB picture in the format of the path's suffix; its folder is made."""
+    if not cv2.haveImageWriter(str(path)):
+        raise ValueError(f"{path}: OpenCV writes no pictures of this suffix; take .png or .jpg")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), picture[..., ::-1]):
+        raise OSError(f"{path}: cannot be written")

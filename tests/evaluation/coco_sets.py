@@ -1,0 +1,119 @@
+"""Ground truth and detections in COCO's formats, made up."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+Box = Sequence[float]
+CocoSet = tuple[dict, list[dict]]
+
+
+def coco_set(
+    objects: Sequence[tuple[int, int, Box]],
+    found: Sequence[tuple[int, int, Box, float]],
+    *,
+    images: Sequence[int] = (1, 2, 3),
+    categories: Sequence[int] = (1, 2, 3),
+    crowds: Sequence[int] = (),
+) -> CocoSet:
+    """A document and detections from (image, category, x y w h) and the same with a score.
+
+    ``crowds`` has the places of objects that are crowds. Categories 1, 2, 3 are called a, b, c.
+    """
+    annotations = [
+        {
+            "id": number,
+            "image_id": image,
+            "category_id": category,
+            "bbox": list(map(float, box)),
+            "area": float(box[2] * box[3]),
+            "iscrowd": int(number - 1 in crowds),
+        }
+        for number, (image, category, box) in enumerate(objects, start=1)
+    ]
+    document = {
+        "images": [
+            {"id": image, "file_name": f"{image}.png", "height": 480, "width": 640}
+            for image in images
+        ],
+        "categories": [{"id": k, "name": chr(ord("a") + k - 1)} for k in categories],
+        "annotations": annotations,
+    }
+    detections = [
+        {"image_id": image, "category_id": category, "bbox": list(map(float, box)), "score": score}
+        for image, category, box, score in found
+    ]
+    return document, detections
+
+
+def random_set(seed: int, *, num_images: int = 20, num_found: int = 30) -> CocoSet:
+    """Objects of all sizes, crowds among them, and noisy copies of them; scores repeat."""
+    rng = np.random.default_rng(seed)
+    objects, found = [], []
+    for image in range(1, num_images + 1):
+        # One image in four has no object.
+        sides = np.exp(rng.uniform(np.log(4), np.log(300), (rng.integers(1, 9), 2)))
+        boxes = np.hstack([rng.uniform(0, 200, sides.shape), sides])
+        names = rng.integers(1, 20, len(boxes))
+        if image % 4:
+            objects += [(image, int(k), b) for k, b in zip(names, boxes, strict=True)]
+        for i in rng.integers(len(boxes), size=num_found):
+            noisy = boxes[i] + rng.normal(0, 0.05, 4) * np.tile(sides[i], 2)
+            name = names[i] if rng.random() < 0.8 else rng.integers(1, 20)
+            found.append((image, int(name), noisy, round(rng.random(), 2)))
+    crowds = rng.choice(len(objects), len(objects) // 20, replace=False)
+    images = range(1, num_images + 1)
+    return coco_set(objects, found, images=images, categories=range(1, 22), crowds=crowds)
+
+
+def _whole_of(places: Sequence[int], score: Callable[[int], float] = lambda i: 0.5) -> CocoSet:
+    """Many detections side by side on objects side by side; one of both in each place."""
+    boxes = [(12 * i, 0, 10, 10) for i in places]
+    return coco_set(
+        [(1, 1, box) for box in boxes],
+        [(1, 1, (x + i % 3, *rest), score(i)) for i, (x, *rest) in enumerate(boxes)],
+    )
+
+
+SQUARE = (0, 0, 100, 100)
+
+# What implementations are likely to disagree on.
+ADVERSARIAL: dict[str, CocoSet] = {
+    "no detection": coco_set([(1, 1, SQUARE)], []),
+    "no object": coco_set([], [(1, 1, SQUARE, 0.5)]),
+    "neither": coco_set([], []),
+    "all scores equal": _whole_of(range(40)),
+    "more than 100 detections": _whole_of(range(150), lambda i: i / 150),
+    "IoU on the thresholds": coco_set(
+        [(image, 1, SQUARE) for image in (1, 2, 3)],
+        [
+            (image, 1, (0, 0, 100, width), width / 100)
+            for image, widths in ((1, (50, 60, 70)), (2, (55, 75, 85)), (3, (95, 90, 65)))
+            for width in widths
+        ],
+    ),
+    "sizes on the limits": coco_set(
+        [(1, 1, (0, 0, 32, 32)), (2, 1, (0, 0, 96, 96)), (3, 1, (0, 0, 31.99, 32))],
+        [(1, 1, (0, 0, 32, 32), 0.9), (2, 1, (0, 0, 96, 96.01), 0.8), (3, 1, (0, 0, 32, 31), 0.7)],
+    ),
+    "crowds": coco_set(
+        [(1, 1, (0, 0, 300, 300)), (1, 1, (10, 10, 50, 50)), (2, 1, SQUARE)],
+        [(1, 1, (10 * i, 10 * i, 50, 50), 0.1 * i) for i in range(10)] + [(2, 1, SQUARE, 0.3)],
+        crowds=(0, 2),
+    ),
+    "empty boxes": coco_set(
+        [(1, 1, (5, 5, 0, 0)), (1, 1, (5, 5, 10, 10))],
+        [(1, 1, (5, 5, 0, 0), 0.9), (1, 1, (5, 5, 10, 10), 0.8), (2, 2, (0, 0, 0, 9), 0.7)],
+    ),
+    "each detection three times": coco_set(
+        [(1, 1, SQUARE), (1, 1, (50, 0, 100, 100)), (1, 2, SQUARE)],
+        [(1, 1, SQUARE, 0.9), (1, 2, SQUARE, 0.9), (1, 1, (50, 0, 100, 100), 0.9)] * 3,
+    ),
+    "outside the image": coco_set([(1, 1, (-20, -20, 50, 50))], [(1, 1, (-20, -20, 50, 49), 1e-9)]),
+    "ids in disorder": coco_set(
+        [(70, 20, SQUARE), (5, 3, SQUARE)],
+        [(5, 20, SQUARE, 0.9), (70, 20, SQUARE, 0.9), (70, 3, SQUARE, 0.2), (5, 3, SQUARE, 0.1)],
+        images=(70, 9, 5),
+        categories=(20, 3, 11),
+    ),
+}

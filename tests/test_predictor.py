@@ -1,0 +1,115 @@
+"""The Python API: the same numbers as the test loader gives, whatever the images come as."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.data import detection_utils
+from tiny_model import CONFIG, OPTS, tiny_config
+
+from rock_d2 import RockDatasetMapper
+from rock_d2.predictor import Predictor
+
+pytest_plugins = ("tiny_weights",)
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_weights) -> Predictor:
+    return Predictor(CONFIG, tiny_weights["rock"], opts=OPTS, batch_size=2)
+
+
+@pytest.fixture(scope="module")
+def images(rooms_root) -> list:
+    return sorted((rooms_root / "rooms" / "images").iterdir())[:3]
+
+
+def assert_equal(found, wanted) -> None:
+    assert found.keys() == wanted.keys()
+    boxes, truth = found["instances"], wanted["instances"]
+    torch.testing.assert_close(boxes.scores, truth.scores)
+    torch.testing.assert_close(boxes.pred_boxes.tensor, truth.pred_boxes.tensor)
+    for task in found.keys() - {"instances"}:
+        torch.testing.assert_close(found[task], wanted[task])
+
+
+def test_equals_model_on_test_loader_items(predictor, images):
+    item = RockDatasetMapper(tiny_config(), is_train=False)(
+        {"file_name": str(images[0]), "height": 120, "width": 160}
+    )
+    with torch.no_grad():
+        wanted = predictor.model([item])[0]
+    assert len(wanted["instances"]) > 10
+    assert_equal(predictor(images[0]), wanted)
+
+
+def test_files_arrays_one_and_many_agree(predictor, images):
+    arrays = [detection_utils.read_image(str(image), format="RGB") for image in images]
+    together = predictor(images)
+    assert len(together) == 3
+    for output, path, array in zip(together, images, arrays, strict=True):
+        assert_equal(predictor(str(path)), output)
+        assert_equal(predictor(array), output)
+
+
+def test_each_result_has_its_images_own_size(predictor):
+    sizes = [(50, 301), (333, 70), (1, 1)]
+    outputs = predictor([np.full((*size, 3), 128, np.uint8) for size in sizes])
+    for output, size in zip(outputs, sizes, strict=True):
+        assert output["instances"].image_size == size
+        corners = output["instances"].pred_boxes.tensor
+        assert len(corners) and (corners <= corners.new_tensor([*size[::-1]] * 2)).all()
+        maps = [output[task.name] for task in predictor.tasks if output[task.name].ndim == 3]
+        assert [tuple(values.shape[1:]) for values in maps] == [size, size]
+
+
+def test_encodings_pool_to_the_predictions(predictor, images):
+    """Equation 2: the scores are the softmax of the maps' means."""
+    output = predictor(images[0], encodings=True)
+    # 96 x 128 at stride 16.
+    assert output["encodings"]["scene"].shape == (27, 6, 8)
+    means = output["encodings"]["scene"].mean(dim=(1, 2))
+    torch.testing.assert_close(means.softmax(dim=0), output["scene"])
+    assert output["encodings"].keys() == {"scene", "depth", "normals"}
+    # The hooks are gone.
+    assert not any(module._forward_pre_hooks for module in predictor.model.modules())
+
+
+def test_given_config_stays_as_it_is(tiny_weights):
+    cfg = tiny_config()
+    before = cfg.dump()
+    Predictor(cfg, tiny_weights["rock"], opts=["MODEL.SSD.NMS_THRESH_TEST", "0.9"])
+    assert cfg.dump() == before
+
+
+def test_refuses_what_is_no_trained_model(tiny_weights, tmp_path):
+    with pytest.raises(ValueError, match="no weights: name a trained model"):
+        Predictor(CONFIG, opts=OPTS)
+    with pytest.raises(FileNotFoundError, match=r"missing\.pth: is no file"):
+        Predictor(CONFIG, tmp_path / "missing.pth", opts=OPTS)
+    # The baseline's checkpoint has everything but the neck.
+    with pytest.raises(ValueError, match=r"ssd.pth: no trained model of this config.*not neck\."):
+        Predictor(CONFIG, tiny_weights["ssd"], opts=OPTS)
+    backbone = {
+        name.removeprefix("backbone."): values
+        for name, values in torch.load(tiny_weights["rock"])["model"].items()
+        if name.startswith("backbone.")
+    }
+    torch.save({"model": backbone}, tmp_path / "backbone.pth")
+    with pytest.raises(ValueError, match=r"backbone\.pth"):
+        Predictor(CONFIG, tmp_path / "backbone.pth", opts=OPTS)
+
+
+def test_refuses_what_is_no_image(predictor, tmp_path):
+    with pytest.raises(ValueError, match=r"image is float64 \(9, 9, 3\); it must be uint8"):
+        predictor(np.zeros((9, 9, 3)))
+    with pytest.raises(ValueError, match="must be uint8"):
+        predictor(np.zeros((9, 9), np.uint8))
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(ValueError, match=r"text.png: is missing or no image"):
+        predictor([tmp_path / "text.png"])
+
+
+def test_grey_files_are_images_too(predictor, tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (40, 60), np.uint8)
+    cv2.imwrite(str(tmp_path / "grey.png"), grey)
+    assert_equal(predictor(tmp_path / "grey.png"), predictor(np.stack([grey] * 3, axis=2)))

@@ -1,0 +1,119 @@
+"""Stored predictions score what they scored when they were made."""
+
+import json
+import math
+import shutil
+import sys
+
+import evaluate_predictions
+import pytest
+import torch
+from command_line import run
+from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import Boxes, Instances
+
+from rock_d2 import add_rock_config, build_evaluator, register_multitask_coco
+
+
+@pytest.fixture(scope="module")
+def evaluated(rooms_root, tmp_path_factory):
+    """Results of build_evaluator on rooms_val, and the folder with what it has stored."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    file = f"{rooms_root}/rooms/annotations/rooms_val.json"
+    register_multitask_coco("stored", file, f"{rooms_root}/rooms")
+    cfg = get_cfg()
+    add_rock_config(cfg)
+    cfg.OUTPUT_DIR = str(folder)
+    cfg.TEST.SAVE_AUXILIARY = True
+    evaluator = build_evaluator(cfg, "stored")
+    evaluator.reset()
+    torch.manual_seed(0)
+    for record in DatasetCatalog.get("stored"):
+        size = record["height"], record["width"]
+        boxes = torch.tensor([a["bbox"] for a in record["annotations"]]).reshape(-1, 4).float()
+        boxes[:, 2:] += boxes[:, :2]
+        found = Instances(
+            size,
+            pred_boxes=Boxes(boxes + torch.randn(boxes.shape)),
+            scores=torch.rand(len(boxes)),
+            pred_classes=torch.tensor(
+                [int(a["category_id"]) for a in record["annotations"]]
+            ).long(),
+        )
+        maps = {"depth": 5 * torch.rand(1, *size), "normals": torch.randn(3, *size)}
+        evaluator.process([record], [{"instances": found, "scene": torch.rand(27), **maps}])
+    yield evaluator.evaluate(), folder / "inference/stored"
+    DatasetCatalog.remove("stored")
+    MetadataCatalog.remove("stored")
+
+
+def score_here(monkeypatch, *arguments):
+    """The tool in this process, on the data set that is registered here."""
+    command = ["evaluate_predictions.py", "--dataset", "stored", *map(str, arguments)]
+    monkeypatch.setattr(sys, "argv", command)
+    evaluate_predictions.main(evaluate_predictions.parse_args())
+
+
+def test_same_results_without_a_model(evaluated, monkeypatch, tmp_path, capsys):
+    expected, folder = evaluated
+    output = tmp_path / "results.json"
+    boxes = folder / "coco_instances_results.json"
+    score_here(monkeypatch, "--predictions", boxes, "--aux-dir", folder, "--output", output)
+    found = json.loads(output.read_text())
+    assert found.keys() == expected.keys()
+    for name, metrics in expected.items():
+        values = {key: math.nan if x is None else x for key, x in found[name].items()}
+        assert values == pytest.approx(metrics, rel=1e-12, nan_ok=True), name
+    printed = capsys.readouterr().out
+    for word in ("bbox/AP50", "depth/rmse", "VOC50", "night stand"):
+        assert word in printed
+
+
+def test_on_the_command_line(evaluated, rooms_root, tmp_path):
+    expected, folder = evaluated
+    boxes = tmp_path / "found.json"
+    shutil.copy(folder / "coco_instances_results.json", boxes)
+    command = ("tools/evaluate_predictions.py", "--dataset", "rooms_val", "--predictions", boxes)
+    done = run(*command, root=rooms_root)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found["bbox"]["AP"] == pytest.approx(expected["bbox"]["AP"], rel=1e-12)
+    boxes.write_text("[")
+    done = run(*command, root=rooms_root)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"evaluate_predictions: {boxes}: is no JSON")
+    assert "Traceback" not in done.stderr
+
+
+def test_settings_follow_as_pairs(evaluated, monkeypatch):
+    _, folder = evaluated
+    boxes = folder / "coco_instances_results.json"
+    with pytest.raises(ValueError, match=r"EVAL_CROP: eigen is made for .*\(120, 160\)"):
+        score_here(
+            monkeypatch, "--predictions", boxes, "--aux-dir", folder, "TEST.EVAL_CROP", "eigen"
+        )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('[{"image_id": 1}]', "not COCO's result format"),
+        ('[{"image_id": 12345, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]', "12345"),
+    ],
+)
+def test_bad_boxes_are_named_with_their_file(evaluated, monkeypatch, tmp_path, content, message):
+    file = tmp_path / "found.json"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=f"{file}.*{message}"):
+        score_here(monkeypatch, "--predictions", file)
+
+
+def test_a_missing_prediction_is_named(evaluated, monkeypatch, tmp_path):
+    _, folder = evaluated
+    arguments = ("--predictions", folder / "coco_instances_results.json", "--aux-dir", tmp_path)
+    with pytest.raises(FileNotFoundError, match="has no folder of a task"):
+        score_here(monkeypatch, *arguments)
+    (tmp_path / "scene").mkdir()
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/scene/.*TEST.SAVE_AUXILIARY True"):
+        score_here(monkeypatch, *arguments)

@@ -1,0 +1,97 @@
+#!/usr/bin/env python
+r"""Draws a model's predictions above the ground truth, as figure 3 of the paper.
+
+    python tools/visualize_predictions.py --config-file configs/rock_rooms.yaml \
+        --weights output/rock_rooms/model_final.pth --num-images 8 --contact-sheet
+
+With --baseline-config-file and --baseline-weights, the detections of another model come before
+the model's own. Settings of both configs can follow as KEY VALUE pairs.
+"""
+
+import argparse
+from pathlib import Path
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="of the model")
+    parser.add_argument(
+        "--weights", metavar="FILE", help="of the trained model (default: its MODEL.WEIGHTS)"
+    )
+    parser.add_argument("--baseline-config-file", metavar="FILE", help="of another model")
+    parser.add_argument("--baseline-weights", metavar="FILE", help="of the other model")
+    parser.add_argument(
+        "--dataset", metavar="NAME", help="registered name (default: the config's DATASETS.TEST)"
+    )
+    parser.add_argument(
+        "--num-images",
+        type=int,
+        default=8,
+        metavar="N",
+        help="evenly spaced over the set (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--confidence-threshold",
+        type=float,
+        default=0.5,
+        help="of the detections drawn (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output-dir",
+        type=Path,
+        default=Path("output/visualize_predictions"),
+        metavar="DIR",
+        help="default: %(default)s",
+    )
+    parser.add_argument("--contact-sheet", action="store_true", help="one picture of all, too")
+    parser.add_argument(
+        "--columns", type=int, default=1, help="of the contact sheet (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--sheet-width", type=int, default=1600, help="in pixels (default: %(default)s)"
+    )
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="settings of the configs")
+    args = parser.parse_args()
+    if args.baseline_weights and not args.baseline_config_file:
+        parser.error("--baseline-weights needs --baseline-config-file")
+    return args
+
+
+def main(args: argparse.Namespace) -> None:
+    # Not at the top: --help need not wait for PyTorch.
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+    from tqdm import tqdm
+
+    from rock_d2.predictor import Predictor, load_config
+    from rock_d2.visualization import draw_comparison, evenly_spaced, write_picture, write_sheet
+
+    cfg = load_config(args.config_file, args.opts)
+    dataset = args.dataset or cfg.DATASETS.TEST[0]
+    predictor = Predictor(cfg, args.weights)
+    baseline = None
+    if args.baseline_config_file:
+        baseline = Predictor(args.baseline_config_file, args.baseline_weights, opts=args.opts)
+    pictures = []
+    for record in tqdm(evenly_spaced(DatasetCatalog.get(dataset), args.num_images), desc="drawing"):
+        picture = draw_comparison(
+            record,
+            predictor(record["file_name"], encodings=True),
+            predictor.tasks,
+            MetadataCatalog.get(dataset),
+            args.confidence_threshold,
+            baseline=baseline and baseline(record["file_name"]),
+        )
+        name = f"{dataset}_{Path(record['file_name']).stem}.png"
+        write_picture(args.output_dir / name, picture)
+        pictures.append(picture)
+    if args.contact_sheet:
+        sheet = args.output_dir / f"{dataset}_sheet.jpg"
+        write_sheet(sheet, pictures, columns=args.columns, width=args.sheet_width)
+        print(f"contact sheet: {sheet}")
+    print(f"{len(pictures)} images of {dataset} drawn in {args.output_dir}")
+
+
+if __name__ == "__main__":
+    main(parse_args())
