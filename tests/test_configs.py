@@ -62,7 +62,10 @@ def test_every_config_builds_with_maps_of_stride_16_down_to_one_cell(name):
     cfg = model_zoo.get_config(name)
     height, width = cfg.INPUT.SIZE
     generator = build(cfg).head.anchor_generator
-    assert generator.map_sizes[0] == (-(-height // 16), -(-width // 16))
+    # X is the last of the maps that come from the neck.
+    x = generator.map_sizes[len(cfg.MODEL.SSD.IN_FEATURES) - 1]
+    assert cfg.MODEL.SSD.IN_FEATURES[-1] == cfg.MODEL.ROCK.IN_FEATURE
+    assert x == (-(-height // 16), -(-width // 16))
     assert generator.map_sizes[-1] == (1, 1)
     # 30 x 40, 15 x 20, 8 x 10, 4 x 5, 2 x 3, 1 x 2, 1 x 1: the map and six more.
     assert (height, width) != (480, 640) or len(generator.map_sizes) == 7
