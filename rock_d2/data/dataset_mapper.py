@@ -16,7 +16,7 @@ from rock_d2.tasks import AuxTask, build_tasks
 
 
 class RockDatasetMapper:
-    """Maps a dataset dict to a batch item (DESIGN: "Data as it flows").
+    """Maps a dataset dict to a batch item.
 
     In training an item has ``image``, ``instances`` and each task's label that the image has. At
     test time it has ``image`` and all of the dataset dict but the annotations, so that evaluators
