@@ -23,6 +23,7 @@ setup(
         "pillow>=9.5,<14",
         "pycocotools>=2.0.7,<3",
         "safetensors>=0.4,<1",
+        "scipy>=1.11,<2",
         "tabulate>=0.9,<1",
         "tensorboard>=2.12,<3",
         "torch>=2.6,<3",
@@ -35,20 +36,27 @@ setup(
         ],
         "dev": [
             "filelock>=3.12,<5",
-            "hotcoco>=1.3,<2",
             "hypothesis>=6.100,<7",
             "pre-commit>=3.5,<5",
             "pytest>=8,<10",
             "pytest-xdist>=3.5,<4",
+            "rock_d2[demo,export,fast]",
             "ruff>=0.17,<0.18",
             "scikit-learn>=1.4,<2",
+        ],
+        "export": [
+            "onnx>=1.16,<2",
+            "onnxruntime>=1.18,<2",
+            "onnxscript>=0.3,<1",
         ],
         "fast": [
             "hotcoco>=1.3,<2",
         ],
         "nyuv2": [
             "h5py>=3.10,<4",
-            "scipy>=1.11,<2",
+        ],
+        "wandb": [
+            "wandb>=0.17,<1",
         ],
     },
 )

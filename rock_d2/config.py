@@ -2,16 +2,37 @@
 
 from detectron2.config import CfgNode
 
+# A config with rock_d2's settings is of use only where its parts are registered.
+import rock_d2.registration  # noqa: F401
 from rock_d2.tasks import AUX_TASK_REGISTRY, PAPER_TASKS
 
 
 def add_rock_config(cfg: CfgNode) -> None:
     """Adds rock_d2's settings to a config of Detectron2."""
+    _add_data_config(cfg)
     _add_input_config(cfg)
     _add_ssd_config(cfg)
     _add_rock_config(cfg)
     _add_solver_config(cfg)
     _add_test_config(cfg)
+    # The project of Weights & Biases that a training reports to; "" for none.
+    cfg.WANDB_PROJECT = ""
+
+
+def _add_data_config(cfg: CfgNode) -> None:
+    # The share of the training images that is used (table 6): whole images, chosen by themselves
+    # and not by SEED, the smaller shares within the larger.
+    cfg.DATASETS.TRAIN_FRACTION = 1.0
+    # Further attempts at a training image whose files cannot be read, with pauses between them.
+    cfg.DATALOADER.RETRIES = 2
+    # Training images that may be unreadable: others stand in for them, and they are reported. The
+    # first one beyond ends the training.
+    cfg.DATALOADER.MAX_UNREADABLE = 0
+    # Whether each process decodes the whole training set at the start and keeps it in memory, 8
+    # bytes a pixel with all labels; the batches stay the same to the last bit.
+    cfg.DATALOADER.RESIDENT = False
+    # Seconds that a loader worker may take for a batch before it counts as lost; 0: any time.
+    cfg.DATALOADER.TIMEOUT = 600
 
 
 def _add_input_config(cfg: CfgNode) -> None:
@@ -46,6 +67,8 @@ def _add_input_config(cfg: CfgNode) -> None:
 
 def _add_ssd_config(cfg: CfgNode) -> None:
     cfg.MODEL.SSD = CfgNode()
+    # "SSDHead" or "PortHead" (configs/port).
+    cfg.MODEL.SSD.HEAD = "SSDHead"
     cfg.MODEL.SSD.NUM_CLASSES = 19
     # Feature maps of the neck that are predicted from, before the extra ones.
     cfg.MODEL.SSD.IN_FEATURES = ["res5"]
@@ -85,10 +108,6 @@ def _add_ssd_config(cfg: CfgNode) -> None:
 
 
 def _add_rock_config(cfg: CfgNode) -> None:
-    # Whether MODEL.WEIGHTS may be a checkpoint of rock-pytorch. It is another network: only its
-    # backbone and the encoders' trunk are taken.
-    cfg.MODEL.WEIGHTS_FROM_PORT = False
-
     cfg.MODEL.NECK = CfgNode()
     # "IdentityNeck" (the detection baseline), "FlatMTL" or "ROCK".
     cfg.MODEL.NECK.NAME = "IdentityNeck"
@@ -108,6 +127,8 @@ def _add_rock_config(cfg: CfgNode) -> None:
     cfg.MODEL.ROCK.FUSION = CfgNode()
     # "SumFusion" (equation 1), "ProductFusion" (table 5) or "NoFusion" (table 1).
     cfg.MODEL.ROCK.FUSION.NAME = "SumFusion"
+    # Tasks whose decoders are left out at test time, to see what their features bring.
+    cfg.MODEL.ROCK.FUSION.SWITCHED_OFF = []
 
     # MODEL.ROCK.<TASK>: the defaults stand in the task's own file.
     for _, task in AUX_TASK_REGISTRY:
@@ -124,6 +145,18 @@ def _add_solver_config(cfg: CfgNode) -> None:
     cfg.SOLVER.AMP.DTYPE = "bf16"
     # Iterations from one line of the log to the next; the losses are read only then.
     cfg.SOLVER.LOG_PERIOD = 20
+    # Checkpoints of the training that stay, beside model_best and model_final; 0: all.
+    cfg.SOLVER.CHECKPOINTS_KEPT = 3
+    # Steps whose loss or gradient may be not finite; they change no weight. The first one beyond
+    # ends the training.
+    cfg.SOLVER.SKIP_NONFINITE = 0
+    # Seconds that processes wait for each other before one of them counts as lost.
+    cfg.SOLVER.PROCESS_TIMEOUT = 1800
+    # Whether a training ends when it cannot save (disk full, quota), or goes on without.
+    cfg.SOLVER.STOP_IF_NOT_SAVED = True
+    # Iterations from one logging of the tasks' gradients on the backbone to the next; 0: none.
+    # Each costs a forward pass, and a backward pass for every task; the training does not change.
+    cfg.SOLVER.GRADIENT_CONFLICT_PERIOD = 0
     # Ends the training after that many evaluations without a better TEST.BEST_METRIC; 0: never.
     cfg.SOLVER.EARLY_STOPPING = CfgNode()
     cfg.SOLVER.EARLY_STOPPING.PATIENCE = 0
@@ -144,6 +177,13 @@ def _add_solver_config(cfg: CfgNode) -> None:
 
 
 def _add_test_config(cfg: CfgNode) -> None:
+    # Images that the model sees at once in evaluation, in each process.
+    cfg.TEST.IMS_PER_BATCH = 8
+    # Whether evaluation and Predictor take a copy of the model with fewer operations: batch
+    # normalisation within convolutions, stacked predictors. The results are the same to rounding.
+    cfg.TEST.FOLD = True
+    # Whether torch.compile makes that copy faster still; it needs a C++ compiler and a minute.
+    cfg.TEST.COMPILE = False
     # What computes COCO's numbers: "hotcoco" (an extra, the faster), "pycocotools", or "auto" for
     # the fastest that is installed. They agree to the last digit.
     cfg.TEST.COCO_BACKEND = "auto"

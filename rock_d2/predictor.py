@@ -19,8 +19,11 @@ from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 
 from rock_d2.config import add_rock_config
+from rock_d2.config_files import merge_file, merge_pairs
 from rock_d2.data.augmentation import build_augmentations
 from rock_d2.engine.checkpoint import RockCheckpointer, learnt_values
+from rock_d2.engine.fast_inference import inference_copy
+from rock_d2.image_files import read_pixels
 from rock_d2.visualization import recorded_encodings
 
 Image: TypeAlias = np.ndarray | str | PathLike
@@ -30,7 +33,7 @@ class Predictor:
     """Detections and auxiliary predictions of images of any size, each at its image's own size.
 
     Attributes:
-        model: in evaluation mode.
+        model: in evaluation mode; with TEST.FOLD not the trained modules, but what they make.
         tasks: the auxiliary tasks that it predicts.
         metadata: names of its classes, from the config's first test set.
     """
@@ -60,8 +63,9 @@ class Predictor:
                 "no weights: name a trained model's file (MODEL.WEIGHTS, --weights), such as the "
                 "model_final.pth that tools/train_net.py leaves in its OUTPUT_DIR"
             )
-        self.model = build_model(cfg).eval()
-        CompleteCheckpointer(cfg, model=self.model).load(cfg.MODEL.WEIGHTS)
+        model = build_model(cfg).eval()
+        CompleteCheckpointer(cfg, model=model).load(cfg.MODEL.WEIGHTS)
+        self.model = inference_copy(model, cfg)
         self.tasks = self.model.neck.tasks
         self.metadata = (
             MetadataCatalog.get(cfg.DATASETS.TEST[0]) if cfg.DATASETS.TEST else Metadata()
@@ -136,21 +140,22 @@ class CompleteCheckpointer(RockCheckpointer):
 
 
 def load_config(config: CfgNode | str | PathLike, opts: Sequence[str] = ()) -> CfgNode:
-    """A config of its own, from a file or another config, with KEY VALUE pairs merged."""
+    """A config of its own, from a file or another config, with KEY VALUE pairs merged.
+
+    Raises ValueError or OSError if these are no settings.
+    """
     if isinstance(config, CfgNode):
         cfg = config.clone()
         cfg.defrost()
     else:
         cfg = get_cfg()
         add_rock_config(cfg)
-        cfg.merge_from_file(str(config))
-    cfg.merge_from_list(list(opts))
+        merge_file(cfg, config)
+    merge_pairs(cfg, opts)
     return cfg
 
 
 def read_rgb(path: str | PathLike) -> np.ndarray:
     """uint8 (H, W, 3), turned upright by its EXIF tag."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{path}: is missing or no image that OpenCV reads")
+    image = read_pixels(str(path), cv2.IMREAD_COLOR)
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -1,9 +1,11 @@
 """A page in the browser: upload an image, see what the model makes of it."""
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 try:
     import gradio as gr
@@ -11,25 +13,40 @@ except ImportError:
     raise ImportError('the page needs Gradio: pip install -e ".[demo]"') from None
 
 from rock_d2.predictor import Predictor, read_rgb
-from rock_d2.visualization import panel_row, prediction_drawings
+from rock_d2.visualization import detection_drawing, panel_row, task_drawings
 
 MAX_FILE_SIZE = "10mb"
+FORMATS = ("BMP", "JPEG", "PNG", "WEBP")
 # A small file can hold a picture that fills the memory.
 MAX_PIXELS = 12_000_000
-# Requests that wait while one is worked on.
+# Panels have the image's proportions and at least 480 columns: one of 1 x 10,000 would be huge.
+MAX_ELONGATION = 8
+# Answers come within this time, or not at all; one request is worked on, these many wait.
+MAX_SECONDS = 30
 MAX_QUEUE = 16
+# Uploads and pictures are removed after an hour.
+FILE_SECONDS = 3600
 RANKED = 5
+COLUMNS = 3
 
 
-def serve(predictor: Predictor, host: str, port: int, *, score_threshold: float) -> None:
+def serve(
+    predictor: Predictor,
+    host: str,
+    port: int,
+    *,
+    score_threshold: float,
+    baseline: Predictor | None = None,
+) -> None:
     """Shows the page until Ctrl-C; only this machine sees it unless ``host`` says otherwise."""
-    page = build_page(predictor, score_threshold)
-    page.queue(max_size=MAX_QUEUE)
+    page = build_page(predictor, score_threshold, baseline)
+    page.queue(max_size=MAX_QUEUE, default_concurrency_limit=1)
     print(f"the page: http://{host}:{port}", flush=True)
     page.launch(
         server_name=host,
         server_port=port,
         share=False,
+        quiet=True,
         max_file_size=MAX_FILE_SIZE,
         footer_links=[],
         # Fonts of the system: the page needs nothing from elsewhere.
@@ -37,72 +54,145 @@ def serve(predictor: Predictor, host: str, port: int, *, score_threshold: float)
     )
 
 
-def build_page(predictor: Predictor, score_threshold: float) -> gr.Blocks:
-    """Upload and threshold, a ranking for each task that classifies, and a row of panels."""
+def build_page(
+    predictor: Predictor, score_threshold: float, baseline: Predictor | None = None
+) -> gr.Blocks:
+    """Upload and threshold, panels, and a ranking for each task that classifies."""
+
+    def predict(image: np.ndarray, score: float) -> Look:
+        return look_at(image, predictor, score, baseline)
+
     # What comes of any image tells which rankings and panels there are.
-    example = look_at(np.zeros((120, 160, 3), np.uint8), predictor, score_threshold)
-    with gr.Blocks(title="rock_d2", analytics_enabled=False) as page:
+    example = predict(np.zeros((120, 160, 3), np.uint8), score_threshold)
+    cells = [None, *example.detections, *example.rankings, *example.maps]
+    found = []
+    with gr.Blocks(
+        title="rock_d2", analytics_enabled=False, delete_cache=(FILE_SECONDS, FILE_SECONDS)
+    ) as page:
         gr.Markdown("# rock_d2\nThe objects of an image, and what else the detector has learnt.")
-        with gr.Row():
-            with gr.Column():
-                upload = gr.Image(
-                    label="image", type="filepath", image_mode=None, sources=["upload"], height=300
-                )
-                threshold = gr.Slider(0, 1, score_threshold, step=0.05, label="score threshold")
-            rankings = [gr.Label(label=name) for name in example.rankings]
-        with gr.Row():
-            panels = [
-                gr.Image(show_label=False, interactive=False, min_width=280, buttons=[])
-                for _ in example.panels
-            ]
-
-        def look(path: str | None, score: float) -> list[Any]:
-            if path is None:
-                return [None] * (len(rankings) + len(panels))
-            try:
-                seen = look_at(read_bounded(path), predictor, score)
-            except (OSError, ValueError) as error:
-                raise gr.Error(str(error)) from None
-            return [*seen.rankings.values(), *seen.panels]
-
-        found = [*rankings, *panels]
-        upload.change(look, [upload, threshold], found, show_progress="minimal")
-        threshold.release(look, [upload, threshold], found, show_progress="hidden")
+        threshold = gr.Slider(0, 1, score_threshold, step=0.05, label="score threshold")
+        for start in range(0, len(cells), COLUMNS):
+            with gr.Row():
+                for cell in cells[start : start + COLUMNS]:
+                    if cell is None:
+                        upload = upload_box()
+                    elif isinstance(cell, str):
+                        found.append(gr.Label(label=cell))
+                    else:
+                        found.append(gr.Image(show_label=False, interactive=False, buttons=[]))
+        answer = answer_within(MAX_SECONDS, predict, num_outputs=len(found))
+        # The pixels are read by `answer`, which is careful, and not by Gradio.
+        inputs = {"inputs": [upload, threshold], "outputs": found, "preprocess": False}
+        upload.change(answer, **inputs, show_progress="minimal", api_name="look")
+        threshold.release(answer, **inputs, show_progress="hidden", api_name=False)
     return page
+
+
+def upload_box() -> gr.Image:
+    """Takes files that a browser sends, and nothing else."""
+    upload = gr.Image(label="image", type="filepath", sources=["upload"], height=320)
+    take = upload.async_move_resource_to_block_cache
+
+    async def take_upload(path: str) -> str | None:
+        # A hand-made request can name an address, which Gradio would fetch whatever its size.
+        if path.startswith(("http:", "https:")):
+            raise gr.Error("upload a file", print_exception=False)
+        return await take(path)
+
+    upload.async_move_resource_to_block_cache = take_upload
+    return upload
+
+
+def answer_within(
+    seconds: float, predict: Callable[[np.ndarray, float], "Look"], num_outputs: int
+) -> Callable[..., list[Any]]:
+    """The page's reply to an upload and a threshold; what cannot be shown becomes a message."""
+    worker = ThreadPoolExecutor(max_workers=1)
+
+    def work(path: str, score: float) -> list[Any]:
+        seen = predict(read_bounded(path), min(max(float(score), 0.0), 1.0))
+        return [*seen.detections, *seen.rankings.values(), *seen.maps]
+
+    def answer(upload: dict[str, Any] | None, score: float) -> list[Any]:
+        if not upload:
+            return [None] * num_outputs
+        reply = worker.submit(work, upload["path"], score)
+        try:
+            return reply.result(timeout=seconds)
+        except TimeoutError:
+            # It never begins; one that has begun cannot be stopped, and those behind it wait.
+            reply.cancel()
+            message = f"no answer within {seconds} s: the machine is busy"
+        except ValueError as error:
+            message = str(error)
+        raise gr.Error(message, print_exception=False)
+
+    return answer
 
 
 class Look(NamedTuple):
     """What the page shows of an image.
 
     Attributes:
+        detections: RGB pictures, the baseline's first if there is one.
         rankings: probabilities by class, by task.
-        panels: RGB pictures of what is predicted.
+        maps: RGB pictures of what each task predicts.
     """
 
+    detections: Sequence[np.ndarray]
     rankings: dict[str, dict[str, float]]
-    panels: list[np.ndarray]
+    maps: Sequence[np.ndarray]
 
 
-def look_at(image: np.ndarray, predictor: Predictor, score_threshold: float) -> Look:
+def look_at(
+    image: np.ndarray,
+    predictor: Predictor,
+    score_threshold: float,
+    baseline: Predictor | None = None,
+) -> Look:
     output = predictor(image, encodings=True)
-    _, *drawings = prediction_drawings(
-        image, output, predictor.tasks, predictor.metadata, score_threshold
-    )
+    metadata = predictor.metadata
+    models = [("", output)]
+    if baseline is not None:
+        models.insert(0, ("baseline: ", baseline(image)))
+    found = [
+        detection_drawing(image, result["instances"], metadata, score_threshold, title=title)
+        for title, result in models
+    ]
+    maps = task_drawings(output, predictor.tasks, metadata, labels={})
     rankings = {
-        task.name: task.ranking(output[task.name].numpy(), predictor.metadata, count=RANKED)
+        task.name: task.ranking(output[task.name].numpy(), metadata, count=RANKED)
         for task in predictor.tasks
         if task.name in output
     }
     return Look(
+        detections=[panel_row(image, [drawing]) for drawing in found],
         rankings={name: ranking for name, ranking in rankings.items() if ranking},
-        panels=[panel_row(image, [drawing]) for drawing in drawings],
+        maps=[panel_row(image, [drawing]) for drawing in maps if drawing.image is not None],
     )
 
 
 def read_bounded(path: str) -> np.ndarray:
-    """RGB pixels, which are decoded only if they are not too many."""
-    with Image.open(path) as header:
-        width, height = header.size
+    """RGB pixels of an upload, which are decoded only if they are not too many.
+
+    Messages do not repeat the file's name, which is whatever its sender wants to be shown.
+    """
+    kinds = f"it must be one of {', '.join(FORMATS)}"
+    try:
+        with Image.open(path, formats=FORMATS) as header:
+            width, height = header.size
+    except Image.DecompressionBombError:
+        raise ValueError(f"the image has more than {MAX_PIXELS:,} pixels") from None
+    except (UnidentifiedImageError, OSError):
+        raise ValueError(f"the file is no image that this page reads; {kinds}") from None
     if width * height > MAX_PIXELS:
         raise ValueError(f"the image has {width} x {height} pixels; {MAX_PIXELS:,} are the limit")
-    return read_rgb(path)
+    if max(width, height) > MAX_ELONGATION * min(width, height):
+        raise ValueError(
+            f"the image has {width} x {height} pixels; one side may be {MAX_ELONGATION} times "
+            "the other"
+        )
+    try:
+        return read_rgb(path)
+    except ValueError:
+        raise ValueError(f"the file's pixels cannot be read; {kinds}") from None

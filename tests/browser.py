@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,13 @@ TIMEOUT = 60.0
 
 
 def find_chromium() -> str | None:
-    return next((path for name in NAMES if (path := shutil.which(name))), None)
+    """The program; not Ubuntu's script of that name, which only tells to install a snap."""
+    paths = filter(None, map(shutil.which, NAMES))
+    return next((path for path in paths if tells_its_version(path)), None)
+
+
+def tells_its_version(program: str) -> bool:
+    return subprocess.run([program, "--version"], capture_output=True).returncode == 0
 
 
 class Page:

@@ -32,8 +32,8 @@ ROWS = {
     "table2_rock_ds": ("ROCK", DEPTH_SCENE, "SumFusion"),
     "table2_rock_ns": ("ROCK", NORMALS_SCENE, "SumFusion"),
     "table5_no_supervision": ("ROCK", ALL, "SumFusion"),
-    "table5_depth_sum": ("ROCK", ("depth",), "SumFusion"),
-    "table5_depth_product": ("ROCK", ("depth",), "ProductFusion"),
+    "table5_d_sum": ("ROCK", ("depth",), "SumFusion"),
+    "table5_d_product": ("ROCK", ("depth",), "ProductFusion"),
 }
 
 
@@ -58,17 +58,21 @@ def differences(first: str, second: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_config_builds_with_maps_of_stride_16_down_to_one_cell(name):
+def test_every_config_builds_with_maps_from_x_down_to_one_cell(name):
     cfg = model_zoo.get_config(name)
     height, width = cfg.INPUT.SIZE
     generator = build(cfg).head.anchor_generator
     # X is the last of the maps that come from the neck.
     x = generator.map_sizes[len(cfg.MODEL.SSD.IN_FEATURES) - 1]
     assert cfg.MODEL.SSD.IN_FEATURES[-1] == cfg.MODEL.ROCK.IN_FEATURE
-    assert x == (-(-height // 16), -(-width // 16))
+    # The paper's stride; half of it in rooms, whose images are small.
+    stride = 8 if "rooms" in name else 16
+    assert x == (-(-height // stride), -(-width // stride))
     assert generator.map_sizes[-1] == (1, 1)
-    # 30 x 40, 15 x 20, 8 x 10, 4 x 5, 2 x 3, 1 x 2, 1 x 1: the map and six more.
-    assert (height, width) != (480, 640) or len(generator.map_sizes) == 7
+    # 30 x 40, 15 x 20, 8 x 10, 4 x 5, 2 x 3, 1 x 2, 1 x 1: the map and six more; the port leaves
+    # 1 x 2 out.
+    maps = 6 if name.startswith("port/") else 7
+    assert (height, width) != (480, 640) or len(generator.map_sizes) == maps
     assert cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS is False
 
 
@@ -76,8 +80,9 @@ def test_every_config_builds_with_maps_of_stride_16_down_to_one_cell(name):
 def test_every_config_opens_with_its_command(name):
     lines = (model_zoo.CONFIGS / name).read_text().splitlines()
     command = f"#   python tools/train_net.py --config-file configs/{name}"
-    assert lines[0].startswith("# ")
-    assert name.startswith("Base") or lines[1] == command
+    comments = [line for line in lines if line.startswith("#")]
+    assert lines[: len(comments)] == comments
+    assert name.startswith("Base") or any(line.startswith(command) for line in comments[1:])
 
 
 def test_there_is_a_config_for_every_row_of_the_tables_and_no_other():

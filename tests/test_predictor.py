@@ -65,8 +65,8 @@ def test_each_result_has_its_images_own_size(predictor):
 def test_encodings_pool_to_the_predictions(predictor, images):
     """Equation 2: the scores are the softmax of the maps' means."""
     output = predictor(images[0], encodings=True)
-    # 96 x 128 at stride 16.
-    assert output["encodings"]["scene"].shape == (27, 6, 8)
+    # 96 x 128 at stride 8.
+    assert output["encodings"]["scene"].shape == (27, 12, 16)
     means = output["encodings"]["scene"].mean(dim=(1, 2))
     torch.testing.assert_close(means.softmax(dim=0), output["scene"])
     assert output["encodings"].keys() == {"scene", "depth", "normals"}
@@ -105,7 +105,7 @@ def test_refuses_what_is_no_image(predictor, tmp_path):
     with pytest.raises(ValueError, match="must be uint8"):
         predictor(np.zeros((9, 9), np.uint8))
     (tmp_path / "text.png").write_text("no image")
-    with pytest.raises(ValueError, match=r"text.png: is missing or no image"):
+    with pytest.raises(ValueError, match=r"text.png: is no image"):
         predictor([tmp_path / "text.png"])
 
 

@@ -1,13 +1,17 @@
 """Pictures: where things are drawn, and that the colours mean what the scales say."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from detectron2.data import Metadata
+from detectron2.layers import ShapeSpec
 from detectron2.structures import Boxes, Instances
 
 from rock_d2 import RockDatasetMapper
 from rock_d2.data.datasets.coco import load_multitask_coco
+from rock_d2.modeling.flat import FlatMTL
 from rock_d2.tasks import Depth, Normals, Scene
 from rock_d2.tasks.base import Drawing
 from rock_d2.visualization import (
@@ -17,6 +21,7 @@ from rock_d2.visualization import (
     draw_record,
     evenly_spaced,
     prediction_drawings,
+    recorded_encodings,
     write_picture,
 )
 from rock_d2.visualization.panels import panel, panel_row
@@ -173,3 +178,16 @@ def test_pictures_need_a_known_suffix(tmp_path):
 def test_evenly_spaced():
     assert evenly_spaced(range(10), 4) == [0, 2, 5, 7]
     assert evenly_spaced(range(3), 8) == [0, 1, 2]
+
+
+def test_encodings_of_flat_necks_pool_to_their_predictions_too():
+    shape = {"res5": ShapeSpec(channels=8, stride=16)}
+    neck = FlatMTL(input_shape=shape, in_feature="res5", tasks=TASKS).eval()
+    with recorded_encodings(SimpleNamespace(neck=neck)) as encodings:
+        _, found = neck({"res5": torch.randn(2, 8, 6, 8)})
+    assert {name: tuple(maps.shape) for name, maps in encodings.items()} == {
+        "scene": (2, 27, 6, 8),
+        "depth": (2, 1, 6, 8),
+        "normals": (2, 3, 6, 8),
+    }
+    torch.testing.assert_close(encodings["scene"].mean(dim=(2, 3)), found["scene"])

@@ -11,11 +11,11 @@ import argparse
 from itertools import takewhile
 from pathlib import Path
 
+from rock_d2.engine.arguments import tool_parser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         "--config-file",
         nargs="+",

@@ -9,26 +9,24 @@ Exit code 0 if all is well, 1 if anything is wrong.
 import argparse
 import os
 import sys
+from typing import TYPE_CHECKING
 
-from detectron2.data import DatasetCatalog
-from tabulate import tabulate
+from rock_d2.engine.arguments import tool_parser
 
-from rock_d2.data.checks import DatasetReport, check_dataset
-from rock_d2.tasks import AUX_TASK_REGISTRY
+if TYPE_CHECKING:
+    from rock_d2.data.checks import DatasetReport
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = tool_parser(__doc__)
     parser.add_argument("datasets", nargs="+", metavar="NAME", help="registered names")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes that read")
-    args = parser.parse_args()
-    unknown = set(args.datasets) - set(DatasetCatalog.list())
-    if unknown:
-        parser.error(f"not registered: {', '.join(sorted(unknown))}")
-    return args
+    return parser.parse_args()
 
 
-def show(name: str, report: DatasetReport) -> None:
+def show(name: str, report: "DatasetReport") -> None:
+    from tabulate import tabulate
+
     for problem in report.problems:
         print(f"{name}: {problem}")
     objects = sorted(report.objects.items(), key=lambda item: -item[1])
@@ -40,6 +38,16 @@ def show(name: str, report: DatasetReport) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
+    # Not at the top: --help need not wait for PyTorch.
+    from detectron2.data import DatasetCatalog
+
+    from rock_d2.data.checks import DatasetReport, check_dataset
+    from rock_d2.tasks import AUX_TASK_REGISTRY
+
+    unknown = set(args.datasets) - set(DatasetCatalog.list())
+    if unknown:
+        print(f"check_dataset: not registered: {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
     tasks = [task() for _, task in AUX_TASK_REGISTRY]
     failed = False
     for name in args.datasets:

@@ -11,11 +11,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from rock_d2.engine.arguments import tool_parser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("--config-file", required=True, metavar="FILE", help="of the model")
     parser.add_argument(
         "--weights", metavar="FILE", help="of the trained model (default: its MODEL.WEIGHTS)"
@@ -43,6 +43,10 @@ def parse_args() -> argparse.Namespace:
         metavar="SCORE",
         help="of the detections shown and written (default: %(default)s)",
     )
+    parser.add_argument(
+        "--baseline-config-file", metavar="FILE", help="of another model, shown beside on the page"
+    )
+    parser.add_argument("--baseline-weights", metavar="FILE", help="of the other model")
     parser.add_argument("--host", default="127.0.0.1", help="of the page (default: %(default)s)")
     parser.add_argument("--port", type=int, default=7860, help="of the page (default: %(default)s)")
     parser.add_argument(
@@ -55,6 +59,10 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.input and not args.output:
         parser.error("--input needs --output")
+    if args.input and args.baseline_config_file:
+        parser.error("--baseline-config-file needs --web")
+    if args.baseline_weights and not args.baseline_config_file:
+        parser.error("--baseline-weights needs --baseline-config-file")
     return args
 
 
@@ -64,11 +72,7 @@ def main(args: argparse.Namespace) -> None:
     from rock_d2.predictor import Predictor
 
     if args.web:
-        # Gradio is an extra.
-        from rock_d2.web import serve
-
-        predictor = Predictor(args.config_file, args.weights, opts=args.opts)
-        serve(predictor, args.host, args.port, score_threshold=args.confidence_threshold)
+        show_page(args)
         return
     video = is_video(args.input)
     # Wrong names are told before a model is built.
@@ -82,6 +86,23 @@ def main(args: argparse.Namespace) -> None:
     else:
         run_on_images(predictor, images, args.output, **choices)
         print(f"{len(images)} images drawn in {args.output}")
+
+
+def show_page(args: argparse.Namespace) -> None:
+    from rock_d2.predictor import Predictor
+    from rock_d2.web import serve  # Gradio is an extra.
+
+    predictor = Predictor(args.config_file, args.weights, opts=args.opts)
+    baseline = None
+    if args.baseline_config_file:
+        baseline = Predictor(args.baseline_config_file, args.baseline_weights, opts=args.opts)
+    serve(
+        predictor,
+        args.host,
+        args.port,
+        score_threshold=args.confidence_threshold,
+        baseline=baseline,
+    )
 
 
 if __name__ == "__main__":

@@ -15,43 +15,52 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser
+from rock_d2.engine.arguments import training_parser
 
-from rock_d2.engine.launch import launch_training
-from rock_d2.engine.setup import setup_config, start_run
-from rock_d2.engine.trainer import Evaluation, RockTrainer, report
+# All else is imported where it is used: --help need not wait for PyTorch.
 
 
-def parse_args() -> argparse.Namespace:
-    parser = default_argument_parser(epilog=" ")
-    parser.description = __doc__
-    args = parser.parse_args()
-    try:
-        args.cfg = setup_config(args)
-    except (OSError, ValueError) as problem:
-        sys.exit(f"train_net: {problem}")
-    return args
+def prepared(args: argparse.Namespace, prepare: Callable[..., Any], **options: Any) -> Any:
+    """What ``prepare`` makes of the config; a setting that cannot be ends the run with one line.
 
+    ``options`` go to its ``resume_or_load``.
+    """
+    from rock_d2.engine.launch import num_restarts
+    from rock_d2.engine.setup import start_run
 
-def prepared(args: argparse.Namespace, prepare: Callable[[CfgNode], Any]) -> Any:
-    """What ``prepare`` makes; a setting that cannot be ends the run with one line."""
     try:
         start_run(args.cfg)
         made = prepare(args.cfg)
-        made.resume_or_load(resume=args.resume)
+        resume = args.resume or args.resume_anyway or num_restarts() > 0
+        made.resume_or_load(resume=resume, **options)
     except (OSError, ValueError) as problem:
         sys.exit(f"train_net: {problem}")
     return made
 
 
 def main(args: argparse.Namespace) -> None:
+    """One process of the run."""
+    from rock_d2.engine.ending import exit_with_code
+    from rock_d2.engine.trainer import Evaluation, RockTrainer, report
+
     if args.eval_only:
         report(args.cfg, prepared(args, Evaluation).run())
-    else:
-        prepared(args, RockTrainer).train()
+        return
+    with exit_with_code("train_net"):
+        prepared(args, RockTrainer, anyway=args.resume_anyway).train()
+
+
+def start(args: argparse.Namespace) -> None:
+    from rock_d2.engine.launch import launch_training
+    from rock_d2.engine.setup import setup_config
+
+    try:
+        args.cfg = setup_config(args)
+    except (OSError, ValueError) as problem:
+        sys.exit(f"train_net: {problem}")
+    timeout = args.cfg.SOLVER.PROCESS_TIMEOUT
+    launch_training(main, args, device=args.cfg.MODEL.DEVICE, timeout=timeout)
 
 
 if __name__ == "__main__":
-    arguments = parse_args()
-    launch_training(main, arguments, device=arguments.cfg.MODEL.DEVICE)
+    start(training_parser(__doc__).parse_args())

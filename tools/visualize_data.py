@@ -4,18 +4,17 @@
     python tools/visualize_data.py --dataset rooms_train --num-images 16 --contact-sheet
     python tools/visualize_data.py --source dataloader --config-file configs/rock_rooms.yaml SEED 1
 
-`annotation` is the ground truth as it lies on disk, `dataloader` what a training gets to see:
-after augmentation and at the model's size. Settings can follow as KEY VALUE pairs.
+`annotation` is the ground truth as it lies on disk, `dataloader` the first that a training gets to
+see: after augmentation and at the model's size. Settings can follow as KEY VALUE pairs.
 """
 
 import argparse
-from pathlib import Path
+
+from rock_d2.engine.arguments import add_picture_arguments, tool_parser
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument(
         "--source",
         choices=("annotation", "dataloader"),
@@ -31,28 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--dataset", metavar="NAME", help="registered name (default: the config's DATASETS.TRAIN)"
     )
-    parser.add_argument(
-        "--output-dir",
-        type=Path,
-        default=Path("output/visualize_data"),
-        metavar="DIR",
-        help="default: %(default)s",
-    )
-    parser.add_argument(
-        "--num-images",
-        type=int,
-        default=16,
-        metavar="N",
-        help="evenly spaced over the set, or the loader's first (default: %(default)s)",
-    )
-    parser.add_argument("--contact-sheet", action="store_true", help="one picture of all, too")
-    parser.add_argument(
-        "--columns", type=int, default=2, help="of the contact sheet (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--sheet-width", type=int, default=1600, help="in pixels (default: %(default)s)"
-    )
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
+    add_picture_arguments(parser, "output/visualize_data", num_images=16, columns=2)
     return parser.parse_args()
 
 

@@ -11,11 +11,11 @@ the model's own. Settings of both configs can follow as KEY VALUE pairs.
 import argparse
 from pathlib import Path
 
+from rock_d2.engine.arguments import add_picture_arguments, tool_parser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("--config-file", required=True, metavar="FILE", help="of the model")
     parser.add_argument(
         "--weights", metavar="FILE", help="of the trained model (default: its MODEL.WEIGHTS)"
@@ -26,33 +26,14 @@ def parse_args() -> argparse.Namespace:
         "--dataset", metavar="NAME", help="registered name (default: the config's DATASETS.TEST)"
     )
     parser.add_argument(
-        "--num-images",
-        type=int,
-        default=8,
-        metavar="N",
-        help="evenly spaced over the set (default: %(default)s)",
-    )
-    parser.add_argument(
         "--confidence-threshold",
         type=float,
         default=0.5,
         help="of the detections drawn (default: %(default)s)",
     )
-    parser.add_argument(
-        "--output-dir",
-        type=Path,
-        default=Path("output/visualize_predictions"),
-        metavar="DIR",
-        help="default: %(default)s",
+    add_picture_arguments(
+        parser, output_dir="output/visualize_predictions", num_images=8, columns=1
     )
-    parser.add_argument("--contact-sheet", action="store_true", help="one picture of all, too")
-    parser.add_argument(
-        "--columns", type=int, default=1, help="of the contact sheet (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--sheet-width", type=int, default=1600, help="in pixels (default: %(default)s)"
-    )
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="settings of the configs")
     args = parser.parse_args()
     if args.baseline_weights and not args.baseline_config_file:
         parser.error("--baseline-weights needs --baseline-config-file")

@@ -3,9 +3,10 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+
+from one_line_parser import OneLineParser, at_least
 
 from nyuv2prep.boxes import CONVENTIONS
 from nyuv2prep.convert import Options, convert
@@ -16,22 +17,8 @@ from nyuv2prep.splits import OFFICIAL_VAL
 MOST_JOBS = 8
 
 
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
-
-
-def _at_least(lowest: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or int(text) < lowest:
-            raise argparse.ArgumentTypeError(f"{text!r} is not an integer from {lowest} on")
-        return int(text)
-
-    return parse
-
-
 def get_parser() -> argparse.ArgumentParser:
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog="prepare_nyuv2.py",
         description="Converts NYUv2's official files to images, depth, normals and COCO JSON.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -56,10 +43,10 @@ def get_parser() -> argparse.ArgumentParser:
         default="full",
         help="full frame; Gupta's crop (to ROOT/nyuv2_gupta); the PyTorch port's (ROOT/nyuv2_port)",
     )
-    add("--min-area", type=_at_least(0), default=0, help="leave out objects with fewer pixels")
+    add("--min-area", type=at_least(0), default=0, help="leave out objects with fewer pixels")
     add("--val-scenes", type=Path, help="file with a video name a line to validate on")
-    add("--val-images", type=_at_least(1), default=OFFICIAL_VAL, help="size of nyuv2_val122")
-    add("--jobs", type=_at_least(1), default=min(os.cpu_count() or 1, MOST_JOBS), help="processes")
+    add("--val-images", type=at_least(1), default=OFFICIAL_VAL, help="size of nyuv2_val122")
+    add("--jobs", type=at_least(1), default=min(os.cpu_count() or 1, MOST_JOBS), help="processes")
     add("--overwrite", action="store_true", help="replace data of other settings")
     return parser
 

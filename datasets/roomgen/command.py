@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import cv2
 import numpy as np
 from dataset_tree import CATEGORY_IDS, DatasetTree, object_annotations, replace_file
+from one_line_parser import OneLineParser, at_least
 from tqdm import tqdm
 
 from rock_d2.data.datasets.nyuv2 import IMAGE_SIZE, SCENE_CLASSES
@@ -155,11 +156,6 @@ def is_complete(recipe: Recipe, root: Path) -> bool:
     return all(file.exists() for file in files)
 
 
-class _OneLineParser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see --help)\n")
-
-
 def parse_size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if not match or min(int(side) for side in match.groups()) < SMALLEST_SIDE:
@@ -169,17 +165,8 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _at_least(lowest: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"\d+", text) or int(text) < lowest:
-            raise argparse.ArgumentTypeError(f"{text!r} is not an integer from {lowest} on")
-        return int(text)
-
-    return parse
-
-
 def get_parser() -> argparse.ArgumentParser:
-    parser = _OneLineParser(
+    parser = OneLineParser(
         prog="make_rooms.py",
         description="Renders rooms: indoor scenes with boxes, masks, depth, normals.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
@@ -187,10 +174,10 @@ def get_parser() -> argparse.ArgumentParser:
     root = Path(os.getenv("DETECTRON2_DATASETS") or Path(__file__).parents[1])
     parser.add_argument("--root", type=Path, default=root, help="rooms go to ROOT/rooms")
     parser.add_argument("--size", type=parse_size, default="240x320", help="HEIGHTxWIDTH in pixels")
-    parser.add_argument("--train", type=_at_least(1), default=800, help="training images")
-    parser.add_argument("--val", type=_at_least(1), default=200, help="validation images")
-    parser.add_argument("--seed", type=_at_least(0), default=0)
-    parser.add_argument("--jobs", type=_at_least(1), default=os.cpu_count(), help="processes")
+    parser.add_argument("--train", type=at_least(1), default=800, help="training images")
+    parser.add_argument("--val", type=at_least(1), default=200, help="validation images")
+    parser.add_argument("--seed", type=at_least(0), default=0)
+    parser.add_argument("--jobs", type=at_least(1), default=os.cpu_count(), help="processes")
     parser.add_argument("--overwrite", action="store_true", help="replace rooms of other settings")
     parser.add_argument(
         "--kinect-holes", action="store_true", help="depth is 0 where a Kinect would see nothing"

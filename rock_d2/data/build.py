@@ -1,10 +1,9 @@
 """The training loader: an endless seeded stream that is the same for any number of workers."""
 
 import ctypes
-import random
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from functools import lru_cache
+import signal
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,77 +15,20 @@ from detectron2.data import (
     get_detection_dataset_dicts,
 )
 from detectron2.data.build import trivial_batch_collator
-from detectron2.data.common import DatasetFromList
 from detectron2.utils import comm
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from rock_d2.data.dataset_mapper import RockDatasetMapper
+from rock_d2.data.resident import ResidentStream
+from rock_d2.data.stream import PositionSampler, SampleStream
 from rock_d2.tasks import build_tasks
-
-
-class SampleStream(Dataset):
-    """The training set as an endless list: element ``position`` is one augmented image.
-
-    Each pass over the records has its own order, and each position its own random numbers; both
-    follow from the seed alone. So neither workers nor processes nor an interruption change what a
-    position holds. (Detectron2's loader hands positions to workers in turn and seeds the workers:
-    there, both batches and augmentation depend on their number.)
-    """
-
-    def __init__(self, records: Sequence[dict[str, Any]], mapper: Callable, seed: int):
-        # Serialised once: workers share the bytes instead of copying Python objects on use.
-        self.records = DatasetFromList(records, copy=False)
-        self.mapper = mapper
-        self.seed = seed
-
-    def __getitem__(self, position: int) -> dict[str, Any]:
-        epoch, place = divmod(position, len(self.records))
-        record = self.records[int(epoch_order(self.seed, epoch, len(self.records))[place])]
-        with random_state_of(self.seed, position):
-            return self.mapper(record)
-
-
-@lru_cache(maxsize=2)
-def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
-    return np.random.default_rng((seed, epoch)).permutation(size)
-
-
-@contextmanager
-def random_state_of(seed: int, position: int) -> Iterator[None]:
-    """Seeds the global generators that augmentations draw from, and gives them back after."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    words = np.random.SeedSequence((seed, position)).generate_state(3)
-    random.seed(int(words[0]))
-    np.random.seed(words[1])
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(words[2]))
-            yield
-    finally:
-        random.setstate(python_state)
-        np.random.set_state(numpy_state)
-
-
-class PositionSampler(Sampler[int]):
-    """The positions of one process: its share of batch 0, of batch 1, and so on without end."""
-
-    def __init__(self, batch_size: int, rank: int, world_size: int, start_batch: int = 0):
-        self.batch_size = batch_size
-        self.rank = rank
-        self.world_size = world_size
-        self.start_batch = start_batch
-
-    def __iter__(self) -> Iterator[int]:
-        batch = self.start_batch * self.world_size + self.rank
-        while True:
-            yield from range(batch * self.batch_size, (batch + 1) * self.batch_size)
-            batch += self.world_size
 
 
 def _train_loader_from_config(cfg: CfgNode, mapper: Callable | None = None) -> dict[str, Any]:
     names = cfg.DATASETS.TRAIN
     filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     records = get_detection_dataset_dicts(names, filter_empty=filter_empty)
+    records = subset(records, cfg.DATASETS.TRAIN_FRACTION)
     check_config_against_data(cfg, names)
     return {
         "records": records,
@@ -95,7 +37,23 @@ def _train_loader_from_config(cfg: CfgNode, mapper: Callable | None = None) -> d
         # As in Detectron2, a negative seed means a new one; all processes must share it.
         "seed": comm.shared_random_seed() if cfg.SEED < 0 else cfg.SEED,
         "num_workers": cfg.DATALOADER.NUM_WORKERS,
+        "timeout": cfg.DATALOADER.TIMEOUT,
+        "retries": cfg.DATALOADER.RETRIES,
+        "max_unreadable": cfg.DATALOADER.MAX_UNREADABLE,
+        "resident": cfg.DATALOADER.RESIDENT,
     }
+
+
+def subset(records: Sequence[dict[str, Any]], fraction: float) -> list[dict[str, Any]]:
+    """That share of the records, the nearest whole number of them, in their order.
+
+    Smaller shares lie within larger ones (table 6), and none depends on the training's seed.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"DATASETS.TRAIN_FRACTION is {fraction}; it must be in (0, 1]")
+    order = np.random.default_rng(0).permutation(len(records))
+    count = max(1, round(fraction * len(records)))
+    return [records[i] for i in sorted(order[:count])]
 
 
 @configurable(from_config=_train_loader_from_config)
@@ -107,6 +65,10 @@ def build_train_loader(
     seed: int,
     num_workers: int = 0,
     start_batch: int = 0,
+    timeout: float = 0,
+    retries: int = 0,
+    max_unreadable: int = 0,
+    resident: bool = False,
 ) -> DataLoader:
     """An endless loader of lists of batch items.
 
@@ -117,6 +79,10 @@ def build_train_loader(
         seed: the same seed gives the same global batches, whatever else is set.
         num_workers: loader processes of this process.
         start_batch: the batch to begin with, for training that goes on.
+        timeout: seconds that a batch may take a worker; 0 waits without end.
+        retries: further attempts at an image that cannot be read.
+        max_unreadable: images that others may stand in for; the trainer counts them.
+        resident: whether all images are decoded now and kept in memory.
     """
     world_size = comm.get_world_size()
     if total_batch_size % world_size:
@@ -124,19 +90,29 @@ def build_train_loader(
             f"SOLVER.IMS_PER_BATCH = {total_batch_size} is no multiple of {world_size} processes"
         )
     batch_size = total_batch_size // world_size
+    stream = ResidentStream if resident else SampleStream
     return DataLoader(
-        SampleStream(records, mapper, seed),
+        stream(records, mapper, seed, retries=retries, max_unreadable=max_unreadable),
         batch_size=batch_size,
         sampler=PositionSampler(batch_size, comm.get_rank(), world_size, start_batch),
         num_workers=num_workers,
+        timeout=timeout if num_workers else 0,
         collate_fn=trivial_batch_collator,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=num_workers > 0,
-        worker_init_fn=keep_freed_memory,
+        worker_init_fn=prepare_worker,
+        # Its own, so that to begin with another batch leaves the global one alone.
+        generator=torch.Generator().manual_seed(seed),
     )
 
 
-def keep_freed_memory(worker_id: int = 0) -> None:
+def prepare_worker(worker_id: int) -> None:
+    # Ctrl-C reaches all processes, but it is the training that decides when to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
+
+
+def keep_freed_memory() -> None:
     """Stops glibc from giving large arrays back to the system as soon as they are freed.
 
     Every image needs some megabytes and frees them again; touching new pages costs a mapper more
@@ -163,6 +139,15 @@ def check_config_against_data(cfg: CfgNode, names: Sequence[str]) -> None:
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
-    """Detectron2's test loader with the labels' file names left in each item."""
+    """Detectron2's test loader with the labels' file names left in each item, and in batches."""
     mapper = RockDatasetMapper(cfg, is_train=False)
-    return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+    loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+    # Detectron2 v0.6 has no argument for the size of a batch.
+    return DataLoader(
+        loader.dataset,
+        batch_size=cfg.TEST.IMS_PER_BATCH,
+        sampler=loader.sampler,
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=trivial_batch_collator,
+        pin_memory=torch.cuda.is_available(),
+    )

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,15 @@ from detectron2.data.detection_utils import read_image
 from tqdm import tqdm
 
 from rock_d2.data.datasets.coco import read_coco_json
-from rock_d2.data.datasets.coco_checks import structure_problems
+from rock_d2.data.datasets.coco_checks import (
+    ANNOTATION_FIELDS,
+    CATEGORY_FIELDS,
+    IMAGE_FIELDS,
+    class_problems,
+    entries,
+    is_file,
+    structure_problems,
+)
 from rock_d2.tasks import AuxTask
 
 
@@ -44,25 +53,30 @@ def check_dataset(name: str, tasks: Sequence[AuxTask], num_processes: int) -> Da
     report = DatasetReport(list(structure_problems(document, root, empty_boxes=empty_boxes)))
     if report.problems and "lacks the list" in report.problems[0]:
         return report
-    report.problems += shared_sequences(name, document["images"])
-    images = [image for image in document["images"] if isinstance(image, dict)]
-    classes = {c["id"]: c["name"] for c in document["categories"] if {"id", "name"} <= c.keys()}
+    if not report.problems:
+        report.problems += class_problems(document, metadata)
+    images = entries(document["images"], IMAGE_FIELDS)
+    report.problems += shared_sequences(name, images)
     report.num_images = len(images)
-    report.objects = Counter(dict.fromkeys(classes.values(), 0))
-    report.objects.update(
-        classes[a["category_id"]]
-        for a in document["annotations"]
-        if a.get("category_id") in classes
-    )
+    report.objects = count_objects(document)
     check = partial(check_image, root=root, tasks=tasks, metadata=metadata)
     known = Counter()
-    with ProcessPoolExecutor(num_processes) as pool:
-        found = pool.map(check, images, chunksize=8)
+    with ProcessPoolExecutor(num_processes) if num_processes > 1 else nullcontext() as pool:
+        found = pool.map(check, images, chunksize=8) if pool else map(check, images)
         for problems, shares in tqdm(found, total=len(images), desc=f"reading {name}"):
             report.problems += problems
             known.update(shares)
     report.coverage = {task.name: known[task.name] / max(len(images), 1) for task in tasks}
     return report
+
+
+def count_objects(document: Mapping[str, Any]) -> Counter:
+    """The number of boxes of each class, of what is whole."""
+    classes = {c["id"]: c["name"] for c in entries(document["categories"], CATEGORY_FIELDS)}
+    objects = entries(document["annotations"], ANNOTATION_FIELDS)
+    counted = Counter(dict.fromkeys(classes.values(), 0))
+    counted.update(classes[o["category_id"]] for o in objects if o["category_id"] in classes)
+    return counted
 
 
 def check_image(
@@ -74,11 +88,11 @@ def check_image(
     record = {**image, **files}
     problems, shares = [], {}
     size = (image.get("height"), image.get("width"))
-    if Path(record.get("file_name", "")).is_file():
+    if is_file(Path(record["file_name"])):
         problems += [f"{where}: {p}" for p in _image_problems(record["file_name"], size)]
     for task in tasks:
         stored = record.get(task.field)
-        if stored is None or (isinstance(stored, str) and not Path(stored).is_file()):
+        if stored is None or (isinstance(stored, str) and not is_file(Path(stored))):
             continue
         found, shares[task.name] = task.check(record, metadata)
         problems += [f"{where}: {problem}" for problem in found]
@@ -97,11 +111,15 @@ def _image_problems(path: str, size: tuple[int, int]) -> Iterator[str]:
 
 def shared_sequences(name: str, images: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """A line for every sequence that is also in a data set which must be disjoint."""
-    sequences = {image.get("sequence") for image in images} - {None}
+    sequences = sequences_of(images)
     for other in MetadataCatalog.get(name).get("disjoint_from", ()):
         path = MetadataCatalog.get(other).json_file
         if not Path(path).is_file():
             continue
-        others = {image.get("sequence") for image in read_coco_json(path, other)["images"]}
+        others = sequences_of(read_coco_json(path, other)["images"])
         for sequence in sorted(sequences & others):
             yield f"sequence `{sequence}` is in {name} and in {other}"
+
+
+def sequences_of(images: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {image["sequence"] for image in images if isinstance(image.get("sequence"), str)}

@@ -1,7 +1,7 @@
 """From a dataset dict to what the model takes: image, objects and the label of every task."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -12,7 +12,21 @@ from detectron2.data.detection_utils import check_image_size
 from detectron2.structures import Boxes, BoxMode, Instances
 
 from rock_d2.data.augmentation import build_augmentations, centres_inside
+from rock_d2.data.records import check_record
+from rock_d2.image_files import read_pixels
 from rock_d2.tasks import AuxTask, build_tasks
+
+
+class Decoded(NamedTuple):
+    """What the files of a record hold, as compact as it comes.
+
+    Attributes:
+        image: uint8 (H, W, 3).
+        labels: of each task by its name, as ``AuxTask.load`` gives it.
+    """
+
+    image: np.ndarray
+    labels: dict[str, Any]
 
 
 class RockDatasetMapper:
@@ -54,39 +68,50 @@ class RockDatasetMapper:
         }
 
     def __call__(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        item = dict(record)
+        return self.augment(record, self.decode(record))
+
+    def decode(self, record: Mapping[str, Any]) -> Decoded:
+        """All that is read of a record's files."""
+        check_record(record)
         image = read_color_image(record["file_name"], rgb=self.image_format == "RGB")
-        check_image_size(item, image)
+        tasks = self.tasks if self.is_train else ()
+        return Decoded(image, {task.name: task.load(record) for task in tasks})
+
+    def augment(self, record: Mapping[str, Any], decoded: Decoded) -> dict[str, Any]:
+        """The batch item, by NumPy's random numbers; leaves ``decoded`` as it is."""
+        item = dict(record)
+        check_image_size(item, decoded.image)
         objects = [a for a in item.pop("annotations", ()) if not a.get("iscrowd", 0)]
-        aug_input = T.AugInput(image, boxes=boxes_of(objects))
+        aug_input = T.AugInput(decoded.image, boxes=boxes_of(objects))
         transforms = self.augmentations(aug_input)
         item["image"] = torch.from_numpy(np.ascontiguousarray(aug_input.image.transpose(2, 0, 1)))
         if self.is_train:
             item["instances"] = instances_in_view(objects, aug_input)
-            item |= self._labels(record, transforms)
+            item |= self._labels(decoded.labels, transforms)
         return item
 
-    def _labels(self, record: Mapping[str, Any], transforms: T.TransformList) -> dict[str, Any]:
-        labels = {task: task.load(record) for task in self.tasks}
+    def _labels(self, labels: Mapping[str, Any], transforms: T.TransformList) -> dict[str, Any]:
         return {
-            task.name: task.to_tensor(task.transform(label, transforms))
-            for task, label in labels.items()
-            if label is not None
+            task.name: task.to_tensor(task.transform(labels[task.name], transforms))
+            for task in self.tasks
+            if labels[task.name] is not None
         }
 
 
 def read_color_image(path: str, *, rgb: bool) -> np.ndarray:
     """uint8 (H, W, 3), turned upright by its EXIF tag."""
-    image = cv2.imread(path, cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{path}: named by `file_name`, is missing or no image")
+    image = read_pixels(path, cv2.IMREAD_COLOR, field="file_name")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if rgb else image
 
 
 def boxes_of(objects: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """float64 (M, 4), x0 y0 x1 y1."""
-    boxes = [BoxMode.convert(o["bbox"], o["bbox_mode"], BoxMode.XYXY_ABS) for o in objects]
-    return np.array(boxes, dtype=np.float64).reshape(-1, 4)
+    boxes = np.array([o["bbox"] for o in objects], dtype=np.float64).reshape(-1, 4)
+    modes = np.array([o["bbox_mode"] for o in objects])
+    for mode in {o["bbox_mode"] for o in objects}:
+        rows = modes == mode
+        boxes[rows] = BoxMode.convert(boxes[rows], mode, BoxMode.XYXY_ABS)
+    return boxes
 
 
 def instances_in_view(objects: Sequence[Mapping[str, Any]], view: T.AugInput) -> Instances:

@@ -1,24 +1,23 @@
 """Loading and saving weights: any kind of MODEL.WEIGHTS, and what belongs to it."""
 
+import reprlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, configurable
-from detectron2.utils.file_io import Detectron2Handler, PathManager
-from iopath.common.file_io import get_cache_dir
 from torch import nn
 
+from rock_d2.engine.checkpoint_store import CheckpointStore
+from rock_d2.engine.downloads import local_file
 from rock_d2.engine.weight_files import read_checkpoint
 from rock_d2.engine.weight_formats import (
-    PORT,
     BackboneStyle,
     WeightKind,
     differing_settings,
     find_kind,
+    is_setting,
 )
 
 # More names than this are counted only.
@@ -39,7 +38,6 @@ class RockCheckpointer(DetectionCheckpointer):
         save_dir: str = "",
         *,
         style: BackboneStyle,
-        accept_port: bool = False,
         save_to_disk: bool | None = None,
         **checkpointables: Any,
     ):
@@ -48,23 +46,25 @@ class RockCheckpointer(DetectionCheckpointer):
             model: its parts are ``backbone``, ``neck`` and ``head``.
             save_dir: where checkpoints are written and looked for.
             style: how the model's images come.
-            accept_port: whether backbone and trunk are taken from a checkpoint of rock-pytorch.
             save_to_disk: whether this process writes; by default the first one does.
             checkpointables: what is saved and resumed beside the model.
         """
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self.style = style
-        self.accept_port = accept_port
+        self.store = CheckpointStore(save_dir)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return {
-            "style": BackboneStyle.from_config(cfg),
-            "accept_port": cfg.MODEL.WEIGHTS_FROM_PORT,
-        }
+        return {"style": BackboneStyle.from_config(cfg)}
 
     def save(self, name: str, **kwargs: Any) -> None:
-        super().save(name, style=self.style.settings(), **kwargs)
+        """Writes a checkpoint whole or not at all, as Detectron2's does otherwise."""
+        if not self.save_dir or not self.save_to_disk:
+            return
+        states = {key: obj.state_dict() for key, obj in self.checkpointables.items()}
+        content = {"model": self.model.state_dict(), **states, "style": self.style.settings()}
+        self.logger.info(f"Saving checkpoint to {self.save_dir}/{name}.pth")
+        self.store.write(name, content | kwargs)
 
     def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
         return super().load(local_file(path) if path else path, *args, **kwargs)
@@ -73,12 +73,11 @@ class RockCheckpointer(DetectionCheckpointer):
         checkpoint = read_checkpoint(filename)
         kind = find_kind(filename, checkpoint["model"])
         self.logger.info(f"{filename} is {kind.title}")
-        if kind is PORT and not self.accept_port:
-            raise ValueError(f"{filename}: {PORT_REFUSED}")
-        wanted = kind.style.settings() if kind.style else recorded_style(checkpoint)
+        wanted = kind.style.settings() if kind.style else recorded_style(filename, checkpoint)
+        tensors, state = kind.translate(checkpoint["model"]), self.model.state_dict()
+        check_whole(filename, kind, tensors, state)
         check_style(filename, wanted=wanted, found=self.style.settings())
-        tensors = kind.rename(checkpoint["model"])
-        check_backbone(filename, kind, tensors, self.model.state_dict())
+        check_backbone(filename, kind, tensors, state)
         # The names are exact now, and so Detectron2 must not guess any.
         checkpoint.pop("matching_heuristics", None)
         # Other projects' optimizers and counters are none of ours.
@@ -88,47 +87,18 @@ class RockCheckpointer(DetectionCheckpointer):
         self.logger.info(loading_summary(self.model.state_dict(), incompatible))
 
 
-PORT_REFUSED = (
-    "is a checkpoint of rock-pytorch, which is another network than the paper's: three more "
-    "convolutions a task, batch normalisation after the sum, a layer of conv5 without dilation, "
-    "five extra maps of other widths, other default boxes. MODEL.WEIGHTS_FROM_PORT True takes the "
-    "weights of its backbone and its trunk only"
-)
-
-
-def local_file(path: str) -> str:
-    """The file itself, fetched first if ``path`` is an address."""
-    is_address = "://" in path
-    try:
-        found = PathManager.get_local_path(path)
-        reason = "is no file"
-    except OSError as error:
-        found, reason = "", f"cannot be fetched ({error})"
-    if Path(found).is_file():
-        return found
-    remedy = f"put it at {cached_file(path)} by hand, or " if is_address else ""
-    raise FileNotFoundError(
-        f'{path}: {reason}; {remedy}set MODEL.WEIGHTS to the file, or to "" to start from scratch'
-    )
-
-
-def cached_file(address: str) -> Path:
-    """Where Detectron2 looks before it downloads."""
-    if address.startswith(Detectron2Handler.PREFIX):
-        name = address.removeprefix(Detectron2Handler.PREFIX)
-        address = Detectron2Handler.S3_DETECTRON2_PREFIX + name
-    return Path(get_cache_dir()) / urlparse(address).path.lstrip("/")
-
-
-def recorded_style(checkpoint: dict[str, Any]) -> dict[str, Any]:
+def recorded_style(path: str, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint of Detectron2 tells: ours all, older ones mean and deviation."""
+    style = checkpoint.pop("style", {})
+    if not isinstance(style, dict) or not all(map(is_setting, style, style.values())):
+        raise ValueError(f"{path}: its `style` is {reprlib.repr(style)}, which is none")
     buffers = {"MODEL.PIXEL_MEAN": "pixel_mean", "MODEL.PIXEL_STD": "pixel_std"}
     found = {
         key: [round(x, 3) for x in checkpoint["model"].pop(name).flatten().tolist()]
         for key, name in buffers.items()
         if name in checkpoint["model"]
     }
-    return found | checkpoint.pop("style", {})
+    return found | style
 
 
 def check_style(path: str, *, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
@@ -138,6 +108,25 @@ def check_style(path: str, *, wanted: Mapping[str, Any], found: Mapping[str, Any
         want = " ".join(f'{key} "{value}"' for key, value in wrong.items())
         raise ValueError(
             f"{path}: the config ({have}) contradicts how these weights were trained; set {want}"
+        )
+
+
+def check_whole(
+    path: str,
+    kind: WeightKind,
+    tensors: Mapping[str, torch.Tensor],
+    model_state: Mapping[str, torch.Tensor],
+) -> None:
+    """Raises if weights that belong to some configs only are not all of this model's."""
+    wanted = {name: tuple(x.shape) for name, x in learnt_values(model_state).items()}
+    found = {name: tuple(x.shape) for name, x in learnt_values(tensors).items()}
+    differing = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
+    if kind.configs and differing:
+        first = differing[0]
+        raise ValueError(
+            f"{path}: {kind.title}, whose network is another than this config's: {first} is "
+            f"{found.get(first, 'missing')} there and {wanted.get(first, 'missing')} here; "
+            f"use {kind.configs}"
         )
 
 

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from detectron2.checkpoint import Checkpointer
 from detectron2.engine import HookBase
+from detectron2.engine.hooks import EvalHook
 from detectron2.utils import comm
 
+from rock_d2.engine.ending import Interrupted, TrainingStopped
+from rock_d2.engine.signals import StopSignals
 from rock_d2.engine.step import TrainingStep
+from rock_d2.engine.training_checkpoint import TrainingCheckpointer
 
 logger = logging.getLogger(__name__)
-
-
-class TrainingStopped(BaseException):
-    """Ends a training early. No Exception, since Detectron2's loop reports these as errors."""
 
 
 class LossReader(HookBase):
@@ -59,6 +59,50 @@ def memory_gb() -> float:
     # Kilobytes; macOS counts bytes.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2 ** (30 if peak > 2**32 else 20)
+
+
+class Evaluations(EvalHook):
+    """Detectron2's, which would also evaluate what an error in the last iteration leaves."""
+
+    def after_train(self) -> None:
+        if self.trainer.iter >= self.trainer.max_iter:
+            super().after_train()
+
+
+class Checkpoints(HookBase):
+    """Saves after every so many iterations, after the last one, and when a signal asks for it.
+
+    It comes last, so that what a checkpoint holds is what the next iteration begins with.
+    """
+
+    def __init__(self, checkpointer: TrainingCheckpointer, period: int):
+        self._checkpointer = checkpointer
+        self._period = period
+        self._signals = StopSignals()
+
+    def before_train(self) -> None:
+        self._signals.install()
+
+    def before_step(self) -> None:
+        self._signals.begin_exchange()
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        signal = self._signals.agreed()
+        if done == self.trainer.max_iter:
+            self._checkpointer.save("model_final")
+            # All is saved, and nothing is lost if the evaluation that follows is.
+            self._signals.restore()
+        elif signal or done % self._period == 0:
+            self._checkpointer.save(f"model_{self.trainer.iter:07d}")
+        if signal:
+            raise Interrupted(
+                f"ended by signal {signal} after {done} of {self.trainer.max_iter} iterations; "
+                f"{self._checkpointer.last_good()}, and --resume goes on from there"
+            )
+
+    def after_train(self) -> None:
+        self._signals.restore()
 
 
 class BestModel(HookBase):

@@ -22,9 +22,11 @@ from torch import nn
 
 from rock_d2 import model_zoo
 from rock_d2.engine.complexity import named_parts, num_parameters
+from rock_d2.engine.wandb_writer import WandbWriter
 
 logger = logging.getLogger(__name__)
 
+METRICS_FILE = "metrics.json"
 PAPER_CONFIG = "rock_nyuv2.yaml"
 # Where things lie and how fast they come says nothing about what is learnt.
 NO_DEVIATION = ("VERSION", "OUTPUT_DIR", "SEED", "DATALOADER.NUM_WORKERS", "MODEL.DEVICE")
@@ -57,7 +59,7 @@ def header(cfg: CfgNode, model: nn.Module) -> str:
 
 def deviations(cfg: CfgNode, paper: CfgNode) -> list[tuple[str, Any, Any]]:
     """Settings that two configs have different values of: (name, here, there)."""
-    here, there = dict(_settings(cfg)), dict(_settings(paper))
+    here, there = dict(flat_settings(cfg)), dict(flat_settings(paper))
     return [
         (name, here.get(name), there.get(name))
         for name in {**there, **here}
@@ -65,10 +67,10 @@ def deviations(cfg: CfgNode, paper: CfgNode) -> list[tuple[str, Any, Any]]:
     ]
 
 
-def _settings(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat_settings(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in node.items():
         if isinstance(value, CfgNode):
-            yield from _settings(value, f"{prefix}{key}.")
+            yield from flat_settings(value, f"{prefix}{key}.")
         else:
             yield prefix + key, list(value) if isinstance(value, tuple) else value
 
@@ -93,13 +95,28 @@ def git_commit() -> str:
     return found.stdout.strip()
 
 
-def build_writers(output_dir: str, max_iter: int) -> Sequence[EventWriter]:
-    """Console, metrics.json and TensorBoard; the values are means already, so none smooths."""
-    return [
-        ConsoleWriter(max_iter),
-        JSONWriter(str(Path(output_dir, "metrics.json")), window_size=1),
-        TensorboardXWriter(output_dir, window_size=1),
+def build_writers(cfg: CfgNode, *, first_iter: int = 0) -> Sequence[EventWriter]:
+    """Console, metrics.json, TensorBoard; the values are means already, so none smooths."""
+    writers = [
+        ConsoleWriter(cfg.SOLVER.MAX_ITER),
+        JSONWriter(str(Path(cfg.OUTPUT_DIR, METRICS_FILE)), window_size=1),
+        # Earlier events of later iterations are of an interrupted training, and void.
+        TensorboardWriter(cfg.OUTPUT_DIR, window_size=1, purge_step=first_iter or None),
     ]
+    if cfg.WANDB_PROJECT:
+        settings = dict(flat_settings(cfg))
+        writers.append(
+            WandbWriter(project=cfg.WANDB_PROJECT, output_dir=cfg.OUTPUT_DIR, settings=settings)
+        )
+    return writers
+
+
+class TensorboardWriter(TensorboardXWriter):
+    """Detectron2's, which leaves up to two minutes in memory, and these to the next crash."""
+
+    def write(self) -> None:
+        super().write()
+        self._writer.flush()
 
 
 class ConsoleWriter(EventWriter):

@@ -1,6 +1,7 @@
 """From a command line to a config, and what a run needs before its model."""
 
 import argparse
+import importlib.util
 import logging
 from pathlib import Path
 
@@ -20,11 +21,7 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
     """The config that Detectron2's arguments ask for; ValueError or OSError if it cannot be."""
     if not args.config_file:
         raise ValueError("--config-file is missing; configs/ has some")
-    try:
-        cfg = load_config(args.config_file, args.opts or ())
-    except (KeyError, AssertionError) as problem:
-        # yacs raises these for unknown keys and for keys without values.
-        raise ValueError(f"{args.config_file} {' '.join(args.opts)}: {problem.args[0]}") from None
+    cfg = load_config(args.config_file, args.opts or ())
     check_config(cfg)
     processes = args.num_gpus * args.num_machines
     if cfg.MODEL.DEVICE == "cpu" and processes > 1 and not started_by_torchrun():
@@ -47,6 +44,11 @@ def check_config(cfg: CfgNode) -> None:
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(
             f"MODEL.DEVICE is {cfg.MODEL.DEVICE}, but PyTorch sees no GPU: set MODEL.DEVICE cpu"
+        )
+    if cfg.WANDB_PROJECT and not importlib.util.find_spec("wandb"):
+        raise ValueError(
+            f"WANDB_PROJECT is {cfg.WANDB_PROJECT!r}, but wandb is not installed: "
+            "pip install 'rock_d2[wandb]', or set WANDB_PROJECT ''"
         )
 
 

@@ -1,5 +1,6 @@
 """One step of the optimizer: mixed precision, accumulation, and losses that stay on the device."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -8,12 +9,17 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
-from torch import nn
+from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from rock_d2.engine.batches import BatchReader
+from rock_d2.engine.divergence import DivergenceGuard, StepRecord, files_of
+from rock_d2.engine.optimizer import load_optimizer
 from rock_d2.modeling.reduction import SplitBatch
 
+# What has been summed since the losses were last read.
+PERIOD = ("_names", "_sums", "_num_steps", "_seconds", "_data_seconds")
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -21,7 +27,8 @@ class TrainingStep:
     """Takes a batch, computes the losses and lets the optimizer step.
 
     The losses are summed on the device; ``read_losses`` is the only place that waits for them.
-    (With fp16 the gradient scaler waits in every step, too.)
+    (With fp16 the gradient scaler waits in every step, too.) A step whose gradient is not finite
+    changes no weight and ends the training, or is one of those that may be skipped.
     """
 
     def __init__(
@@ -32,6 +39,8 @@ class TrainingStep:
         *,
         precision: torch.dtype | None = None,
         accumulate: int = 1,
+        max_skipped_steps: int = 0,
+        max_skipped_images: int = 0,
     ):
         """
         Args:
@@ -42,6 +51,8 @@ class TrainingStep:
             accumulate: parts in which a process sees its share, one after another. More than one
                 need less memory, and a second forward pass, which counts what losses are divided
                 by: so the gradient is that of the whole batch.
+            max_skipped_steps: steps that may be not finite; in the schedule they count as any.
+            max_skipped_images: images that may be unreadable.
         """
         self.model = model
         self.data_loader = data_loader
@@ -50,21 +61,59 @@ class TrainingStep:
         self.accumulate = accumulate
         self.device = next(model.parameters()).device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision is torch.float16)
-        self._batches = None
+        self.batches = BatchReader(data_loader, max_skipped_images)
+        self.guard = DivergenceGuard(self.device, max_skipped_steps)
+        self.iteration = 0
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._start_period()
 
     def run(self) -> None:
         start = time.perf_counter()
-        # Only now, since a resumed training begins with another batch.
-        if self._batches is None:
-            self._batches = iter(self.data_loader)
-        batch = next(self._batches)
+        batch = self.batches.next()
         self._data_seconds += time.perf_counter() - start
+        buffers = self._copy_of_buffers() if self.guard.max_skipped else []
         self.optimizer.zero_grad()
-        self._add(self._backward(batch))
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        losses = self._backward(batch)
+        bad = self._is_bad(losses)
+        self._update(bad)
+        for buffer, value in buffers:
+            buffer.copy_(torch.where(bad, value, buffer))
+        self._add(losses, bad)
+        self.guard.watch(bad, StepRecord(self.iteration, losses, files_of(batch)))
+        self.iteration += 1
         self._seconds += time.perf_counter() - start
+
+    def _is_bad(self, losses: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Whether the step is not finite: a bool on the device, the same in all processes."""
+        if not self.scaler.is_enabled():
+            # Losses that are not finite make the gradient so, and DDP's mean carries it to all.
+            # (The norm's squares overflow above 1e19, which is as bad. Other norms are slower.)
+            gradients = [p.grad for p in self._parameters if p.grad is not None]
+            return ~nn.utils.get_total_norm(gradients).isfinite()
+        # The scaler looks for infinite gradients, answers them with a smaller scale, and steps on.
+        bad = ~sum(losses.values()).isfinite()
+        if comm.get_world_size() > 1:
+            bad = bad.to(torch.uint8)
+            distributed.all_reduce(bad, op=distributed.ReduceOp.MAX)
+        return bad.bool()
+
+    def _update(self, bad: torch.Tensor) -> None:
+        """Lets the optimizer step, unless the gradient is not finite."""
+        if self.scaler.is_enabled():
+            # Fused optimizers would do so within their step, after clipping.
+            self.scaler.unscale_(self.optimizer)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        elif getattr(self.optimizer, "_step_supports_amp_scaling", False):
+            # As the scaler does it: fused optimizers read the answer on the device.
+            self.optimizer.grad_scale, self.optimizer.found_inf = None, bad.float()
+            self.optimizer.step()
+            del self.optimizer.grad_scale, self.optimizer.found_inf
+        elif not bad:
+            self.optimizer.step()
+
+    def _copy_of_buffers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        return [(buffer, buffer.clone()) for buffer in self.model.buffers()]
 
     def _backward(self, batch: Sequence[Any]) -> dict[str, torch.Tensor]:
         """Adds the batch's gradient to the parameters' and returns its losses."""
@@ -86,14 +135,17 @@ class TrainingStep:
         with self._autocast():
             losses = self.model(part)
         losses = {name: loss / self.accumulate for name, loss in losses.items()}
-        self.scaler.scale(sum(losses.values())).backward()
+        total = sum(losses.values())
+        # 1, as usual; not a number makes every gradient so.
+        seed = torch.where(total.detach().isfinite(), 1.0, math.nan).to(total.dtype)
+        self.scaler.scale(total).backward(seed)
         return {name: loss.detach() for name, loss in losses.items()}
 
     @torch.no_grad()
     def _count(self, parts: Sequence[Sequence[Any]], whole: SplitBatch) -> None:
         """A first pass whose only trace is what it counts: statistics count each batch once."""
         model = getattr(self.model, "module", self.model)
-        before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+        before = self._copy_of_buffers()
         for part in parts:
             with whole.counting(), self._autocast():
                 model(part)
@@ -105,46 +157,67 @@ class TrainingStep:
         return torch.autocast(self.device.type, dtype=self.precision, enabled=enabled)
 
     def _start_period(self) -> None:
-        self._sums: dict[str, torch.Tensor] = {}
+        self._names: list[str] = []
+        # Of each loss over the steps that were finite, and at the end their number.
+        self._sums = torch.zeros((), device=self.device)
         self._num_steps = 0
         self._seconds = self._data_seconds = 0.0
 
-    def _add(self, losses: Mapping[str, torch.Tensor]) -> None:
-        self._sums = {name: loss + self._sums.get(name, 0) for name, loss in losses.items()}
+    def _add(self, losses: Mapping[str, torch.Tensor], bad: torch.Tensor) -> None:
+        values = torch.stack([*losses.values(), torch.ones_like(bad, dtype=self._sums.dtype)])
+        self._names = list(losses)
+        self._sums = self._sums + torch.where(bad, 0, values)
         self._num_steps += 1
 
     def read_losses(self) -> tuple[dict[str, float], dict[str, float]]:
         """Since the last call: the mean of each loss over steps and processes, and the times.
 
         The times are seconds a step, ``time`` in all and ``data_time`` waiting for the batch, of
-        the slowest process. Raises FloatingPointError if a loss is not finite.
+        the slowest process. Steps that were skipped have no losses.
         """
         start = time.perf_counter()
-        values = torch.stack(list(self._sums.values())).tolist()
+        *sums, count = self._sums.tolist()
         self._seconds += time.perf_counter() - start
         n = self._num_steps
-        mine = (
-            {name: value / n for name, value in zip(self._sums, values, strict=True)},
-            {"time": self._seconds / n, "data_time": self._data_seconds / n},
+        losses = dict(
+            zip(self._names, [x / count if count else math.nan for x in sums], strict=True)
         )
+        times = {"time": self._seconds / n, "data_time": self._data_seconds / n}
         self._start_period()
-        all_losses, all_times = zip(*comm.all_gather(mine), strict=True)
-        losses = {name: sum(x[name] for x in all_losses) / len(all_losses) for name in mine[0]}
-        wrong = {name: loss for name, loss in losses.items() if not abs(loss) < float("inf")}
-        if wrong:
-            raise FloatingPointError(f"losses became {wrong}; the last {n} steps did it")
-        return losses, {name: max(x[name] for x in all_times) for name in mine[1]}
+        all_losses, all_times, all_skipped = zip(
+            *comm.all_gather((losses, times, self.batches.skipped)), strict=True
+        )
+        self.batches.share(all_skipped)
+        means = {name: sum(x[name] for x in all_losses) / len(all_losses) for name in losses}
+        return means, {name: max(x[name] for x in all_times) for name in times}
 
     def state_dict(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        """What is the same in all processes."""
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "skipped_steps": self.guard.num_skipped,
+            "skipped_images": self.batches.skipped,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        self.guard.num_skipped = state["skipped_steps"]
+        self.batches.skipped = dict(state["skipped_images"])
+
+    def period_state(self) -> dict[str, Any]:
+        """What this process has summed since the losses were last read."""
+        return {name: getattr(self, name) for name in PERIOD} | {"_sums": self._sums.cpu()}
+
+    def load_period_state(self, state: Mapping[str, Any]) -> None:
+        for name in PERIOD:
+            setattr(self, name, state[name])
+        self._sums = state["_sums"].to(self.device)
 
 
 def step_settings(cfg: CfgNode, num_processes: int) -> dict[str, Any]:
-    """``precision`` and ``accumulate`` of a config."""
+    """What TrainingStep takes from a config."""
     amp, accumulate = cfg.SOLVER.AMP, cfg.SOLVER.ACCUMULATE
     if amp.DTYPE not in PRECISIONS:
         raise ValueError(f"SOLVER.AMP.DTYPE: {amp.DTYPE!r} is none of {', '.join(PRECISIONS)}")
@@ -153,4 +226,9 @@ def step_settings(cfg: CfgNode, num_processes: int) -> dict[str, Any]:
             f"SOLVER.IMS_PER_BATCH = {cfg.SOLVER.IMS_PER_BATCH} cannot be split into "
             f"SOLVER.ACCUMULATE = {accumulate} equal parts on each of {num_processes} process(es)"
         )
-    return {"precision": PRECISIONS[amp.DTYPE] if amp.ENABLED else None, "accumulate": accumulate}
+    return {
+        "precision": PRECISIONS[amp.DTYPE] if amp.ENABLED else None,
+        "accumulate": accumulate,
+        "max_skipped_steps": cfg.SOLVER.SKIP_NONFINITE,
+        "max_skipped_images": cfg.DATALOADER.MAX_UNREADABLE,
+    }

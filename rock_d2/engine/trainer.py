@@ -2,7 +2,9 @@
 
 import logging
 import weakref
+from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,12 +22,19 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from rock_d2.data import RockDatasetMapper, build_test_loader, build_train_loader
-from rock_d2.engine.checkpoint import RockCheckpointer
 from rock_d2.engine.ema import WeightAverage
-from rock_d2.engine.hooks import BestModel, LossReader, TrainingStopped
+from rock_d2.engine.ending import DataUnreadable, Diverged, TrainingStopped
+from rock_d2.engine.fast_inference import inference_copy
+from rock_d2.engine.gradient_conflict import GradientConflict
+from rock_d2.engine.history import History
+from rock_d2.engine.hooks import BestModel, Checkpoints, Evaluations, LossReader
+from rock_d2.engine.lost import lost_process
 from rock_d2.engine.optimizer import build_optimizer
-from rock_d2.engine.run_log import build_writers, header
+from rock_d2.engine.random_state import random_state, set_random_state
+from rock_d2.engine.resume import identity
+from rock_d2.engine.run_log import METRICS_FILE, build_writers, header
 from rock_d2.engine.step import TrainingStep, step_settings
+from rock_d2.engine.training_checkpoint import TrainingCheckpointer
 from rock_d2.evaluation.build import build_evaluator
 from rock_d2.evaluation.report import results_table, save_results
 from rock_d2.predictor import CompleteCheckpointer
@@ -45,6 +54,8 @@ class RockTrainer(DefaultTrainer):
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.results: dict[str, float] = {}
+        self.history = self.build_history()
+        self._process_state: dict[str, Any] | None = None
         settings = step_settings(cfg, comm.get_world_size())
         loader = self.build_train_loader(cfg)
         model = self.build_model(cfg)
@@ -56,14 +67,17 @@ class RockTrainer(DefaultTrainer):
         self._trainer = TrainingStep(wrapped, loader, optimizer, **settings)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = TrainingCheckpointer(
-            cfg, model=model, save_dir=cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+            cfg,
+            model=model,
+            identity=identity(cfg, records=loader.dataset.records, model=model),
+            average=self.average,
+            trainer=weakref.proxy(self),
         )
-        self.checkpointer.average = self.average
         self.register_hooks(self.build_hooks())
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        return build_model(cfg)
+        return build_model(cfg).to(memory_format=torch.channels_last)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -78,25 +92,30 @@ class RockTrainer(DefaultTrainer):
         return build_test_loader(cfg, dataset_name)
 
     @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
+        """Detectron2's, with TEST.FOLD and TEST.COMPILE."""
+        return super().test(cfg, inference_copy(model, cfg), evaluators)
+
+    @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
         return build_evaluator(cfg, dataset_name)
 
     def build_hooks(self) -> list[hooks.HookBase]:
+        """What happens after each step, in this order: a checkpoint holds all that came before."""
         cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD
-        of_main_process = comm.is_main_process()
         found = [
             hooks.LRScheduler(),
             LossReader(
                 self._trainer, period=cfg.SOLVER.LOG_PERIOD, batch_size=cfg.SOLVER.IMS_PER_BATCH
             ),
-            hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)
-            if of_main_process
-            else None,
         ]
+        if cfg.SOLVER.GRADIENT_CONFLICT_PERIOD:
+            conflict_period = cfg.SOLVER.GRADIENT_CONFLICT_PERIOD
+            found.append(GradientConflict(conflict_period, precision=self._trainer.precision))
         if cfg.DATASETS.TEST:
             prefix = f"{cfg.DATASETS.TEST[0]}/" if len(cfg.DATASETS.TEST) > 1 else ""
             found += [
-                hooks.EvalHook(period, self.evaluate),
+                Evaluations(period, self.evaluate),
                 BestModel(
                     self.checkpointer,
                     period=period,
@@ -105,17 +124,38 @@ class RockTrainer(DefaultTrainer):
                     patience=cfg.SOLVER.EARLY_STOPPING.PATIENCE,
                 ),
             ]
-        if of_main_process:
-            found.append(hooks.PeriodicWriter(self.build_writers(), cfg.SOLVER.LOG_PERIOD))
-        return [hook for hook in found if hook is not None]
+        return [*found, self.history, Checkpoints(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)]
 
-    def build_writers(self) -> list[EventWriter]:
-        return build_writers(self.cfg.OUTPUT_DIR, self.max_iter)
+    def build_history(self) -> History:
+        cfg, writes = self.cfg, comm.is_main_process()
+        return History(
+            Path(cfg.OUTPUT_DIR, METRICS_FILE),
+            self.build_writers if writes else tuple,
+            periods=(cfg.SOLVER.LOG_PERIOD, cfg.TEST.EVAL_PERIOD),
+            must_write=cfg.SOLVER.STOP_IF_NOT_SAVED,
+        )
 
-    def resume_or_load(self, resume: bool = True) -> None:
-        super().resume_or_load(resume)
-        self.data_loader.sampler.start_batch = self.start_iter
-        if self.average is not None and not self.start_iter:
+    def build_writers(self) -> Sequence[EventWriter]:
+        return build_writers(self.cfg, first_iter=self.start_iter)
+
+    def resume_or_load(self, resume: bool = True, *, anyway: bool = False) -> None:
+        """Goes on from the last whole checkpoint, or starts with MODEL.WEIGHTS.
+
+        Args:
+            resume: whether to look for a checkpoint.
+            anyway: whether one of a training with other settings will do.
+        """
+        checkpoint = self.checkpointer.find_last() if resume else None
+        if checkpoint is not None:
+            self._process_state = self.checkpointer.go_on_from(checkpoint, anyway=anyway)
+            self.start_iter = self._trainer.iteration = self.iter + 1
+            self.data_loader.sampler.start_batch = self.start_iter
+            return
+        if resume:
+            logger.warning(f"{self.cfg.OUTPUT_DIR} has no checkpoint: --resume starts from scratch")
+            self.history.restart()
+        self.checkpointer.start_anew(self.cfg.MODEL.WEIGHTS)
+        if self.average is not None:
             self.average.reset()
 
     def train(self) -> None:
@@ -126,8 +166,25 @@ class RockTrainer(DefaultTrainer):
         except TrainingStopped as reason:
             logger.info(f"Stopped after {self.iter + 1} iterations: {reason}")
             self.checkpointer.save("model_final")
+        except (Diverged, DataUnreadable) as reason:
+            raise type(reason)(f"{reason}; {self.checkpointer.last_good()}") from None
+        except RuntimeError as problem:
+            raise lost_process(problem) or problem from None
+        self._trainer.batches.report()
         if self.cfg.DATASETS.TEST:
             report(self.cfg, self._last_eval_results)
+
+    def before_train(self) -> None:
+        super().before_train()
+        if self._process_state is not None:
+            self._trainer.load_period_state(self._process_state["period"])
+            # Last of all, since building anything may draw from the generators.
+            set_random_state(self._process_state["random"])
+
+    def after_train(self) -> None:
+        # A training that is resumed after its last iteration has none left to count.
+        self.iter = min(self.iter, self.max_iter)
+        super().after_train()
 
     def run_step(self) -> None:
         self._trainer.run()
@@ -159,30 +216,33 @@ class RockTrainer(DefaultTrainer):
             title = f"{dataset_name}/{record['image_id']}"
             self.storage.put_image(title, picture.transpose(2, 0, 1))
 
+    def settle(self) -> None:
+        """Raises Diverged if the last step was not finite and may not be skipped."""
+        self._trainer.guard.settle()
+
+    def process_state(self) -> dict[str, Any]:
+        """What each process has for itself."""
+        return {"period": self._trainer.period_state(), "random": random_state()}
+
     def state_dict(self) -> dict[str, Any]:
         state = TrainerBase.state_dict(self)
         # After the last iteration the counter stands one further.
         state["iteration"] = min(self.iter, self.max_iter - 1)
         state["step"] = self._trainer.state_dict()
+        state["data_seed"] = self.data_loader.dataset.seed
         if self.average is not None:
             state["average"] = self.average.state_dict()
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         TrainerBase.load_state_dict(self, state)
-        self._trainer.load_state_dict(state["step"])
-        if self.average is not None:
+        if self.cfg.SEED < 0:
+            self.data_loader.dataset.seed = state["data_seed"]
+        # A checkpoint that is gone on from anyway may lack what does not fit.
+        if "step" in state:
+            self._trainer.load_state_dict(state["step"])
+        if self.average is not None and "average" in state:
             self.average.load_state_dict(state["average"])
-
-
-class TrainingCheckpointer(RockCheckpointer):
-    """Stores the averaged weights as the model where there are any: those were evaluated."""
-
-    average: WeightAverage | None = None
-
-    def save(self, name: str, **kwargs: Any) -> None:
-        with self.average.applied() if self.average is not None else nullcontext():
-            super().save(name, **kwargs)
 
 
 class Evaluation:
@@ -194,10 +254,11 @@ class Evaluation:
         self.checkpointer = CompleteCheckpointer(cfg, model=self.model, save_dir=cfg.OUTPUT_DIR)
 
     def resume_or_load(self, resume: bool = False) -> None:
-        if not self.cfg.MODEL.WEIGHTS and not (resume and self.checkpointer.has_checkpoint()):
+        last = self.checkpointer.store.find_last() if resume else None
+        file = str(last or self.cfg.MODEL.WEIGHTS)
+        if not file:
             raise ValueError("MODEL.WEIGHTS is empty, so that there is no model to evaluate")
-        file = self.checkpointer.get_checkpoint_file() if resume else ""
-        self.checkpointer.load(file or self.cfg.MODEL.WEIGHTS, checkpointables=[])
+        self.checkpointer.load(file, checkpointables=[])
 
     def run(self) -> dict[str, Any]:
         return RockTrainer.test(self.cfg, self.model)

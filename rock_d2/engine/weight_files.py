@@ -1,20 +1,28 @@
-"""Reading files of weights without running any code that they may hold."""
+"""Files of weights, read without running any code that they may hold, and written safely."""
 
+import json
 import pickle
-from collections import OrderedDict
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from rock_d2.engine.safe_files import atomic_file
+from rock_d2.engine.safe_pickle import STAND_INS, StoredArray, load_arrays
 
 # What damaged files raise; pickle documents that it may be any of the second line.
 READ_ERRORS = (
-    *(pickle.UnpicklingError, RuntimeError, SafetensorError),
+    *(pickle.UnpicklingError, RuntimeError, SafetensorError, MemoryError, OverflowError),
     *(AttributeError, EOFError, ImportError, IndexError, KeyError, TypeError, ValueError),
+    # Of a size in the file that no file has, without the file's name.
+    OSError,
 )
+LONGEST_REASON = 200
+WRAPPERS = ("model", "state_dict", "blobs")
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:
@@ -22,69 +30,67 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     try:
         content = _read(path)
     except READ_ERRORS as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ValueError(f"{path}: damaged, or more than tensors and numbers: {reason}") from error
+        if isinstance(error, OSError) and error.filename:
+            raise
+        raise ValueError(
+            f"{path}: damaged, or more than tensors and numbers: {_reason(error)}"
+        ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}, not tensors by name")
-    wrapper = next((key for key in ("model", "state_dict", "blobs") if key in content), None)
+    wrapper = next((key for key in WRAPPERS if key in content), None)
     tensors = content.pop(wrapper) if wrapper else content
+    if not isinstance(tensors, dict) or not all(isinstance(name, str) for name in tensors):
+        raise ValueError(f"{path}: `{wrapper}` holds no tensors by name")
     model = {name.removeprefix("module."): _tensor(path, name, x) for name, x in tensors.items()}
     return {**(content if wrapper else {}), "model": model}
 
 
+def _reason(error: Exception) -> str:
+    """What an error says, in one sentence."""
+    if isinstance(error, pickle.UnpicklingError) and error.__context__:
+        # Around what it has found, PyTorch explains how to read such files without any care.
+        error = error.__context__
+    sentence = re.split(r"\. |\n", str(error).strip())[0].partition(" was not an allowed")[0]
+    return sentence[:LONGEST_REASON] or type(error).__name__
+
+
 def _tensor(path: str, name: str, value: Any) -> torch.Tensor:
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(value.copy())
+    if isinstance(value, StoredArray):
+        return torch.from_numpy(value.value)
     if not isinstance(value, torch.Tensor):
         raise ValueError(f"{path}: `{name}` is a {type(value).__name__}, not a tensor")
     return value
 
 
-def _read(path: str) -> dict[str, Any]:
+def _read(path: str) -> Any:
     suffix = Path(path).suffix
     if suffix == ".safetensors":
-        return load_file(path)
+        with safe_open(path, framework="pt") as file:
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+            style = (file.metadata() or {}).get("style")
+        return {"model": tensors, "style": json.loads(style)} if style else tensors
     if suffix == ".pkl":
-        with open(path, "rb") as file:
-            return ArrayUnpickler(file, encoding="latin1").load()
-    with torch.serialization.safe_globals(NUMPY_GLOBALS):
+        return load_arrays(Path(path).read_bytes())
+    # PyTorch refuses all but its own tensors and plain values, and what is named here.
+    with torch.serialization.safe_globals([(value, name) for name, value in STAND_INS.items()]):
         return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    """How protocol 2 spells bytes: _codecs.encode(text, "latin1")."""
-    return text.encode("latin1")
+def write_safetensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], *, style: Mapping[str, Any]
+) -> None:
+    """Writes weights in a form that holds nothing else, with how their images come.
 
-
-# Where NumPy keeps these moved with version 2, so they are taken from what it pickles.
-_RECONSTRUCT = np.zeros(1).__reduce__()[0]
-_SCALAR = np.float64(0).__reduce__()[0]
-_FROM_BUFFER = np.zeros(1).__reduce_ex__(5)[0]
-NUMPY_GLOBALS = [
-    np.ndarray,
-    np.dtype,
-    *(type(np.dtype(code)) for code in "?bBhHiIlLqQefd"),
-    *((_RECONSTRUCT, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
-    *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-]
-
-
-PICKLE_GLOBALS = {
-    "_codecs.encode": _latin1,
-    "collections.OrderedDict": OrderedDict,
-    "numpy.dtype": np.dtype,
-    "numpy.ndarray": np.ndarray,
-    "numpy.core.multiarray._reconstruct": _RECONSTRUCT,
-    "numpy.core.multiarray.scalar": _SCALAR,
-    "numpy.core.numeric._frombuffer": _FROM_BUFFER,
-}
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Reads builtin containers and NumPy arrays, and refuses to look up anything else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        wanted = f"{module}.{name}".replace("numpy._core", "numpy.core")
-        if wanted not in PICKLE_GLOBALS:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not allowed")
-        return PICKLE_GLOBALS[wanted]
+    Args:
+        path: the file, whole or as it was before.
+        tensors: by name.
+        style: of ``BackboneStyle.settings``; it is what ``read_checkpoint`` calls so.
+    """
+    # The format knows neither views nor tensors that share memory.
+    content = save(
+        {name: x.detach().clone().contiguous() for name, x in tensors.items()},
+        metadata={"format": "pt", "style": json.dumps(style)},
+    )
+    with atomic_file(path) as file:
+        file.write(content)

@@ -49,6 +49,14 @@ class BackboneStyle:
         }
 
 
+def is_setting(name: Any, value: Any) -> bool:
+    """Whether it is one of a style's settings."""
+    if name in ("MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD"):
+        return isinstance(value, list) and all(isinstance(x, int | float) for x in value)
+    kinds = {"INPUT.FORMAT": str, "MODEL.RESNETS.STRIDE_IN_1X1": bool | None}
+    return name in kinds and isinstance(value, kinds[name])
+
+
 def differing_settings(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of ``wanted`` that ``found`` contradicts."""
     return {
@@ -87,103 +95,132 @@ class WeightKind:
     Attributes:
         title: for people.
         signature: how at least one name starts in such files and in no others.
-        rename: from the file's tensors to ours; what has no place in our models keeps its name.
+        new_name: from a tensor's name in the file to ours; what has no place in our models keeps
+            its own.
         style: None where the layout does not imply it.
+        convert: what is done to the renamed tensors.
+        configs: of the models that these weights are all of; empty if they can be a part of many.
     """
 
     title: str
     signature: str
-    rename: Callable[[Tensors], Tensors]
+    new_name: Callable[[str], str]
     style: BackboneStyle | None
+    convert: Callable[[Tensors], Tensors] = dict
+    configs: str = ""
+
+    def translate(self, tensors: Tensors) -> Tensors:
+        """From the file's tensors to ours."""
+        return self.convert({self.new_name(name): x for name, x in tensors.items()})
 
 
-def rename_caffe2(tensors: Tensors) -> Tensors:
-    """From ``res2_0_branch2a_w`` to ``backbone.res2.0.conv1.weight``."""
-    names = convert_basic_c2_names(list(tensors))
-    return {
-        f"backbone.{new}" if new.startswith(("stem.", "res")) else old: tensors[old]
-        for old, new in zip(tensors, names, strict=True)
-    }
+def converted_name(name: str) -> str:
+    """From ``res2.0.conv1.weight`` to ``backbone.res2.0.conv1.weight``."""
+    return f"backbone.{name}" if name.startswith(("stem.", "res")) else name
 
 
-def rename_torchvision(tensors: Tensors) -> Tensors:
-    """From ``layer1.0.conv1.weight`` to ``backbone.res2.0.conv1.weight``."""
-    return {
-        name if name.startswith("fc.") else f"backbone.{_torchvision_name(name)}": tensor
-        for name, tensor in tensors.items()
-    }
+def caffe2_name(name: str) -> str:
+    """From ``res2_0_branch2a_w``."""
+    return converted_name(convert_basic_c2_names([name])[0])
 
 
-def _torchvision_name(name: str) -> str:
+def torchvision_name(name: str) -> str:
+    """From ``layer1.0.conv1.weight``."""
+    if name.startswith("fc."):
+        return name
     name = name.replace("downsample.0.", "shortcut.").replace("downsample.1.", "shortcut.norm.")
     name = re.sub(r"\bbn(\d)\.", r"conv\1.norm.", name)
     stage = re.match(r"layer(\d)\.", name)
-    return f"res{int(stage[1]) + 1}.{name[stage.end() :]}" if stage else f"stem.{name}"
+    place = f"res{int(stage[1]) + 1}.{name[stage.end() :]}" if stage else f"stem.{name}"
+    return f"backbone.{place}"
 
 
-def rename_converted(tensors: Tensors) -> Tensors:
-    return {
-        f"backbone.{name}" if name.startswith(("stem.", "res")) else name: tensor
-        for name, tensor in tensors.items()
-    }
-
-
-def rename_detectron2(tensors: Tensors) -> Tensors:
+def detectron2_name(name: str) -> str:
     """Feature pyramids have the ResNet one level deeper."""
-    return {
-        name.replace("backbone.bottom_up.", "backbone.", 1): tensor
-        for name, tensor in tensors.items()
-    }
+    return name.replace("backbone.bottom_up.", "backbone.", 1)
 
 
-def rename_port(tensors: Tensors) -> Tensors:
-    """Backbone and trunk of rock-pytorch; only these are the same layers as ours.
+# Patterns and what they become, one after another.
+PORT_NAMES = {
+    r"^auxiliary\.bn3": "neck.fusion.norm",
+    r"^auxiliary\.(\w+)_extractor\.\1_out": r"neck.fusion.decoders.\1",
+    r"^auxiliary\.(\w+)_extractor\.bn_out": r"neck.fusion.decoders.\1.norm",
+    r"^auxiliary\.(\w+)_extractor\.\1_in": r"neck.encoders.\1.3",
+    r"^auxiliary\.(\w+)_extractor": r"neck.encoders.\1",
+    r"^auxiliary": "neck.trunk",
+    r"\bbn(\d)": r"conv\1.norm",
+    r"\bconv1": "0",
+    r"\bconv2": "1",
+    r"\bconv3": "2",
+    r"^detection\.additional_layers\.(\d)\.0": r"head.extra_layers.\1.0",
+    r"^detection\.additional_layers\.(\d)\.1": r"head.extra_layers.\1.0.norm",
+    r"^detection\.additional_layers\.(\d)\.3": r"head.extra_layers.\1.1",
+    r"^detection\.additional_layers\.(\d)\.4": r"head.extra_layers.\1.1.norm",
+    r"^detection\.loc": "head.bbox_pred",
+    r"^detection\.conf": "head.cls_score",
+}
 
-    Its trunk has a bias before batch normalisation, which is the same as a smaller running mean.
+
+def port_name(name: str) -> str:
+    if name.startswith("feature_extractor."):
+        return torchvision_name(name.removeprefix("feature_extractor."))
+    for pattern, ours in PORT_NAMES.items():
+        name = re.sub(pattern, ours, name)
+    return name
+
+
+def convert_port(tensors: Tensors) -> Tensors:
+    """To our order of the predictors' channels, and to convolutions without needless biases.
+
+    A predictor's channels are box by box here, and output by output there; the background is the
+    last class here, and the first there. A bias before batch normalisation is the same as a
+    smaller running mean.
     """
-    renamed = {}
-    for name, tensor in tensors.items():
-        trunk = re.fullmatch(r"auxiliary\.(conv|bn)([12])\.(\w+)", name)
-        if name.startswith("feature_extractor."):
-            renamed |= rename_torchvision({name.removeprefix("feature_extractor."): tensor})
-        elif not trunk:
-            renamed[name] = tensor
-        elif trunk[1] == "bn":
-            shift = tensors[f"auxiliary.conv{trunk[2]}.bias"] if trunk[3] == "running_mean" else 0
-            renamed[f"neck.trunk.{int(trunk[2]) - 1}.norm.{trunk[3]}"] = tensor - shift
-        elif trunk[3] == "weight":
-            renamed[f"neck.trunk.{int(trunk[2]) - 1}.weight"] = tensor
-    return renamed
+    converted = dict(tensors)
+    for name, mean in tensors.items():
+        bias = name.replace("norm.running_mean", "bias")
+        if bias != name and bias in converted:
+            converted[name] = mean - converted.pop(bias)
+    for name, deltas in tensors.items():
+        logits = name.replace("bbox_pred", "cls_score")
+        if logits != name and logits in tensors:
+            boxes = len(deltas) // 4
+            classes_first = tensors[logits].unflatten(0, (-1, boxes)).roll(-1, dims=0)
+            converted[logits] = classes_first.transpose(0, 1).flatten(0, 1)
+            converted[name] = deltas.unflatten(0, (4, boxes)).transpose(0, 1).flatten(0, 1)
+    return converted
 
 
 CAFFE2 = WeightKind(
     title="a Caffe2 ResNet of Detectron2",
     signature="res2_0_branch2a_w",
-    rename=rename_caffe2,
+    new_name=caffe2_name,
     style=MSRA_STYLE,
 )
 TORCHVISION = WeightKind(
     title="a torchvision or timm ResNet",
     signature="layer1.0.conv1.weight",
-    rename=rename_torchvision,
+    new_name=torchvision_name,
     style=TORCHVISION_STYLE,
 )
 CONVERTED = WeightKind(
     title="a torchvision ResNet converted for Detectron2",
     signature="res2.0.conv1.weight",
-    rename=rename_converted,
+    new_name=converted_name,
     style=TORCHVISION_STYLE,
 )
 PORT = WeightKind(
     title="a checkpoint of rock-pytorch",
     signature="feature_extractor.layer1.",
-    rename=rename_port,
+    new_name=port_name,
     style=TORCHVISION_STYLE,
+    convert=convert_port,
+    configs="configs/port/ssd_nyuv2.yaml or configs/port/rock_nyuv2.yaml",
 )
 DETECTRON2 = WeightKind(
     title="a checkpoint of Detectron2",
     signature="backbone.",
-    rename=rename_detectron2,
+    new_name=detectron2_name,
     style=None,
 )
 KINDS = (CAFFE2, TORCHVISION, CONVERTED, PORT, DETECTRON2)

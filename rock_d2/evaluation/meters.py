@@ -4,10 +4,12 @@ docs/METRICS.md has the conventions.
 """
 
 import logging
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
@@ -130,5 +132,14 @@ def load_prediction(folder: Path, record: Mapping[str, Any]) -> np.ndarray:
         raise FileNotFoundError(
             f"{path}: no prediction of {record['file_name']}; TEST.SAVE_AUXILIARY True keeps all"
         )
-    with np.load(path) as file:
-        return file["prediction"]
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            prediction = file["prediction"]
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error) as problem:
+        # NumPy has no error of its own for what is cut short or damaged.
+        raise ValueError(
+            f"{path}: damaged, or no prediction ({problem}); evaluate the model anew"
+        ) from None
+    if prediction.dtype.kind != "f":
+        raise ValueError(f"{path}: holds {prediction.dtype}, no prediction; evaluate anew")
+    return prediction

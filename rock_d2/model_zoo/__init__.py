@@ -8,6 +8,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from rock_d2.config import add_rock_config
+from rock_d2.config_files import merge_file
 from rock_d2.engine.checkpoint import RockCheckpointer
 
 # Installed, the configs lie beside this file; in a checkout they are at its root.
@@ -44,7 +45,7 @@ def get_config(config_path: str, trained: bool = False) -> CfgNode:
         )
     cfg = get_cfg()
     add_rock_config(cfg)
-    cfg.merge_from_file(get_config_file(config_path))
+    merge_file(cfg, get_config_file(config_path))
     return cfg
 
 

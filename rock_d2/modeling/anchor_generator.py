@@ -39,15 +39,16 @@ class SSDAnchorGenerator(nn.Module):
         """
         super().__init__()
         self.map_sizes = [tuple(size) for size in map_sizes]
-        shapes = box_shapes(
+        shapes = self.shapes(
+            image_size=image_size,
             num_maps=len(map_sizes),
-            side=min(image_size),
             scales=scales,
             aspect_ratios=aspect_ratios,
         )
         self.num_anchors = [len(shape) for shape in shapes]
         for i, (size, shape) in enumerate(zip(self.map_sizes, shapes, strict=True)):
-            boxes = grid_boxes(image_size=image_size, map_size=size, shapes=shape)
+            step = self.cell_size(image_size=image_size, map_size=size)
+            boxes = grid_boxes(cell_size=step, map_size=size, shapes=shape)
             self.register_buffer(f"boxes{i}", boxes, persistent=False)
 
     @classmethod
@@ -58,6 +59,16 @@ class SSDAnchorGenerator(nn.Module):
             "scales": cfg.MODEL.SSD.SCALES,
             "aspect_ratios": cfg.MODEL.SSD.ASPECT_RATIOS,
         }
+
+    @staticmethod
+    def shapes(*, image_size: tuple[int, int], **settings: Any) -> list[list[tuple[float, float]]]:
+        """(width, height) of the boxes of each map; ``settings`` are those of ``box_shapes``."""
+        return box_shapes(side=min(image_size), **settings)
+
+    @staticmethod
+    def cell_size(*, image_size: tuple[int, int], map_size: tuple[int, int]) -> tuple[float, float]:
+        """Pixels from one cell of a map to the next, down and to the right."""
+        return image_size[0] / map_size[0], image_size[1] / map_size[1]
 
     def forward(self, features: Sequence[torch.Tensor]) -> list[Boxes]:
         """The boxes of each map, (h * w * A, 4), cell by cell."""
@@ -96,14 +107,15 @@ def box_shapes(
 
 def grid_boxes(
     *,
-    image_size: tuple[int, int],
+    cell_size: tuple[float, float],
     map_size: tuple[int, int],
     shapes: Sequence[tuple[float, float]],
 ) -> torch.Tensor:
     """(h * w * A, 4), x0 y0 x1 y1: every shape centred in every cell of a map."""
-    (height, width), (rows, columns) = image_size, map_size
-    y = (torch.arange(rows, dtype=torch.float64) + 0.5) * height / rows
-    x = (torch.arange(columns, dtype=torch.float64) + 0.5) * width / columns
+    y, x = (
+        (torch.arange(count, dtype=torch.float64) + 0.5) * step
+        for count, step in zip(map_size, cell_size, strict=True)
+    )
     centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(-1, 1, 2)
     halves = torch.tensor(shapes, dtype=torch.float64) / 2
     return torch.cat([centres - halves, centres + halves], dim=-1).reshape(-1, 4).float()

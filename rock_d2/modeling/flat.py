@@ -9,6 +9,7 @@ from detectron2.layers import Conv2d, ShapeSpec
 from torch import nn
 
 from rock_d2.modeling.neck import NECK_REGISTRY, Neck, shape_of
+from rock_d2.modeling.seeding import own_seed
 from rock_d2.tasks import AuxTask, build_tasks
 
 
@@ -38,14 +39,10 @@ class FlatMTL(Neck):
         x = shape_of(input_shape, in_feature, setting="MODEL.ROCK.IN_FEATURE")
         # With as many maps as outputs, ROCK's pooling has blocks of one map: the same predictors
         # do nothing but the scalar tasks' global average and the vectors' unit length.
-        self.heads = nn.ModuleDict(
-            {
-                task.name: nn.Sequential(
-                    Conv2d(x.channels, task.num_outputs, kernel_size=1), task.predictor()
-                )
-                for task in tasks
-            }
-        )
+        self.heads = nn.ModuleDict()
+        for task in tasks:
+            with own_seed(task.name):
+                self.heads[task.name] = Conv2d(x.channels, task.num_outputs, kernel_size=1)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
@@ -62,4 +59,4 @@ class FlatMTL(Neck):
         if not (self.training or self.predict_auxiliary):
             return features, {}
         x = features[self.in_feature]
-        return features, {task: head(x) for task, head in self.heads.items()}
+        return features, {task: self.predictors[task](head(x)) for task, head in self.heads.items()}

@@ -3,13 +3,15 @@
 X is (N, C, H, W), the encoding of a task with width K is (N, K, H, W).
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from detectron2.layers import Conv2d, get_norm
 from fvcore.common.registry import Registry
 from torch import nn
 from torch.nn import functional as F
+
+from rock_d2.modeling.seeding import own_seed
 
 FUSION_REGISTRY = Registry("FUSION")
 FUSION_REGISTRY.__doc__ = """
@@ -33,7 +35,12 @@ class NoFusion(nn.Module):
 
 
 class DecoderFusion(nn.Module):
-    """Fusions that decode each encoding to the space of X first."""
+    """Fusions that decode each encoding to the space of X first.
+
+    Attributes:
+        switched_off: the tasks whose decoders are left out at test time; none unless somebody
+            wants to see what they bring.
+    """
 
     def __init__(self, *, out_channels: int, encoding_channels: Mapping[str, int], norm: str):
         """
@@ -43,9 +50,11 @@ class DecoderFusion(nn.Module):
             norm: normalisation after each convolution, a name that Detectron2's get_norm knows.
         """
         super().__init__()
-        self.decoders = nn.ModuleDict(
-            {
-                task: Conv2d(
+        self.switched_off: Collection[str] = ()
+        self.decoders = nn.ModuleDict()
+        for task, channels in encoding_channels.items():
+            with own_seed(f"decoders.{task}"):
+                self.decoders[task] = Conv2d(
                     channels,
                     out_channels,
                     kernel_size=1,
@@ -53,12 +62,12 @@ class DecoderFusion(nn.Module):
                     norm=get_norm(norm, out_channels),
                     activation=F.relu,
                 )
-                for task, channels in encoding_channels.items()
-            }
-        )
 
     def decode(self, encodings: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
-        return [decoder(encodings[task]) for task, decoder in self.decoders.items()]
+        off = () if self.training else self.switched_off
+        return [
+            decoder(encodings[task]) for task, decoder in self.decoders.items() if task not in off
+        ]
 
 
 @FUSION_REGISTRY.register()
@@ -87,8 +96,19 @@ class ProductFusion(DecoderFusion):
 
 
 def build_fusion(
-    name: str, *, out_channels: int, encoding_channels: Mapping[str, int], norm: str
+    name: str,
+    *,
+    out_channels: int,
+    encoding_channels: Mapping[str, int],
+    norm: str,
+    switched_off: Collection[str] = (),
 ) -> nn.Module:
     """The fusion of that name, for features of ``out_channels``."""
-    fusion = FUSION_REGISTRY.get(name)
-    return fusion(out_channels=out_channels, encoding_channels=encoding_channels, norm=norm)
+    fusion = FUSION_REGISTRY.get(name)(
+        out_channels=out_channels, encoding_channels=encoding_channels, norm=norm
+    )
+    if switched_off:
+        if not isinstance(fusion, DecoderFusion):
+            raise ValueError(f"MODEL.ROCK.FUSION.SWITCHED_OFF: {name} has no decoders")
+        fusion.switched_off = frozenset(switched_off)
+    return fusion

@@ -33,6 +33,9 @@ class Neck(nn.Module):
 
     ``forward`` returns the features, under the names they came with, and the prediction of each
     task by its name.
+
+    Attributes:
+        predictors: by a task's name, what pools its encoding to its prediction.
     """
 
     def __init__(self, *, input_shape: Mapping[str, ShapeSpec], tasks: Sequence[Any] = ()):
@@ -44,6 +47,7 @@ class Neck(nn.Module):
         super().__init__()
         self._output_shape = dict(input_shape)
         self.tasks = tuple(tasks)
+        self.predictors = nn.ModuleDict({task.name: task.predictor() for task in tasks})
 
     def output_shape(self) -> dict[str, ShapeSpec]:
         return self._output_shape

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from rock_d2.modeling.fusion import build_fusion
 from rock_d2.modeling.neck import NECK_REGISTRY, Neck, shape_of
+from rock_d2.modeling.seeding import own_seed
 from rock_d2.tasks import AuxTask, build_tasks
 
 
@@ -44,15 +45,16 @@ class ROCK(Neck):
         super().__init__(input_shape=input_shape, tasks=tasks)
         self.in_feature = in_feature
         self.predict_auxiliary = predict_auxiliary
-        self.trunk = nn.Sequential(
-            conv_norm_relu(input_shape[in_feature].channels, width, kernel_size=1, norm=norm),
-            conv_norm_relu(width, width, kernel_size=3, norm=norm),
-        )
-        # Linear: the encodings feed the pooling (supplement, sec. 1).
-        self.encoders = nn.ModuleDict(
-            {task.name: Conv2d(width, task.channels, kernel_size=1) for task in tasks}
-        )
-        self.predictors = nn.ModuleDict({task.name: task.predictor() for task in tasks})
+        with own_seed("trunk"):
+            self.trunk = nn.Sequential(
+                conv_norm_relu(input_shape[in_feature].channels, width, kernel_size=1, norm=norm),
+                conv_norm_relu(width, width, kernel_size=3, norm=norm),
+            )
+        self.encoders = nn.ModuleDict()
+        for task in tasks:
+            with own_seed(f"encoders.{task.name}"):
+                # Linear: the encodings feed the pooling (supplement, sec. 1).
+                self.encoders[task.name] = Conv2d(width, task.channels, kernel_size=1)
         self.fusion = fusion
 
     @classmethod
@@ -71,6 +73,7 @@ class ROCK(Neck):
                 out_channels=x.channels,
                 encoding_channels={task.name: task.channels for task in tasks},
                 norm=rock.NORM,
+                switched_off=names_of(rock.FUSION.SWITCHED_OFF, tasks),
             ),
             "predict_auxiliary": rock.PREDICT_AUXILIARY,
         }
@@ -89,6 +92,18 @@ class ROCK(Neck):
         if not (self.training or self.predict_auxiliary):
             return {}
         return {task: predictor(encodings[task]) for task, predictor in self.predictors.items()}
+
+
+def names_of(registered: Sequence[str], tasks: Sequence[AuxTask]) -> list[str]:
+    """The names of those tasks that are registered under these."""
+    names = {type(task).__name__: task.name for task in tasks}
+    unknown = [name for name in registered if name not in names]
+    if unknown:
+        raise ValueError(
+            f"MODEL.ROCK.FUSION.SWITCHED_OFF: {unknown[0]!r} is none of MODEL.ROCK.TASKS, "
+            f"{', '.join(names)}"
+        )
+    return [names[name] for name in registered]
 
 
 def conv_norm_relu(in_channels: int, out_channels: int, *, kernel_size: int, norm: str) -> Conv2d:

@@ -13,14 +13,15 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.modeling.postprocessing import detector_postprocess
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import Instances
 from torch import nn
-from torchvision.ops import nms
 
+from rock_d2.modeling.detection import detect
 from rock_d2.modeling.matcher import POSITIVE, SSDMatcher, pairwise_iou
 from rock_d2.modeling.neck import build_neck
 from rock_d2.modeling.reduction import mean_over_processes
-from rock_d2.modeling.ssd_head import SSDHead
+from rock_d2.modeling.seeding import own_seed
+from rock_d2.modeling.ssd_head import build_ssd_head
 from rock_d2.modeling.ssd_losses import box_deltas, box_loss, focal_loss, hard_negative_loss
 
 # Ground truths are padded to a multiple of this, so that few shapes occur in a training.
@@ -79,13 +80,17 @@ class SSD(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         ssd = cfg.MODEL.SSD
-        backbone = build_backbone(cfg)
-        neck = build_neck(cfg, backbone.output_shape())
+        with own_seed("backbone"):
+            backbone = build_backbone(cfg)
+        with own_seed("neck"):
+            neck = build_neck(cfg, backbone.output_shape())
+        with own_seed("head"):
+            head = build_ssd_head(cfg, neck.output_shape())
         low, high = ssd.IOU_THRESHOLDS
         return {
             "backbone": backbone,
             "neck": neck,
-            "head": SSDHead(cfg, neck.output_shape()),
+            "head": head,
             "matcher": SSDMatcher(low=low, high=high),
             "box_weights": ssd.BBOX_REG_WEIGHTS,
             "cls_loss": _build_cls_loss(ssd),
@@ -180,12 +185,7 @@ class SSD(nn.Module):
         batched_inputs: Sequence[Mapping[str, Any]],
     ) -> list[dict[str, Any]]:
         """Detections and auxiliary predictions at each image's output size."""
-        scores = logits.float().softmax(dim=-1)[..., :-1]
-        shape = deltas.shape
-        decoded = self.box2box_transform.apply_deltas(
-            deltas.float().flatten(0, 1), boxes.expand(shape).flatten(0, 1)
-        )
-        detections = self.detector(scores, decoded.view(shape), image_size=self.input_size)
+        detections = self.detector(*self.decode(logits, deltas, boxes), image_size=self.input_size)
         height, width = self.input_size
         sizes = [(i.get("height", height), i.get("width", width)) for i in batched_inputs]
         tasks = self.neck.inference(aux, sizes)
@@ -193,6 +193,17 @@ class SSD(nn.Module):
             {"instances": detector_postprocess(found, *size), **task}
             for found, size, task in zip(detections, sizes, tasks, strict=True)
         ]
+
+    def decode(
+        self, logits: torch.Tensor, deltas: torch.Tensor, boxes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores (N, A, C) and boxes (N, A, 4) of what the head returns."""
+        scores = logits.float().softmax(dim=-1)[..., :-1]
+        shape = deltas.shape
+        decoded = self.box2box_transform.apply_deltas(
+            deltas.float().flatten(0, 1), boxes.expand(shape).flatten(0, 1)
+        )
+        return scores, decoded.view(shape)
 
 
 def _build_cls_loss(ssd: CfgNode) -> Callable[..., torch.Tensor]:
@@ -240,50 +251,3 @@ def merge_losses(*parts: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             raise ValueError(f"two parts of the model return {sorted(twice)}")
         merged |= part
     return merged
-
-
-def detect(
-    scores: torch.Tensor,
-    boxes: torch.Tensor,
-    *,
-    image_size: tuple[int, int],
-    score_thresh: float,
-    num_candidates: int,
-    nms_thresh: float,
-    num_kept: int,
-) -> list[Instances]:
-    """The best boxes of each image after class-wise NMS, which is one call for the whole batch.
-
-    Args:
-        scores: (N, A, C).
-        boxes: (N, A, 4).
-        image_size: (height, width) that boxes are clipped to.
-        score_thresh: what scores less is no detection.
-        num_candidates: boxes of an image that go into NMS, the best of all classes.
-        nms_thresh: IoU from which the lower of two boxes of a class is dropped.
-        num_kept: detections of an image at most.
-    """
-    num_classes = scores.shape[2]
-    flat = scores.flatten(1)
-    top_scores, index = flat.topk(min(num_candidates, flat.shape[1]), dim=1)
-    top_boxes = boxes.gather(1, (index // num_classes)[..., None].expand(-1, -1, 4))
-    image, rank = (top_scores > score_thresh).nonzero(as_tuple=True)
-    found = Boxes(top_boxes[image, rank])
-    found.clip(image_size)
-    found_scores, classes = top_scores[image, rank], index[image, rank] % num_classes
-    # Boxes of different classes or images never meet: each such group is moved to a place of its
-    # own. In double precision, since the places of many groups are far away.
-    place = (image * num_classes + classes).double() * (max(image_size) + 1)
-    kept = nms(found.tensor.double() + place[:, None], found_scores.double(), nms_thresh)
-    results = []
-    for i in range(len(scores)):
-        of_image = kept[image[kept] == i][:num_kept]
-        results.append(
-            Instances(
-                image_size,
-                pred_boxes=found[of_image],
-                scores=found_scores[of_image],
-                pred_classes=classes[of_image],
-            )
-        )
-    return results

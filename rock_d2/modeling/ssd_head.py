@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -10,12 +11,22 @@ from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.modeling import build_anchor_generator
 from detectron2.modeling.meta_arch.dense_detector import permute_to_N_HWA_K
 from detectron2.structures import Boxes
+from fvcore.common.registry import Registry
 from torch import nn
 from torch.nn import functional as F
 
 from rock_d2.modeling.neck import shape_of
 
+SSD_HEAD_REGISTRY = Registry("SSD_HEAD")
+SSD_HEAD_REGISTRY.__doc__ = "SSD's heads by the name that MODEL.SSD.HEAD gives them."
 
+
+def build_ssd_head(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> nn.Module:
+    """The head that ``cfg.MODEL.SSD.HEAD`` names."""
+    return SSD_HEAD_REGISTRY.get(cfg.MODEL.SSD.HEAD)(cfg, input_shape)
+
+
+@SSD_HEAD_REGISTRY.register()
 class SSDHead(nn.Module):
     """Class logits and box deltas of every default box.
 
@@ -28,30 +39,26 @@ class SSDHead(nn.Module):
         *,
         in_features: Sequence[str],
         map_shapes: Sequence[ShapeSpec],
+        extra_layers: Sequence[nn.Module],
         anchor_generator: nn.Module,
         num_classes: int,
-        norm: str,
         prior_prob: float,
     ):
         """
         Args:
-            in_features: names of the maps that come from the neck; the others are made here.
+            in_features: names of the maps that come from the neck.
             map_shapes: of all maps, from the largest.
+            extra_layers: each makes one more map from the last.
             anchor_generator: the default boxes.
             num_classes: C.
-            norm: normalisation in the extra layers, a name that Detectron2's get_norm knows.
             prior_prob: probability of 'some object' that every default box starts with.
         """
         super().__init__()
         self.in_features = tuple(in_features)
         self.num_classes = num_classes
         self.anchor_generator = anchor_generator
-        num_given = len(in_features)
+        self.extra_layers = nn.ModuleList(extra_layers)
         channels = [shape.channels for shape in map_shapes]
-        self.extra_layers = nn.ModuleList(
-            extra_layer(c_in, c_out, norm)
-            for c_in, c_out in zip(channels[num_given - 1 :], channels[num_given:], strict=False)
-        )
         boxes = list(zip(channels, anchor_generator.num_anchors, strict=True))
         outputs = num_classes + 1
         self.cls_score = nn.ModuleList(predictor(c, count * outputs) for c, count in boxes)
@@ -61,18 +68,39 @@ class SSDHead(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
         ssd = cfg.MODEL.SSD
-        shapes = [
+        given = [
             shape_of(input_shape, name, setting="MODEL.SSD.IN_FEATURES") for name in ssd.IN_FEATURES
         ]
-        map_shapes = all_map_shapes(shapes, cfg.INPUT.SIZE, ssd.EXTRA_CHANNELS)
+        map_shapes = cls.map_shapes(given, cfg.INPUT.SIZE, ssd.EXTRA_CHANNELS)
         return {
             "in_features": ssd.IN_FEATURES,
             "map_shapes": map_shapes,
+            "extra_layers": cls.make_extra_layers(map_shapes[len(given) - 1 :], ssd.NORM),
             "anchor_generator": build_anchor_generator(cfg, map_shapes),
             "num_classes": ssd.NUM_CLASSES,
-            "norm": ssd.NORM,
             "prior_prob": ssd.PRIOR_PROB,
         }
+
+    @staticmethod
+    def map_shapes(
+        given: Sequence[ShapeSpec], image_size: Sequence[int], extra_channels: Sequence[int]
+    ) -> list[ShapeSpec]:
+        """The shapes of the neck's maps and of the extra ones."""
+        return all_map_shapes(given, image_size, extra_channels)
+
+    @staticmethod
+    def make_extra_layers(shapes: Sequence[ShapeSpec], norm: str) -> list[nn.Module]:
+        """The layers from each of these maps to the next.
+
+        Args:
+            shapes: of the neck's last map and the extra ones.
+            norm: normalisation, a name that Detectron2's get_norm knows.
+        """
+        halving = {"kernel_size": 3, "stride": 2, "padding": 1}
+        return [
+            extra_layer(a.channels, b.channels // 2, b.channels, norm=norm, **halving)
+            for a, b in pairwise(shapes)
+        ]
 
     def _set_prior(self, prior_prob: float) -> None:
         """Biases the background so that softmax starts at 1 - prior_prob (RetinaNet, sec. 3.3)."""
@@ -131,21 +159,14 @@ def all_map_shapes(
     return shapes
 
 
-def extra_layer(in_channels: int, out_channels: int, norm: str) -> nn.Sequential:
-    """A 1 x 1 convolution to half the channels and a 3 x 3 one that halves the map."""
-    middle = out_channels // 2
+def extra_layer(
+    in_channels: int, middle: int, out_channels: int, *, norm: str, **window: Any
+) -> nn.Sequential:
+    """A 1 x 1 convolution to ``middle`` channels and one whose ``window`` shrinks the map."""
     shared = {"bias": norm == "", "activation": F.relu}
     layers = nn.Sequential(
         Conv2d(in_channels, middle, kernel_size=1, norm=get_norm(norm, middle), **shared),
-        Conv2d(
-            middle,
-            out_channels,
-            kernel_size=3,
-            stride=2,
-            padding=1,
-            norm=get_norm(norm, out_channels),
-            **shared,
-        ),
+        Conv2d(middle, out_channels, norm=get_norm(norm, out_channels), **window, **shared),
     )
     for layer in layers:
         nn.init.xavier_uniform_(layer.weight)

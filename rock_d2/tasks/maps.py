@@ -11,6 +11,7 @@ import torch
 from detectron2.data import Metadata
 from torch.nn import functional as F
 
+from rock_d2.image_files import read_pixels
 from rock_d2.tasks.base import AuxTask
 from rock_d2.tasks.geometry import CameraChange, StoredMap
 
@@ -51,10 +52,8 @@ class MapTask(AuxTask):
 
     def read_pixels(self, path: str) -> np.ndarray:
         """The pixels of a label's PNG, (H, W) or (H, W, C) in RGB order."""
-        pixels = cv2.imread(path, cv2.IMREAD_UNCHANGED)
+        pixels = read_pixels(path, cv2.IMREAD_UNCHANGED, field=self.field)
         where = f"{path}: named by `{self.field}`,"
-        if pixels is None:
-            raise ValueError(f"{where} is missing or no image; write it anew")
         channels = 1 if pixels.ndim == 2 else pixels.shape[2]
         if pixels.dtype != self.stored_type or channels != self.num_outputs:
             raise ValueError(

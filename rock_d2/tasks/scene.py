@@ -1,5 +1,6 @@
 """Scene class: one label for the whole image."""
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,17 +53,26 @@ class Scene(AuxTask):
             )
 
     def load(self, record: Mapping[str, Any]) -> int | None:
-        return record.get(self.field)
+        return self.read(record)
 
     def read(self, record: Mapping[str, Any]) -> int | None:
-        return record.get(self.field)
+        if record.get(self.field) is None:
+            return None
+        problem = self._problem(record[self.field], self.num_classes)
+        if problem:
+            raise ValueError(f"{record.get('file_name')}: {problem}")
+        return record[self.field]
 
     def check(self, record: Mapping[str, Any], metadata: Metadata) -> tuple[list[str], float]:
-        label = record[self.field]
         count = len(metadata.get("scene_classes", ())) or self.num_classes
+        problem = self._problem(record[self.field], count)
+        return ([problem], 0.0) if problem else ([], 1.0)
+
+    def _problem(self, label: Any, count: int) -> str:
         if type(label) is int and 0 <= label < count:
-            return [], 1.0
-        return [f"`{self.field}` is {label!r}; it must be an int from 0 to {count - 1}"], 0.0
+            return ""
+        shown = reprlib.repr(label)
+        return f"`{self.field}` is {shown}; it must be an int from 0 to {count - 1}"
 
     def to_tensor(self, label: int) -> int:
         return label

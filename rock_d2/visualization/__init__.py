@@ -2,11 +2,13 @@
 
 from rock_d2.visualization.drawings import (
     class_title,
+    detection_drawing,
     draw_comparison,
     draw_item,
     draw_predictions,
     draw_record,
     prediction_drawings,
+    task_drawings,
 )
 from rock_d2.visualization.encodings import recorded_encodings
 from rock_d2.visualization.panels import (
@@ -20,6 +22,7 @@ from rock_d2.visualization.panels import (
 __all__ = [
     "class_title",
     "contact_sheet",
+    "detection_drawing",
     "draw_comparison",
     "draw_item",
     "draw_predictions",
@@ -28,6 +31,7 @@ __all__ = [
     "panel_row",
     "prediction_drawings",
     "recorded_encodings",
+    "task_drawings",
     "write_picture",
     "write_sheet",
 ]

@@ -12,7 +12,7 @@ from torch import nn
 def recorded_encodings(model: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
     """Inside it, each forward pass leaves the encoding (N, K, h, w) of each task in the dict.
 
-    An encoding is what a predictor of the neck pools; a neck without predictors leaves none.
+    An encoding is what a predictor of the neck pools; a neck without tasks leaves none.
     """
     encodings: dict[str, torch.Tensor] = {}
 
@@ -22,8 +22,8 @@ def recorded_encodings(model: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
 
         return hook
 
-    predictors = getattr(model.neck, "predictors", {})
-    hooks = [module.register_forward_pre_hook(record(name)) for name, module in predictors.items()]
+    predictors = model.neck.predictors.items()
+    hooks = [module.register_forward_pre_hook(record(name)) for name, module in predictors]
     try:
         yield encodings
     finally:

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from benchmark import proportional_memory
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from torch.utils.data import DataLoader
 
 from rock_d2 import add_rock_config, build_test_loader, build_train_loader, register_multitask_coco
-from rock_d2.data.build import PositionSampler, SampleStream, epoch_order, random_state_of
+from rock_d2.benchmarks.memory import proportional_memory
+from rock_d2.data.build import subset
+from rock_d2.data.stream import PositionSampler, SampleStream, epoch_order, random_state_of
 
 RECORDS = [{"image_id": i} for i in range(10)]
 
@@ -86,6 +87,28 @@ def test_the_process_keeps_its_own_random_state():
     assert found == (np.random.uniform(), torch.rand(1).item())
 
 
+def test_smaller_shares_lie_within_larger_ones():
+    # The paper's 673 training images: 60, 70 and 80 % are 403.8, 471.1 and 538.4.
+    records = [{"image_id": i} for i in range(673)]
+    ids = {
+        share: [record["image_id"] for record in subset(records, share)]
+        for share in (0.6, 0.7, 0.8, 1.0)
+    }
+    assert [len(chosen) for chosen in ids.values()] == [404, 471, 538, 673]
+    assert set(ids[0.6]) < set(ids[0.7]) < set(ids[0.8]) < set(ids[1.0])
+    assert all(chosen == sorted(chosen) for chosen in ids.values())
+    # Chosen evenly, not from one end, and always the same.
+    assert abs(np.mean(ids[0.6]) - 336) < 30
+    np.random.seed(1)
+    assert subset(records, 0.6) == subset(records, 0.6)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5, -0.1])
+def test_impossible_share_is_refused(share):
+    with pytest.raises(ValueError, match=r"DATASETS.TRAIN_FRACTION"):
+        subset(RECORDS, share)
+
+
 def touched(record):
     """A mapper that looks at every object of a record, as real ones do."""
     return sum(sum(a["bbox"]) + a["category_id"] for a in record["annotations"])
@@ -135,7 +158,10 @@ def test_loaders_from_a_config(rooms_cfg):
     assert [tuple(item["image"].shape) for item in batch] == [(3, 60, 80)] * 4
     again = next(iter(build_train_loader(rooms_cfg)))
     assert torch.equal(batch[3]["depth"], again[3]["depth"])
-    assert len(list(build_test_loader(rooms_cfg, "built_val"))) == 9
+    # 9 images in batches of 8.
+    assert [len(batch) for batch in build_test_loader(rooms_cfg, "built_val")] == [8, 1]
+    rooms_cfg.DATASETS.TRAIN_FRACTION = 0.6
+    assert len(build_train_loader(rooms_cfg).dataset.records) == 9  # of 15
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import torch
 from detectron2.config import get_cfg
 from detectron2.data import transforms as T
+from detectron2.structures import BoxMode
 from PIL import Image
 
 from rock_d2 import RockDatasetMapper, add_rock_config, load_multitask_coco
@@ -146,7 +147,8 @@ def test_objects_out_of_view_are_dropped_with_every_field(records):
     record = dict(records[0])
     boxes = [[0, 0, 30, 30], [100, 80, 50, 30], [50, 30, 60, 60]]
     record["annotations"] = [
-        {"bbox": box, "bbox_mode": 1, "category_id": i, "iscrowd": 0} for i, box in enumerate(boxes)
+        {"bbox": box, "bbox_mode": BoxMode.XYWH_ABS, "category_id": i, "iscrowd": 0}
+        for i, box in enumerate(boxes)
     ]
 
     class Fixed(T.Augmentation):
@@ -163,8 +165,8 @@ def test_objects_out_of_view_are_dropped_with_every_field(records):
 def test_objects_that_are_cut_are_clipped(records):
     record = dict(records[0])
     record["annotations"] = [
-        {"bbox": [30, 20, 60, 50], "bbox_mode": 1, "category_id": 5, "iscrowd": 0},
-        {"bbox": [60, 50, 20, 20], "bbox_mode": 1, "category_id": 6, "iscrowd": 1},
+        {"bbox": [30, 20, 60, 50], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 5, "iscrowd": 0},
+        {"bbox": [60, 50, 20, 20], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 6, "iscrowd": 1},
     ]
 
     class Fixed(T.Augmentation):

@@ -1,6 +1,7 @@
 """Small models, and pre-trained ResNets as their publishers write them."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -23,6 +24,15 @@ def small_config() -> Callable[..., CfgNode]:
         return cfg
 
     return build
+
+
+@pytest.fixture
+def heard(caplog) -> Iterator[pytest.LogCaptureFixture]:
+    """The project's log, which its logger keeps to itself once Detectron2 has set it up."""
+    logger = logging.getLogger("rock_d2")
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from command_line import run
 
-from rock_d2.data.build import epoch_order
+from rock_d2.data.stream import epoch_order
 
 SEED = 3
 TRAINING = (

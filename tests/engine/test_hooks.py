@@ -10,7 +10,8 @@ from detectron2.engine.train_loop import TrainerBase
 from fvcore.common.checkpoint import Checkpointer
 from torch import nn
 
-from rock_d2.engine.hooks import BestModel, TrainingStopped
+from rock_d2.engine.ending import TrainingStopped
+from rock_d2.engine.hooks import BestModel
 
 METRIC = "bbox/AP50"
 

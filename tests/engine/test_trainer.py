@@ -1,6 +1,5 @@
 """One training step: accumulation, mixed precision, and when losses are read."""
 
-import math
 from collections.abc import Callable
 
 import pytest
@@ -108,15 +107,6 @@ def test_losses_that_are_read_are_the_means_since_the_last_time(new_step):
     assert 0 <= times["data_time"] <= times["time"]
 
 
-def test_a_loss_that_is_not_finite_ends_the_training_when_it_is_read(new_step):
-    step = new_step()
-    step.run()
-    next(step.model.head.parameters()).data.fill_(math.nan)
-    step.run()
-    with pytest.raises(FloatingPointError, match=r"losses became .*nan.* the last 2 steps"):
-        step.read_losses()
-
-
 def test_bf16_computes_the_network_and_not_the_losses_in_bf16(small_config):
     torch.manual_seed(0)
     model = build_model(small_config(*FIXED_NORMS)).train()
@@ -128,7 +118,7 @@ def test_bf16_computes_the_network_and_not_the_losses_in_bf16(small_config):
     step = TrainingStep(model, [batch()] * 2, optimizer, precision=torch.bfloat16)
     step.run()
     assert kinds == {"features": torch.bfloat16}
-    assert {loss.dtype for loss in step._sums.values()} == {torch.float32}
+    assert step._sums.dtype == torch.float32
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     reference = TrainingStep(model, [batch()], optimizer)
     reference.run()
@@ -141,6 +131,8 @@ def test_settings_of_the_step(small_config):
     assert step_settings(small_config("SOLVER.AMP.ENABLED", False), 1) == {
         "precision": None,
         "accumulate": 1,
+        "max_skipped_steps": 0,
+        "max_skipped_images": 0,
     }
     assert step_settings(small_config(*amp, "fp16"), 1)["precision"] is torch.float16
     with pytest.raises(ValueError, match=r"SOLVER.AMP.DTYPE: 'fp8' is none of bf16, fp16"):

@@ -5,7 +5,7 @@ import torch
 from tiny import SIZE, item, random_boxes, tiny_model
 from torchvision.ops import clip_boxes_to_image, nms
 
-from rock_d2.modeling.ssd import detect
+from rock_d2.modeling.detection import detect
 from rock_d2.modeling.ssd_losses import box_deltas
 
 OPTIONS = {"score_thresh": 0.2, "num_candidates": 150, "nms_thresh": 0.3, "num_kept": 20}
@@ -21,12 +21,13 @@ def random_scores(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
 def one_by_one(scores: torch.Tensor, boxes: torch.Tensor) -> list[tuple]:
     """Detections of one image, class by class: (score, class, box)."""
     limit = scores.flatten().sort(descending=True).values[OPTIONS["num_candidates"] - 1]
+    clipped = clip_boxes_to_image(boxes, SIZE)
+    has_area = (clipped[:, 2:] > clipped[:, :2]).all(dim=1)
     found = []
     for c in range(scores.shape[1]):
-        chosen = (scores[:, c] >= limit) & (scores[:, c] > OPTIONS["score_thresh"])
-        clipped = clip_boxes_to_image(boxes[chosen], SIZE)
-        kept = nms(clipped, scores[chosen, c], OPTIONS["nms_thresh"])
-        found += [(float(scores[chosen, c][k]), c, clipped[k].tolist()) for k in kept]
+        chosen = (scores[:, c] >= limit) & (scores[:, c] > OPTIONS["score_thresh"]) & has_area
+        kept = nms(clipped[chosen], scores[chosen, c], OPTIONS["nms_thresh"])
+        found += [(float(scores[chosen, c][k]), c, clipped[chosen][k].tolist()) for k in kept]
     return sorted(found, reverse=True)[: OPTIONS["num_kept"]]
 
 
@@ -44,7 +45,8 @@ def test_batched_nms_equals_a_loop_over_images_and_classes(seed):
 
 
 def test_limits_are_kept():
-    scores, boxes = random_scores(0)
+    scores, _ = random_scores(0)
+    boxes = random_boxes(60, size=SIZE, smallest=10).expand(3, -1, -1)
     free = {"score_thresh": 0.0, "num_candidates": 240, "nms_thresh": 1.0, "num_kept": 240}
 
     def found(**limit) -> list:
@@ -66,6 +68,12 @@ def test_a_box_may_be_two_classes():
     (result,) = detect(scores, boxes, image_size=SIZE, **OPTIONS)
     assert result.pred_classes.tolist() == [0, 1]
     assert result.scores.tolist() == pytest.approx([0.9, 0.8])
+
+
+def test_a_box_outside_the_image_is_no_detection():
+    boxes = torch.tensor([[[-30.0, 10, -5, 50], [12.0, 10, 50, 50]]])
+    (result,) = detect(torch.tensor([[[0.9], [0.7]]]), boxes, image_size=SIZE, **OPTIONS)
+    assert result.scores.tolist() == pytest.approx([0.7])
 
 
 @pytest.fixture(scope="module")

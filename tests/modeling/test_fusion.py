@@ -81,3 +81,26 @@ def test_a_decoder_has_a_bias_only_without_a_norm(norm, has_bias):
 def test_unknown_fusion_is_refused():
     with pytest.raises(KeyError, match=r"MinFusion.*FUSION"):
         FUSION_REGISTRY.get("MinFusion")
+
+
+@pytest.mark.parametrize("name", ["SumFusion", "ProductFusion"])
+def test_switched_off_decoders_bring_nothing_at_test_time(name):
+    (x, encodings), fusion = random_input(), random_fusion(name)
+    whole = fusion(x, encodings)
+    fusion.switched_off = ("first",)
+    second = decoded(fusion, "second", encodings["second"])
+    only_second = x + second if name == "SumFusion" else x * (1 + second)
+    torch.testing.assert_close(fusion(x, encodings), only_second, atol=1e-10, rtol=0)
+    fusion.switched_off = tuple(WIDTHS)
+    assert torch.equal(fusion(x, encodings), x)
+    # Training goes on with all of them: each decoder must keep its gradient.
+    for decoder in fusion.train().decoders.values():
+        decoder.norm.eval()
+    assert torch.equal(fusion(x, encodings), whole)
+
+
+def test_a_fusion_without_decoders_has_none_to_switch_off():
+    with pytest.raises(ValueError, match=r"SWITCHED_OFF: NoFusion has no decoders"):
+        build_fusion(
+            "NoFusion", out_channels=6, encoding_channels=WIDTHS, norm="", switched_off=["first"]
+        )

@@ -114,8 +114,8 @@ def test_flat_is_one_convolution_a_task():
     outputs, aux = neck(inputs)
     assert outputs is inputs
     maps = {
-        name: torch.einsum("ki,nihw->nkhw", head[0].weight[:, :, 0, 0], inputs["x"])
-        + head[0].bias[:, None, None]
+        name: torch.einsum("ki,nihw->nkhw", head.weight[:, :, 0, 0], inputs["x"])
+        + head.bias[:, None, None]
         for name, head in neck.heads.items()
     }
     torch.testing.assert_close(aux["depth"], maps["depth"])
@@ -135,8 +135,7 @@ def test_predictors_rest_where_tasks_are_not_asked_for(build):
     options = {} if build is rock else {"input_shape": SHAPE, "in_feature": "x", "tasks": TASKS}
     neck = build(predict_auxiliary=False, **options)
     calls = []
-    modules = neck.predictors if build is rock else neck.heads
-    for module in modules.values():
+    for module in neck.predictors.values():
         module.register_forward_hook(lambda *_: calls.append(1))
     refined, aux = neck.eval()(features())
     assert aux == {} and not calls

@@ -24,9 +24,9 @@ def head(*, num_classes: int = 3, prior_prob: float = 0.01) -> SSDHead:
     return SSDHead(
         in_features=["x"],
         map_shapes=shapes,
+        extra_layers=SSDHead.make_extra_layers(shapes, norm=""),
         anchor_generator=generator,
         num_classes=num_classes,
-        norm="",
         prior_prob=prior_prob,
     )
 

@@ -32,8 +32,8 @@ def test_one_table_for_several_configs(tmp_path):
         "of it for depth",
         "of it for normals",
     ]
-    # 256 * 32 + 9 * 32^2 + 4 * 32 = 17,536.
-    assert sizes[3][1:5] == ["", "", "", "0.02"]
+    # 128 * 32 + 9 * 32^2 + 4 * 32 = 13,440.
+    assert sizes[3][1:5] == ["", "", "", "0.01"]
     assert note == "3 rounds on cpu, 1 CPU threads"
     assert [row[0] for row in times[2:]] == ["ssd_rooms_quick", "rock_rooms_quick"]
     assert times[2][3] == "1.00"

@@ -1,19 +1,14 @@
-"""The demo on images, folders, videos and in the browser, through the command line."""
+"""The demo on images, folders and videos, through the command line."""
 
 import json
-import os
 import shutil
-import socket
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from browser import chromium, find_chromium
-from command_line import ROOT, run
+from command_line import run
 from tiny_model import CONFIG, OPTS, THRESHOLD, tiny_config
 
 from rock_d2.demo import list_images, output_files
@@ -109,80 +104,3 @@ def test_inputs(tmp_path):
         output_files(images, tmp_path / "seen")
     assert output_files(images[:1], tmp_path / "y.jpg") == [tmp_path / "y.jpg"]
     assert output_files(images[:1], tmp_path / "y") == [tmp_path / "y" / "x.png"]
-
-
-@pytest.fixture
-def page_address(rooms_root, tiny_weights, tmp_path):
-    pytest.importorskip("gradio", reason="the page needs Gradio: the extra `demo`")
-    if find_chromium() is None:
-        pytest.skip("no Chromium is installed")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "tools/demo.py", "--config-file", CONFIG, "--web", "--port", port]
-    command += ["--weights", tiny_weights["rock"], "--confidence-threshold", THRESHOLD]
-    with (tmp_path / "log.txt").open("w") as log:
-        server = subprocess.Popen(
-            [*map(str, command), "--opts", *OPTS],
-            cwd=ROOT,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        wait_for_server(server, port, tmp_path / "log.txt")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def wait_for_server(server: subprocess.Popen, port: int, log: Path) -> None:
-    end = time.monotonic() + 120
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            assert server.poll() is None and time.monotonic() < end, log.read_text()
-            time.sleep(0.2)
-        else:
-            return
-
-
-def test_page_in_a_browser(page_address, rooms_root, tiny_weights, tmp_path):
-    image = sorted((rooms_root / "rooms" / "images").iterdir())[0]
-    output = Predictor(tiny_config(), tiny_weights["rock"])(image)
-    with chromium(tmp_path / "profile") as page:
-        page.open(page_address, width=1280, height=1000)
-        page.wait_for("document.querySelector('input[type=file]') !== null")
-        page.choose_file("input[type=file]", image)
-        # Detections and three tasks, each 480 wide with a caption of 26.
-        panels = "[...document.images].filter(i => i.naturalWidth == 480)"
-        page.wait_for(f"{panels}.length == 4")
-        assert page.evaluate(f"{panels}.map(i => i.naturalHeight)") == [360 + 26] * 4
-        text = page.evaluate("document.body.innerText")
-        best = output["scene"].argmax()
-        names = Predictor(tiny_config(), tiny_weights["rock"]).metadata.scene_classes
-        assert names[best] in text and f"{output['scene'][best]:.0%}" in text
-        # Nothing comes from other machines.
-        others = "e => !e.name.startsWith(location.origin)"
-        assert page.evaluate(f"performance.getEntriesByType('resource').some({others})") is False
-        # A score of 1 is never reached: the detections' panel changes when the slider goes there.
-        first = page.evaluate(f"{panels}[0].src")
-        slide = (
-            "(s => { s.value = 1; for (const e of ['input', 'change', 'pointerup'])"
-            " s.dispatchEvent(new Event(e, {bubbles: true})) })"
-        )
-        page.evaluate(f"{slide}(document.querySelector('input[type=range]'))")
-        page.wait_for(f"{panels}[0].src != {first!r}")
-
-
-def test_page_refuses_huge_images(tmp_path):
-    pytest.importorskip("gradio", reason="the page needs Gradio: the extra `demo`")
-    from rock_d2.web import read_bounded
-
-    # 16 megapixels of one colour are a file of some kilobytes.
-    file = str(tmp_path / "huge.png")
-    cv2.imwrite(file, np.zeros((4000, 4000, 3), np.uint8))
-    with pytest.raises(ValueError, match=r"4000 x 4000 pixels; 12,000,000 are the limit"):
-        read_bounded(file)

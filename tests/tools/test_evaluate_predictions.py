@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 import sys
+from pathlib import Path
 
 import evaluate_predictions
 import pytest
@@ -117,3 +118,29 @@ def test_a_missing_prediction_is_named(evaluated, monkeypatch, tmp_path):
     (tmp_path / "scene").mkdir()
     with pytest.raises(FileNotFoundError, match=f"{tmp_path}/scene/.*TEST.SAVE_AUXILIARY True"):
         score_here(monkeypatch, *arguments)
+
+
+def test_a_folder_of_the_demos_files_is_scored(evaluated, monkeypatch, tmp_path):
+    """The same boxes in the demo's form, which has names where COCO's has numbers."""
+    expected, folder = evaluated
+    boxes = json.loads((folder / "coco_instances_results.json").read_text())
+    truth = json.loads(Path(MetadataCatalog.get("stored").json_file).read_text())
+    names = {category["id"]: category["name"] for category in truth["categories"]}
+    for image in truth["images"]:
+        found = [
+            {"category": names[b["category_id"]], "score": b["score"], "bbox": b["bbox"]}
+            for b in boxes
+            if b["image_id"] == image["id"]
+        ]
+        file = tmp_path / f"{Path(image['file_name']).stem}.json"
+        file.write_text(json.dumps({"instances": found}))
+    output = tmp_path / "scores" / "results.json"
+    output.parent.mkdir()
+    score_here(monkeypatch, "--predictions", tmp_path, "--output", output)
+    assert json.loads(output.read_text())["bbox"]["AP"] == pytest.approx(expected["bbox"]["AP"])
+    file.write_text('{"instances": [{"category": "unicorn", "score": 1, "bbox": [0, 0, 1, 1]}]}')
+    with pytest.raises(ValueError, match=rf"{file}: 'unicorn' is missing, or no class"):
+        score_here(monkeypatch, "--predictions", tmp_path)
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=f"{file}: is not there"):
+        score_here(monkeypatch, "--predictions", tmp_path)

@@ -8,7 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 from detectron2.utils.file_io import PathManager
 
-from rock_d2.data.datasets.coco_checks import structure_problems
+from rock_d2.data.datasets.coco_checks import class_problems, structure_problems
 
 # What COCO itself says of an image; load_coco_json reads it.
 COCO_FIELDS = {
@@ -51,6 +51,7 @@ def load_multitask_coco(json_file: str, image_root: str, name: str) -> list[dict
     document = read_coco_json(json_file, name)
     empty_boxes = MetadataCatalog.get(name).get("empty_boxes", False)
     problems = list(structure_problems(document, Path(image_root), empty_boxes=empty_boxes))
+    problems = problems or list(class_problems(document, MetadataCatalog.get(name)))
     if problems:
         raise ValueError(
             f"{json_file}: {problems[0]} ({len(problems)} problem(s) in all); "
@@ -73,7 +74,7 @@ def read_coco_json(json_file: str, name: str) -> Any:
     with PathManager.open(json_file) as file:
         try:
             return json.load(file)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(
                 f"{json_file}: is no JSON ({error}); make or download it anew"
             ) from None

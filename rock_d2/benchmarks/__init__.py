@@ -1,0 +1,1 @@
+"""Measurements against others, in one run and in turn; tools/benchmark.py runs them."""

@@ -1,0 +1,87 @@
+"""Whole inference of a batch: ours against Detectron2's detectors, and its fast paths one by one.
+
+Weights are random: nothing scores enough for non-maximum suppression, in none of the models.
+"""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from detectron2 import model_zoo as detectron2_zoo
+from detectron2.modeling import build_model
+from torch import nn
+
+from rock_d2 import model_zoo
+from rock_d2.benchmarks.roofline import count_work, fraction, measure_machine
+from rock_d2.benchmarks.timing import Goal, report, take_turns
+from rock_d2.engine.fast_inference import inference_copy
+
+ROUNDS, WARM_UP = 15, 2
+DETECTRON2 = {
+    "RetinaNet R50-FPN": "COCO-Detection/retinanet_R_50_FPN_1x.yaml",
+    "Faster R-CNN R50-FPN": "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml",
+}
+ALONE = ("MODEL.ROCK.PREDICT_AUXILIARY", False)
+OURS: dict[str, tuple[str, tuple[Any, ...]]] = {
+    "SSD-R50": ("ssd_nyuv2.yaml", ()),
+    "ROCK": ("rock_nyuv2.yaml", ALONE),
+    "ROCK, auxiliary predictions too": ("rock_nyuv2.yaml", ()),
+    "SSD-R50, not folded": ("ssd_nyuv2.yaml", ("TEST.FOLD", False)),
+    "ROCK, not folded": ("rock_nyuv2.yaml", (*ALONE, "TEST.FOLD", False)),
+    "SSD-R50, compiled": ("ssd_nyuv2.yaml", ("TEST.COMPILE", True)),
+    "ROCK, compiled": ("rock_nyuv2.yaml", (*ALONE, "TEST.COMPILE", True)),
+}
+
+
+def run(args: argparse.Namespace) -> None:
+    device = torch.device(args.device)
+    cfg = model_zoo.get_config("ssd_nyuv2.yaml")
+    cfg.merge_from_list(args.opts)
+    size = tuple(cfg.INPUT.SIZE)
+    names = args.only or [name for name in (*DETECTRON2, *OURS) if "compiled" not in name]
+    unknown = [name for name in names if name not in DETECTRON2 and name not in OURS]
+    if unknown:
+        raise ValueError(f"--only: {unknown[0]!r} is none of {', '.join((*DETECTRON2, *OURS))}")
+    image = {"image": torch.zeros(3, *size, dtype=torch.uint8), "height": size[0], "width": size[1]}
+    batch = [image] * args.batch_size
+    candidates: dict[str, Callable[[], Any]] = {
+        name: partial(build(name, args).eval().to(device), batch) for name in names
+    }
+    with torch.inference_mode():
+        times = take_turns(candidates, rounds=args.rounds or ROUNDS, warm_up=WARM_UP, device=device)
+    machine = measure_machine(device)
+    with torch.no_grad():
+        work = {
+            name: count_work(model) for name, model in candidates.items() if "compiled" not in name
+        }
+    report(
+        times,
+        title=f"inference, batch {args.batch_size} of {size[0]} x {size[1]}, {device}",
+        # The paper's time on a GPU (table 4); on a CPU ROCK's share of the operations.
+        goals=[
+            Goal("ROCK", "SSD-R50", 1.07 if device.type == "cuda" else 1.13),
+            Goal("SSD-R50", "RetinaNet R50-FPN", 0.6),
+        ],
+        columns={
+            "GFLOPs": {name: f"{w.flops / 1e9:.1f}" for name, w in work.items()},
+            "GB": {name: f"{w.bytes / 1e9:.2f}" for name, w in work.items()},
+            "of the roofline": {
+                name: f"{fraction(machine, w, times[name]):.0%}" for name, w in work.items()
+            },
+        },
+        file=args.json,
+    )
+    print(f"Measured: {machine.flops / 1e9:.0f} GFLOP/s, {machine.bytes / 1e9:.1f} GB/s")
+
+
+def build(name: str, args: argparse.Namespace) -> nn.Module:
+    if name in DETECTRON2:
+        cfg = detectron2_zoo.get_config(DETECTRON2[name])
+        cfg.merge_from_list(["MODEL.WEIGHTS", "", "MODEL.DEVICE", args.device])
+        return build_model(cfg)
+    file, options = OURS[name]
+    cfg = model_zoo.get_config(file)
+    cfg.merge_from_list(["MODEL.DEVICE", args.device, *options, *args.opts])
+    return inference_copy(build_model(cfg).eval(), cfg)

@@ -1,0 +1,33 @@
+"""Loader workers and processes that have died or hang: told apart from other errors, and named."""
+
+import time
+
+from detectron2.utils import comm
+from torch import distributed
+
+from rock_d2.engine.ending import ProcessLost
+
+# Seconds in which the processes that still run tell each other so.
+ROLL_CALL = 5.0
+
+
+def lost_process(problem: RuntimeError) -> ProcessLost | None:
+    """What PyTorch says when a loader worker or another process is gone; None for other errors."""
+    text = " ".join(str(problem).split())
+    if text.startswith("DataLoader"):
+        return ProcessLost(f"a loader worker is lost: {text}")
+    if comm.get_world_size() > 1 and ("gloo" in text or "NCCL" in text or "Timed out" in text):
+        absent = absent_processes()
+        names = f"process {', '.join(map(str, absent))}" if absent else "another process"
+        return ProcessLost(f"{names} died or hangs: {text}")
+    return None
+
+
+def absent_processes() -> list[int]:
+    """Those that do not answer; all others must call this at about the same time."""
+    # The store answers without the processes; PyTorch has no public name for it.
+    store = distributed.distributed_c10d._get_default_store()
+    store.set(f"answer of {comm.get_rank()}", "here")
+    time.sleep(ROLL_CALL)
+    ranks = range(comm.get_world_size())
+    return [rank for rank in ranks if not store.check([f"answer of {rank}"])]

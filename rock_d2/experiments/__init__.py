@@ -1,0 +1,1 @@
+"""The paper's tables as experiments: what is trained, and how it is compared and reported."""

@@ -1,0 +1,67 @@
+"""Table 4: size and speed of models as they are built, without any training."""
+
+from statistics import median
+
+import numpy as np
+import torch
+from detectron2.modeling import build_model
+
+from rock_d2.engine.complexity import complexity_of
+from rock_d2.engine.latency import measure_latency
+from rock_d2.experiments.comparison import differing_settings
+from rock_d2.experiments.plan import Plan
+from rock_d2.experiments.sections import Section, setting
+from rock_d2.experiments.tables import Table
+
+ROUNDS, WARM_UP = 30, 5
+
+
+def complexity_report(plan: Plan, table: Table) -> tuple[list[Section], list[dict[str, object]]]:
+    """Sections of a report, and the same in numbers: a row of the table each."""
+    configs = {row.title: plan.run(table, row, seed=1).config() for row in table.rows}
+    device = next(iter(configs.values())).MODEL.DEVICE
+    if device == "cuda" and not torch.cuda.is_available():
+        device = "cpu"
+    models = {}
+    for title, cfg in configs.items():
+        cfg.MODEL.DEVICE = "cpu"
+        models[title] = build_model(cfg)
+    sizes = {title: complexity_of(m, m.input_size).whole for title, m in models.items()}
+    for model in models.values():
+        model.to(device)
+    times = measure_latency(models, rounds=ROUNDS, warm_up=WARM_UP)
+    first = times[table.rows[0].title]
+    numbers = []
+    for row in table.rows:
+        size, milliseconds = sizes[row.title], times[row.title]
+        low, middle, high = np.percentile(milliseconds, [25, 50, 75])
+        numbers.append(
+            {
+                "model": row.title,
+                "M parameters": size.parameters / 1e6,
+                "M parameters, paper": row.paper[0],
+                "G multiply-adds": size.flops / 1e9,
+                "ms/image": float(middle),
+                "lower quartile": float(low),
+                "upper quartile": float(high),
+                "ms/image, paper": row.paper[1],
+                "ratio of times": median(milliseconds / first),
+                "ratio of times, paper": row.paper[1] / table.rows[0].paper[1],
+            }
+        )
+    text = [
+        f"Times on {_name(device)} with {torch.get_num_threads()} CPU threads: median of {ROUNDS} "
+        "images, the models in turns, so that whatever slows the machine down hits both. Weights "
+        "are random: non-maximum suppression has next to nothing to do."
+    ]
+    grid = [[_word(value) for value in row.values()] for row in numbers]
+    results = Section("Results", text, list(numbers[0]), grid)
+    return [setting(differing_settings(plan, table)), results], numbers
+
+
+def _name(device: str) -> str:
+    return torch.cuda.get_device_name() if device.startswith("cuda") else device
+
+
+def _word(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,195 @@
+"""What each of the paper's tables compares, and the paper's own figures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rock_d2.tasks import PAPER_TASKS
+
+# The columns of most tables, as results.json names them; average precision in percent.
+METRICS = ("bbox/AP50", "bbox/AP75", "bbox/AP")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model of a table.
+
+    Attributes:
+        title: as the paper calls it.
+        config: the file in configs/ablations that makes the model, without its ending.
+        paper: the paper's figures, None where it gives none.
+        against: the title of the row that this one is compared with, seed by seed; "" for none.
+        fraction: of the training images that the model sees.
+        by_category: the paper's AP50 of each category, in the data set's order.
+        switched_off: registered tasks whose decoders are left out when the trained model is
+            evaluated once more; None where the training's own evaluation is what counts.
+    """
+
+    title: str
+    config: str
+    paper: tuple[float | None, ...] = (None, None, None)
+    against: str = ""
+    fraction: float = 1.0
+    by_category: tuple[float, ...] = ()
+    switched_off: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table.
+
+    Attributes:
+        name: its number in the paper, or what the command line calls it.
+        title: what it is about.
+        rows: the models; those that others are compared with are among them.
+        split: "val", of the paper's division of the training images, or "test".
+        notes: what a reader must know beside the figures.
+        trained: whether the models must be; table 4 measures them as they are.
+    """
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    split: str = "val"
+    notes: tuple[str, ...] = ()
+    trained: bool = True
+
+
+_LETTERS = ", ".join(f"{name[0]}: {name.lower()}" for name in PAPER_TASKS)
+_FROM_TABLE_1 = "Rows of table 1 stand here for comparison; they are the same runs."
+
+BASELINE = Row("Detection baseline", "table1_baseline", (31.2, 15.8, 16.2))
+FLAT = Row("Flat MTL baseline", "table1_flat", (34.3, 16.0, 17.4), BASELINE.title)
+ROCK = Row("ROCK", "table1_rock", (37.6, 17.1, 18.5), BASELINE.title)
+_FLAT_DNS = replace(FLAT, title="Flat MTL (DNS)", against="")
+_ROCK_DNS = replace(ROCK, title="ROCK (DNS)", against="")
+_D_SUM = Row("El.-wise addition (D only)", "table5_d_sum", (30.9, 14.8, 16.1), BASELINE.title)
+
+TABLES = (
+    Table(
+        "1",
+        "Ablation study of ROCK",
+        (
+            BASELINE,
+            FLAT,
+            Row("ROCK w/o fusion", "table1_no_fusion", (35.7, 16.2, 17.4), BASELINE.title),
+            ROCK,
+        ),
+    ),
+    Table(
+        "2",
+        "Ablation study of auxiliary supervisions",
+        (
+            _FLAT_DNS,
+            Row("Flat MTL (DN)", "table2_flat_dn", (32.1, 15.9, 16.1), _FLAT_DNS.title),
+            Row("Flat MTL (DS)", "table2_flat_ds", (32.7, 15.9, 16.3), _FLAT_DNS.title),
+            Row("Flat MTL (NS)", "table2_flat_ns", (32.7, 15.8, 16.1), _FLAT_DNS.title),
+            _ROCK_DNS,
+            Row("ROCK (DN)", "table2_rock_dn", (34.0, 16.6, 16.8), _ROCK_DNS.title),
+            Row("ROCK (DS)", "table2_rock_ds", (33.2, 16.1, 16.3), _ROCK_DNS.title),
+            Row("ROCK (NS)", "table2_rock_ns", (35.1, 16.8, 17.1), _ROCK_DNS.title),
+        ),
+        notes=(_LETTERS, _FROM_TABLE_1),
+    ),
+    Table(
+        "3",
+        "Detailed detection results",
+        (
+            replace(BASELINE, paper=(None, None, None)),
+            Row(
+                "ROCK (D)",
+                "table5_d_sum",
+                (37.1, None, None),
+                BASELINE.title,
+                by_category=(
+                    *(23.5, 61.8, 43.0, 1.5, 51.8, 42.5, 19.5, 35.7, 22.9, 39.0),
+                    *(39.8, 40.0, 37.7, 38.5, 36.6, 49.8, 22.0, 47.1, 53.1),
+                ),
+            ),
+            replace(
+                _ROCK_DNS,
+                paper=(39.8, None, None),
+                against=BASELINE.title,
+                by_category=(
+                    *(22.7, 66.9, 40.0, 3.2, 51.5, 41.8, 16.6, 33.7, 34.7, 37.4),
+                    *(43.3, 38.8, 47.0, 41.7, 43.8, 52.1, 23.7, 53.7, 63.3),
+                ),
+            ),
+        ),
+        split="test",
+        notes=(
+            _LETTERS,
+            "The paper has no baseline in this table. Its row that is pre-trained on MLT joins "
+            "with that data set.",
+        ),
+    ),
+    # Million parameters, milliseconds an image.
+    Table(
+        "4",
+        "Complexity of ROCK",
+        (replace(BASELINE, paper=(27.8, 57.0)), replace(ROCK, paper=(32.6, 61.0))),
+        trained=False,
+    ),
+    Table(
+        "5",
+        "Analysis of the architecture of ROCK",
+        (
+            BASELINE,
+            ROCK,
+            Row("ROCK w/o aux. sup.", "table5_no_supervision", (30.6, 15.6, 16.2), BASELINE.title),
+            _D_SUM,
+            Row("El.-wise product (D only)", "table5_d_product", (32.3, 16.2, 17.3), _D_SUM.title),
+        ),
+        notes=(_LETTERS, _FROM_TABLE_1),
+    ),
+    Table(
+        "6",
+        "Effectiveness of additional supervision",
+        (
+            BASELINE,
+            *(
+                Row(f"ROCK on {percent} %", ROCK.config, paper, BASELINE.title, percent / 100)
+                for percent, paper in (
+                    (60, (29.5, 12.2, 13.9)),
+                    (70, (32.8, 14.5, 15.9)),
+                    (80, (34.7, 16.2, 17.0)),
+                )
+            ),
+            replace(ROCK, title="ROCK on 100 %"),
+        ),
+        notes=(
+            "Subsets are whole images and nested, the same for every seed. The rows with all "
+            "images are the runs of table 1.",
+        ),
+    ),
+)
+# Wait for their data: a reader who asks for them is told so.
+MISSING = {"7": "table 7 joins with its data set, Cityscapes"}
+DECODERS = "decoders"
+
+
+def find_table(name: str) -> Table:
+    """The table of that name; ValueError if there is none."""
+    if name == DECODERS:
+        return decoders_table(PAPER_TASKS)
+    tables = {table.name: table for table in TABLES}
+    if name not in tables:
+        known = f"there are {', '.join(tables)} and {DECODERS}"
+        raise ValueError(f"{MISSING.get(name, f'{name!r} is no table of the paper')}; {known}")
+    return tables[name]
+
+
+def decoders_table(tasks: Sequence[str]) -> Table:
+    """What ROCK loses at test time without the features of one task, or of all."""
+    whole = replace(_ROCK_DNS, paper=(None, None, None))
+    choices = {f"without {name.lower()}": (name,) for name in tasks}
+    choices["without all of them"] = tuple(tasks)
+    rows = (
+        Row(title, ROCK.config, against=whole.title, switched_off=off)
+        for title, off in choices.items()
+    )
+    return Table(
+        DECODERS,
+        "ROCK, trained with all tasks, with decoders switched off at test time",
+        (whole, *rows),
+        notes=("Nothing is trained anew. The paper has no such table.",),
+    )

@@ -1,0 +1,37 @@
+"""Who takes turns with whom, and what becomes of the times."""
+
+import json
+
+import numpy as np
+import pytest
+from command_line import run
+
+from rock_d2.benchmarks.timing import Goal, report, take_turns
+
+
+def test_candidates_take_turns():
+    calls = []
+    candidates = {name: lambda name=name: calls.append(name) for name in "ab"}
+    times = take_turns(candidates, rounds=3, warm_up=1)
+    assert calls == list("abababab")
+    assert times.keys() == {"a", "b"} and all(len(seconds) == 3 for seconds in times.values())
+
+
+def test_ratios_are_taken_round_by_round(tmp_path, capsys):
+    # The second round was slow for both.
+    times = {"a": np.array([1.0, 10, 1]), "b": np.array([2.0, 30, 4])}
+    report(times, title="t", goals=[Goal("b", "a", 2.5), Goal("c", "a", 1)], file=tmp_path / "x")
+    assert "b / a: 3 (2.5 to 3.5), goal 2.5" in capsys.readouterr().out
+    document = json.loads((tmp_path / "x").read_text())
+    assert document["seconds"]["b"] == [2, 30, 4]
+    (goal,) = document["goals"]
+    assert goal["ratio"]["median"] == pytest.approx(3)
+
+
+def test_command_prints_and_writes(tmp_path):
+    file = tmp_path / "eval.json"
+    options = ["eval", "--images", "20", "--rounds", "2", "--json", file]
+    done = run("-W", "ignore", "tools/benchmark.py", *options, root=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "20 images x 100 detections, 19 classes" in done.stdout
+    assert len(json.loads(file.read_text())["seconds"]["pycocotools"]) == 2

@@ -1,0 +1,70 @@
+"""Whatever makes a step fast, it stays the same step to rounding."""
+
+from functools import partial
+from itertools import islice
+
+import pytest
+import torch
+from torch.nn.utils import parameters_to_vector
+from trainings import config, few_rooms
+
+from rock_d2 import build_train_loader
+from rock_d2.benchmarks.train import UnguardedStep, detectron2_step, our_step, rebuilt
+from rock_d2.engine.optimizer import build_optimizer, parameters_of
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _rooms(rooms_root):
+    with few_rooms(rooms_root):
+        yield
+
+
+@pytest.fixture(scope="module")
+def cfg(tmp_path_factory):
+    # Adam moves a weight by as much whatever its gradient is, so that rounding may turn it round.
+    return config(tmp_path_factory.mktemp("step"), "SOLVER.OPTIMIZER", "SGD", "MODEL.WEIGHTS", "")
+
+
+@pytest.fixture(scope="module")
+def batches(cfg):
+    return list(islice(build_train_loader(cfg), 2))
+
+
+def change(cfg, step) -> torch.Tensor:
+    """What one step does to all weights."""
+    # A method of a TrainingStep, or a function of one of Detectron2's trainers.
+    model = (step.args[0] if isinstance(step, partial) else step.__self__).model
+    before = parameters_to_vector(model.parameters())
+    step()
+    return parameters_to_vector(model.parameters()) - before
+
+
+@pytest.fixture(scope="module")
+def expected(cfg, batches) -> torch.Tensor:
+    return change(cfg, our_step(cfg, batches))
+
+
+@pytest.mark.parametrize(
+    "without",
+    [{"channels_last": False}, {"fused": None}, {"merged": False}, {"step": UnguardedStep}],
+    ids=lambda without: next(iter(without)),
+)
+def test_each_part_may_be_left_out(cfg, batches, expected, without):
+    found = change(cfg, our_step(cfg, batches, **without))
+    assert (found - expected).norm() < 1e-3 * expected.norm()
+
+
+def test_detectron2s_trainer_steps_alike(cfg, batches, expected):
+    found = change(cfg, detectron2_step(cfg, batches))
+    assert (found - expected).norm() < 1e-3 * expected.norm()
+
+
+def test_rebuilt_optimizers_have_the_same_settings(cfg):
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+    optimizer = build_optimizer(cfg, model)
+    apart = rebuilt(optimizer, fused=None, merged=False)
+    assert [len(group["params"]) for group in apart.param_groups] == [1] * 4
+    assert {id(p) for p in parameters_of(apart)} == {id(p) for p in model.parameters()}
+    decay = {id(g["params"][0]): g["weight_decay"] for g in apart.param_groups}
+    for group in optimizer.param_groups:
+        assert {decay[id(p)] for p in group["params"]} == {group["weight_decay"]}

@@ -1,0 +1,162 @@
+"""Signals, killed processes and steps that are not finite: how a training ends, and goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from command_line import ROOT, run
+from detectron2.engine.hooks import CallbackHook
+from trainings import differing, few_rooms, files_up_to, metrics, new_trainer, stored
+
+from rock_d2.engine.ending import (
+    DataUnreadable,
+    Diverged,
+    Interrupted,
+    NotSaved,
+    ProcessLost,
+    exit_with_code,
+)
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+SCRIPT = "tests/engine/two_processes.py"
+
+
+@pytest.fixture(scope="module")
+def ends(rooms_root, tmp_path_factory) -> Path:
+    """What two processes leave that train to the end, are asked to end, and diverge."""
+    folder = tmp_path_factory.mktemp("two")
+    done = run(*TORCHRUN, SCRIPT, rooms_root, folder, "ends", root=rooms_root, PYTHONPATH="tests")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def ends_of(folder: Path, name: str) -> list[dict]:
+    return [json.loads((folder / f"ends{rank}.json").read_text())[name] for rank in (0, 1)]
+
+
+def test_signal_to_one_of_two_processes_ends_both_after_one_iteration_more(ends):
+    for end in ends_of(ends, "asked"):
+        assert (end["end"], end["iteration"]) == ("Interrupted", 3)
+        assert "ended by signal 15 after 4 of 6" in end["text"]
+        assert "asked/model_0000003.pth, and --resume goes on" in end["text"]
+
+
+def test_two_processes_that_were_asked_to_end_go_on_bit_for_bit(ends):
+    straight, resumed = stored(ends / "straight"), stored(ends / "asked")
+    for content in (straight, resumed):
+        # Only one of them had a checkpoint period.
+        del content["identity"]["others"]
+    assert differing(straight, resumed) == []
+    assert len(straight["processes"]) == 2
+    assert metrics(ends / "straight") == metrics(ends / "asked")
+
+
+def test_both_of_two_processes_end_in_the_step_that_is_not_finite(ends):
+    for end in ends_of(ends, "diverging"):
+        assert (end["end"], end["iteration"]) == ("Diverged", 3)
+        assert "iteration 3: a loss is not finite: process 1: loss_cls nan" in end["text"]
+        assert end["text"].count("rooms/images/") == 2
+        assert end["text"].endswith("diverging/model_0000002.pth")
+    assert not (ends / "diverging" / "model_final.pth").exists()
+
+
+def test_torchrun_resumes_by_itself_when_a_process_is_killed(ends, rooms_root):
+    command = (*TORCHRUN, "--max-restarts=1", SCRIPT, rooms_root, ends, "killed")
+    done = run(*command, root=rooms_root, PYTHONPATH="tests")
+    assert done.returncode == 0, done.stderr
+    assert differing(stored(ends / "straight"), stored(ends / "killed")) == []
+    assert metrics(ends / "straight") == metrics(ends / "killed")
+
+
+def test_process_that_hangs_is_named_in_time(rooms_root, tmp_path):
+    command = [sys.executable, *TORCHRUN, SCRIPT, str(rooms_root), str(tmp_path), "hangs"]
+    environment = os.environ | {"PYTHONPATH": "tests", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    ) as torchrun:
+        found = [line for line in torchrun.stderr if stopped_is_told(line, tmp_path / "stopped")]
+    assert found == [found[0]]
+    assert "two_processes: process 0: process 1 died or hangs: " in found[0]
+    assert torchrun.returncode == 1
+
+
+def stopped_is_told(line: str, stopped: Path) -> bool:
+    """Spares torchrun the half minute after which it kills what does not listen."""
+    told = line.startswith("two_processes: ")
+    if told:
+        os.kill(int(stopped.read_text()), signal.SIGKILL)
+    return told
+
+
+def test_signal_ends_the_training_after_its_iteration(rooms_root, tmp_path):
+    def ask(trainer) -> None:
+        if trainer.iter == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with few_rooms(rooms_root):
+        trainer = new_trainer(tmp_path, "SOLVER.CHECKPOINT_PERIOD", 100)
+        trainer.register_hooks([CallbackHook(before_step=ask)])
+        with pytest.raises(Interrupted, match=r"signal 2 after 2 of 6.*model_0000001.pth"):
+            trainer.train()
+    assert stored(tmp_path, "model_0000001")["trainer"]["iteration"] == 1
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.mark.parametrize("must_save", [True, False])
+def test_full_disk_ends_the_training_or_is_told(must_save, rooms_root, tmp_path, heard):
+    def saving(trainer) -> None:
+        # Metrics and events fit, 3 MB of weights do not.
+        quota.enter_context(files_up_to(200_000 if trainer.iter == 2 else 1 << 40))
+
+    settings = ("SOLVER.STOP_IF_NOT_SAVED", must_save)
+    with few_rooms(rooms_root), ExitStack() as quota:
+        trainer = new_trainer(tmp_path, *settings)
+        trainer.register_hooks([CallbackHook(before_step=saving)])
+        if must_save:
+            with pytest.raises(NotSaved, match=r"2.pth cannot be written: File too large; .*1.pth"):
+                trainer.train()
+        else:
+            trainer.train()
+            assert "0000002.pth cannot be written: File too large; the training goes" in heard.text
+    assert trainer.checkpointer.store.find_last().stem == (
+        "model_0000001" if must_save else "model_final"
+    )
+    assert not list(tmp_path.glob(".*.part"))
+    assert not (tmp_path / "model_0000002.pth").exists()
+
+
+def test_second_signal_ends_the_process_at_once():
+    code = (
+        "import os, signal, time\n"
+        "from rock_d2.engine.signals import StopSignals\n"
+        "signals = StopSignals()\n"
+        "signals.install()\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "print(signals.agreed(), flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (143, "15\n")
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [(Interrupted, 75), (NotSaved, 74), (Diverged, 70), (ProcessLost, 69), (DataUnreadable, 65)],
+)
+def test_each_ending_has_its_exit_code_and_one_line(ending, code, capsys):
+    def train() -> None:
+        with exit_with_code("train_net"):
+            raise ending("why and what to do")
+
+    with pytest.raises(SystemExit) as end:
+        train()
+    assert end.value.code == code
+    assert capsys.readouterr().err == "train_net: why and what to do\n"

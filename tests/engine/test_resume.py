@@ -1,0 +1,135 @@
+"""A training that is interrupted and resumed is, bit for bit, the one that never was."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from trainings import differing, few_rooms, metrics, new_trainer, stored
+
+from rock_d2.engine.resume import check_identity
+
+# All that has a state: averaged weights, a best metric, losses summed over several steps, parts of
+# batches; 15 images in batches of 4, so that passes end within batches.
+FULL = (
+    *("MODEL_EMA.ENABLED", True, "SOLVER.ACCUMULATE", 2),
+    *("DATASETS.TEST", ("few_val",), "TEST.EVAL_PERIOD", 4, "TEST.BEST_METRIC", "depth/rmse"),
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _rooms(rooms_root):
+    with few_rooms(rooms_root):
+        yield
+
+
+@pytest.fixture(scope="module")
+def straight(rooms_root, tmp_path_factory) -> Path:
+    """Six iterations without interruption, and a checkpoint after each."""
+    folder = tmp_path_factory.mktemp("straight")
+    new_trainer(folder, *FULL).train()
+    return folder
+
+
+def interrupted(straight: Path, folder: Path, after: int) -> Path:
+    """What is there if the process dies at the end, having saved after ``after`` iterations."""
+    shutil.copytree(straight, folder)
+    name = f"model_{after - 1:07d}.pth"
+    (folder / "last_checkpoint").write_text(name)
+    (folder / "model_final.pth").unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("after", "workers", "resident"),
+    [(1, 0, False), (2, 2, False), (3, 0, True), (4, 0, False), (5, 1, True)],
+)
+def test_resumed_training_is_the_uninterrupted_one(straight, tmp_path, after, workers, resident):
+    folder = interrupted(straight, tmp_path / "run", after)
+    data = ("DATALOADER.NUM_WORKERS", workers, "DATALOADER.RESIDENT", resident)
+    new_trainer(folder, *FULL, *data, resume=True).train()
+    expected, found = stored(straight), stored(folder)
+    assert expected["trainer"].keys() >= {"iteration", "hooks", "step", "average"}
+    for content in (expected, found):
+        del content["identity"]["others"]
+    assert differing(expected, found) == []
+    assert metrics(folder) == metrics(straight)
+    assert [line["iteration"] for line in metrics(folder)] == [2, 3, 5, 6]
+
+
+def test_tensorboard_shows_each_value_once(straight, tmp_path):
+    folder = interrupted(straight, tmp_path / "run", after=2)
+    new_trainer(folder, *FULL, resume=True).train()
+    events = EventAccumulator(str(folder)).Reload()
+    assert [event.step for event in events.Scalars("total_loss")] == [2, 5]
+    assert [event.step for event in events.Scalars("depth/rmse")] == [3, 6]
+
+
+def test_drawn_seed_is_kept(tmp_path):
+    seed = ("SEED", -1)
+    first = new_trainer(tmp_path, *seed)
+    first.train()
+    second = new_trainer(tmp_path, *seed, "SOLVER.MAX_ITER", 7, resume=True)
+    assert second.data_loader.dataset.seed == first.data_loader.dataset.seed
+    assert second.start_iter == 6
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("SEED", 2), "SEED was 1 and is 2"),
+        (("SOLVER.IMS_PER_BATCH", 2), "SOLVER.IMS_PER_BATCH was 4 and is 2"),
+        (("MODEL.NECK.NAME", "FlatMTL"), "MODEL.NECK.NAME was ROCK and is FlatMTL.*shapes of"),
+        (("DATASETS.TRAIN_FRACTION", 0.6), "training images was 15 and is 9; their ids was"),
+        (("DATASETS.TRAIN", ("few_val",)), "annotations of few_train was [0-9a-f]{16} and is not"),
+    ],
+    ids=["seed", "batch", "model", "subset", "data"],
+)
+def test_another_training_is_not_gone_on_with(straight, settings, message):
+    with pytest.raises(ValueError, match=rf"model_final.pth is of another training: .*{message}"):
+        new_trainer(straight, *FULL, *settings, resume=True)
+
+
+def test_another_number_of_processes_is_another_training(straight):
+    identity = stored(straight)["identity"]
+    alone = {**identity, "decisive": {**identity["decisive"], "processes": 2}}
+    with pytest.raises(ValueError, match=r"processes was 2 and is 1. Restore.*--resume-anyway"):
+        check_identity("x.pth", stored=alone, now=identity, anyway=False)
+
+
+def test_settings_that_decide_nothing_are_told(straight, tmp_path, heard):
+    folder = interrupted(straight, tmp_path / "run", after=5)
+    settings = ("SOLVER.CHECKPOINT_PERIOD", 3, "DATALOADER.NUM_WORKERS", 1)
+    assert new_trainer(folder, *FULL, *settings, resume=True).start_iter == 5
+    assert "SOLVER.CHECKPOINT_PERIOD was 1 and is 3" in heard.text
+    assert "NUM_WORKERS" not in heard.text
+
+
+def test_anyway_goes_on_with_what_fits(straight, tmp_path, heard):
+    folder = interrupted(straight, tmp_path / "run", after=5)
+    settings = ("MODEL.NECK.NAME", "IdentityNeck", "SEED", 3, "TEST.BEST_METRIC", "bbox/AP50")
+    trainer = new_trainer(folder, *FULL, *settings, resume=True, anyway=True)
+    assert "SEED was 1 and is 3; shapes of the weights was" in heard.text
+    assert trainer.start_iter == 5
+    expected = stored(folder, "model_0000004")["model"]
+    for name, value in trainer.checkpointer.model.backbone.state_dict().items():
+        assert torch.equal(value, expected[f"backbone.{name}"]), name
+    trainer.train()
+
+
+def test_resume_without_a_checkpoint_starts_and_says_so(straight, tmp_path, heard):
+    # What a process leaves that was killed before its first checkpoint.
+    shutil.copy(straight / "metrics.json", tmp_path)
+    trainer = new_trainer(tmp_path, *FULL, "SOLVER.CHECKPOINT_PERIOD", 9, resume=True)
+    assert "has no checkpoint: --resume starts from scratch" in heard.text
+    trainer.train()
+    assert [line["iteration"] for line in metrics(tmp_path)] == [2, 3, 5, 6]
+
+
+def test_torn_checkpoint_is_gone_on_from_the_one_before(straight, tmp_path, heard):
+    folder = interrupted(straight, tmp_path / "run", after=5)
+    os.truncate(folder / "model_0000004.pth", 100_000)
+    assert new_trainer(folder, *FULL, resume=True).start_iter == 4
+    assert "model_0000004.pth is damaged" in heard.text

@@ -1,0 +1,102 @@
+"""Small trainings on rooms within the test's process, and how two of them are compared."""
+
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.env import seed_all_rng
+
+from rock_d2 import model_zoo, register_multitask_coco
+from rock_d2.engine.trainer import RockTrainer
+
+# Two seconds for eight iterations. Losses are read and metrics written after 3 and 6, the model is
+# evaluated after 4.
+SETTINGS = (
+    *("SEED", 1, "MODEL.DEVICE", "cpu", "INPUT.SIZE", [48, 64], "DATALOADER.NUM_WORKERS", 0),
+    *("DATASETS.TRAIN", ("few_train",), "DATASETS.TEST", ()),
+    *("MODEL.RESNETS.OUT_FEATURES", ["res4"], "MODEL.SSD.IN_FEATURES", ["res4"]),
+    *("MODEL.ROCK.IN_FEATURE", "res4", "MODEL.ROCK.WIDTH", 32, "MODEL.SSD.EXTRA_CHANNELS", [32]),
+    *("SOLVER.IMS_PER_BATCH", 4, "SOLVER.MAX_ITER", 6, "SOLVER.STEPS", (4,)),
+    *("SOLVER.BASE_LR", 1e-3, "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR"),
+    *("SOLVER.LOG_PERIOD", 3, "SOLVER.CHECKPOINT_PERIOD", 1, "SOLVER.CHECKPOINTS_KEPT", 0),
+    *("SOLVER.AMP.ENABLED", False, "TEST.EVAL_PERIOD", 0, "TEST.NUM_PICTURES", 0),
+)
+# How long something took.
+TIMES = {"_seconds", "_data_seconds", "size"}
+TIMES |= {"time", "data_time", "images_per_second", "eta_seconds", "memory_gb"}
+
+
+@contextmanager
+def few_rooms(root: Path) -> Iterator[None]:
+    """Registers the rooms below ``root`` as few_train and few_val."""
+    names = {"few_train": "rooms_train", "few_val": "rooms_val"}
+    for name, rooms in names.items():
+        known = MetadataCatalog.get(rooms)
+        register_multitask_coco(
+            name,
+            str(root / f"rooms/annotations/{rooms}.json"),
+            str(root / "rooms"),
+            thing_classes=known.thing_classes,
+            scene_classes=known.scene_classes,
+            depth_range=known.depth_range,
+        )
+    yield
+    for name in names:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """A quota: no file of this process can grow beyond ``size`` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def config(folder: Path, *settings: object) -> CfgNode:
+    cfg = model_zoo.get_config("quick_schedules/rock_rooms_quick.yaml")
+    cfg.merge_from_list([*SETTINGS, *settings, "OUTPUT_DIR", str(folder)])
+    return cfg
+
+
+def new_trainer(folder: Path, *settings: object, resume: bool = False, **options) -> RockTrainer:
+    cfg = config(folder, *settings)
+    folder.mkdir(exist_ok=True)
+    # A resumed process starts with random numbers of its own.
+    seed_all_rng(77 if resume or cfg.SEED < 0 else cfg.SEED)
+    trainer = RockTrainer(cfg)
+    trainer.resume_or_load(resume, **options)
+    return trainer
+
+
+def stored(folder: Path, name: str = "model_final") -> dict[str, Any]:
+    return torch.load(folder / f"{name}.pth", weights_only=True)
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    return [{key: x for key, x in line.items() if key not in TIMES} for line in lines]
+
+
+def differing(first: Any, second: Any, place: str = "") -> list[str]:
+    """Where two checkpoints differ in so much as a bit, times apart."""
+    if isinstance(first, dict):
+        keys = [key for key in {**first, **second} if key not in TIMES]
+        pairs = [(first.get(key), second.get(key), f"{place}.{key}") for key in keys]
+    elif isinstance(first, list | tuple) and len(first) == len(second):
+        pairs = [(*pair, f"{place}[{i}]") for i, pair in enumerate(zip(first, second, strict=True))]
+    elif isinstance(first, torch.Tensor):
+        return [] if torch.equal(first, second) else [place]
+    else:
+        return [] if first == second and type(first) is type(second) else [place]
+    return [found for pair in pairs for found in differing(*pair)]

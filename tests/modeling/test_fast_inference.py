@@ -1,0 +1,93 @@
+"""The folded model is the model, to rounding."""
+
+import pytest
+import torch
+from detectron2.layers import Conv2d
+from tiny import item, tiny_cfg, tiny_model
+from torch import nn
+
+from rock_d2.engine.fast_inference import BATCH_NORMS, StackedHead, inference_copy
+
+DETECTION = ["MODEL.ROCK.PREDICT_AUXILIARY", False]
+# The encoding is so wide for its trunk that merging pays.
+MERGING = ["MODEL.ROCK.WIDTH", 32, "MODEL.ROCK.NORMALS.CHANNELS", 129]
+CASES = {
+    "frozen": ["MODEL.NECK.NAME", "ROCK"],
+    "trained": ["MODEL.NECK.NAME", "ROCK", "MODEL.RESNETS.NORM", "BN", "MODEL.SSD.NORM", "BN"],
+    "product": ["MODEL.NECK.NAME", "ROCK", "MODEL.ROCK.FUSION.NAME", "ProductFusion", *DETECTION],
+    "merged, other norm": [
+        "MODEL.NECK.NAME",
+        "ROCK",
+        "MODEL.ROCK.NORM",
+        "GN",
+        *MERGING,
+        *DETECTION,
+    ],
+}
+BATCH = [item(seed, labels=()) for seed in (0, 1)]
+
+
+@torch.no_grad()
+def lively_model(options: list) -> nn.Module:
+    """With statistics and shifts that no initialisation has."""
+    model = tiny_model(*options, "MODEL.SSD.SCORE_THRESH_TEST", 0.0).eval()
+    generator = torch.Generator().manual_seed(0)
+    for norm in model.modules():
+        if isinstance(norm, BATCH_NORMS):
+            for values, low in ((norm.weight, 0.5), (norm.bias, -0.5)):
+                values.data.uniform_(low, low + 1, generator=generator)
+            norm.running_mean.uniform_(-0.5, 0.5, generator=generator)
+            norm.running_var.uniform_(0.5, 2, generator=generator)
+    outputs = network(model)
+    for layers, output in zip((model.head.cls_score, model.head.bbox_pred), outputs, strict=False):
+        for layer in layers:
+            layer.weight.data /= output.std()
+            layer.bias.data.normal_(generator=generator)
+    return model
+
+
+def network(model: nn.Module) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+    features, aux = model.neck(model.backbone(model.preprocess(BATCH)))
+    logits, deltas, _ = model.head(features)
+    return logits, deltas, aux
+
+
+@pytest.mark.parametrize("options", CASES.values(), ids=CASES)
+@torch.no_grad()
+def test_folded_model_is_the_model_to_rounding(options):
+    cfg = tiny_cfg(*options)
+    model = lively_model(options).double()
+    folded = inference_copy(model, cfg)
+    assert not any(isinstance(module, BATCH_NORMS) for module in folded.modules())
+    assert isinstance(folded.head, StackedHead)
+    # In double precision only a real difference is as large as this.
+    expected, found = network(model), network(folded)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    for output, wanted in zip(folded(BATCH), model(BATCH), strict=True):
+        boxes, truth = output["instances"], wanted["instances"]
+        print(len(truth), expected[0].std(), expected[1].std())
+        assert len(truth) > 20
+        assert torch.equal(boxes.pred_classes, truth.pred_classes)
+        torch.testing.assert_close(boxes.scores, truth.scores)
+        torch.testing.assert_close(boxes.pred_boxes.tensor, truth.pred_boxes.tensor)
+
+
+def test_encoders_are_merged_only_where_that_saves_operations():
+    """512 channels behind a trunk of 32: 32 * 512 against (32 + 512) * K, so from K = 31 on."""
+    options = [*CASES["merged, other norm"], "MODEL.ROCK.DEPTH.CHANNELS", 30]
+    folded = inference_copy(lively_model(options), tiny_cfg(*options))
+    merged = {name: not isinstance(layer, Conv2d) for name, layer in folded.neck.encoders.items()}
+    assert merged == {"scene": False, "depth": False, "normals": True}
+    assert folded.neck.fusion.decoders["normals"].weight.shape == (512, 32, 1, 1)
+
+
+def test_the_model_itself_stays_as_it_is():
+    model = tiny_model(*CASES["trained"]).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    folded = inference_copy(model, tiny_cfg(*CASES["trained"]))
+    assert model.training and not folded.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert inference_copy(model, tiny_cfg("TEST.FOLD", False)) is model
