@@ -141,6 +141,9 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # Parts in which each process sees its share of a batch, one after another: less memory, the
     # same gradient (batch normalisation apart), a second forward pass.
     cfg.SOLVER.ACCUMULATE = 1
+    # Whether torch.compile makes the network faster, the same to rounding; it needs a C++ compiler
+    # and some minutes.
+    cfg.SOLVER.COMPILE = False
     # Of SOLVER.AMP.ENABLED: "bf16" or "fp16", which scales the loss.
     cfg.SOLVER.AMP.DTYPE = "bf16"
     # Iterations from one line of the log to the next; the losses are read only then.

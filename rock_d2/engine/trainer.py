@@ -22,6 +22,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from rock_d2.data import RockDatasetMapper, build_test_loader, build_train_loader
+from rock_d2.engine.compilation import compile_network
 from rock_d2.engine.ema import WeightAverage
 from rock_d2.engine.ending import DataUnreadable, Diverged, TrainingStopped
 from rock_d2.engine.fast_inference import inference_copy
@@ -77,7 +78,10 @@ class RockTrainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        return build_model(cfg).to(memory_format=torch.channels_last)
+        model = build_model(cfg).to(memory_format=torch.channels_last)
+        if cfg.SOLVER.COMPILE:
+            compile_network(model)
+        return model
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

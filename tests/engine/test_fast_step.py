@@ -5,12 +5,16 @@ from itertools import islice
 
 import pytest
 import torch
-from torch.nn.utils import parameters_to_vector
+from torch import nn
 from trainings import config, few_rooms
 
 from rock_d2 import build_train_loader
 from rock_d2.benchmarks.train import UnguardedStep, detectron2_step, our_step, rebuilt
 from rock_d2.engine.optimizer import build_optimizer, parameters_of
+
+# Of what a step changes. In another memory format convolutions add in another order, and batch
+# normalisation over few pixels enlarges that; a wrong step would be wrong by about 1.
+TOLERANCE = 0.01
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,18 +34,23 @@ def batches(cfg):
     return list(islice(build_train_loader(cfg), 2))
 
 
-def change(cfg, step) -> torch.Tensor:
+def change(step) -> torch.Tensor:
     """What one step does to all weights."""
     # A method of a TrainingStep, or a function of one of Detectron2's trainers.
     model = (step.args[0] if isinstance(step, partial) else step.__self__).model
-    before = parameters_to_vector(model.parameters())
+    before = all_weights(model)
     step()
-    return parameters_to_vector(model.parameters()) - before
+    return all_weights(model) - before
+
+
+def all_weights(model: nn.Module) -> torch.Tensor:
+    # Numbers in their logical order, whatever the memory format.
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
 @pytest.fixture(scope="module")
 def expected(cfg, batches) -> torch.Tensor:
-    return change(cfg, our_step(cfg, batches))
+    return change(our_step(cfg, batches))
 
 
 @pytest.mark.parametrize(
@@ -50,13 +59,13 @@ def expected(cfg, batches) -> torch.Tensor:
     ids=lambda without: next(iter(without)),
 )
 def test_each_part_may_be_left_out(cfg, batches, expected, without):
-    found = change(cfg, our_step(cfg, batches, **without))
-    assert (found - expected).norm() < 1e-3 * expected.norm()
+    found = change(our_step(cfg, batches, **without))
+    assert (found - expected).norm() < TOLERANCE * expected.norm()
 
 
 def test_detectron2s_trainer_steps_alike(cfg, batches, expected):
-    found = change(cfg, detectron2_step(cfg, batches))
-    assert (found - expected).norm() < 1e-3 * expected.norm()
+    found = change(detectron2_step(cfg, batches))
+    assert (found - expected).norm() < TOLERANCE * expected.norm()
 
 
 def test_rebuilt_optimizers_have_the_same_settings(cfg):
