@@ -126,10 +126,10 @@ def test_paper_schedule():
     assert (solver.WARMUP_ITERS, solver.WEIGHT_DECAY) == (0, 0.0)
 
 
-def test_rock_keeps_the_paper_ratios_on_rooms():
+def test_rock_on_rooms_is_half_as_wide_as_its_features():
     neck = build(model_zoo.get_config("rock_rooms.yaml")).neck
-    # ResNet-18's conv4 has 256 channels; 256 / 4 = 64, 64 / 4 = 16, 3 * 16 = 48.
-    assert neck.output_shape()["res4"].channels == 256
+    # ResNet-18's conv3 has 128 channels; 128 / 2 = 64, and as in the paper 64 / 4 = 16, 3 * 16 = 48.
+    assert neck.output_shape()["res3"].channels == 128
     assert neck.trunk[1].out_channels == 64
     assert {t: e.out_channels for t, e in neck.encoders.items()} == {
         "scene": 27,

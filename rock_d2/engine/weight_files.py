@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -28,7 +29,7 @@ WRAPPERS = ("model", "state_dict", "blobs")
 def read_checkpoint(path: str) -> dict[str, Any]:
     """What a file holds, its tensors under ``model``."""
     try:
-        content = _read(path)
+        content = _with_arrays(_read(path))
     except READ_ERRORS as error:
         if isinstance(error, OSError) and error.filename:
             raise
@@ -54,9 +55,20 @@ def _reason(error: Exception) -> str:
     return sentence[:LONGEST_REASON] or type(error).__name__
 
 
-def _tensor(path: str, name: str, value: Any) -> torch.Tensor:
+def _with_arrays(value: Any) -> Any:
+    """The same with the arrays that it stands for; RecursionError if it holds itself."""
     if isinstance(value, StoredArray):
-        return torch.from_numpy(value.value)
+        return value.value
+    if isinstance(value, dict):
+        return {key: _with_arrays(part) for key, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_with_arrays(part) for part in value)
+    return value
+
+
+def _tensor(path: str, name: str, value: Any) -> torch.Tensor:
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
     if not isinstance(value, torch.Tensor):
         raise ValueError(f"{path}: `{name}` is a {type(value).__name__}, not a tensor")
     return value

@@ -51,9 +51,11 @@ def test_what_a_task_adds():
     flat = model_zoo.get("quick_schedules/flat_rooms_quick.yaml", device="cpu")
     rock = model_zoo.get("quick_schedules/rock_rooms_quick.yaml", device="cpu")
     flat, rock = (complexity_of(model, model.input_size) for model in (flat, rock))
-    # conv4 has 256 channels, the trunk 64, the encoding 16; 120 x 160 at stride 16 is 8 x 10.
-    assert flat.tasks["depth"] == (256 + 1, 256 * 80, 80)
+    # conv3 has 128 channels, the trunk 64, the encoding 16; 120 x 160 at stride 8 is 15 x 20.
+    cells = 300
+    assert flat.tasks["depth"] == (128 + 1, 128 * cells, cells)
     # An encoder with its bias, a decoder with its normalisation.
-    assert rock.tasks["depth"] == (65 * 16 + (16 + 2) * 256, (64 + 256) * 16 * 80, (16 + 256) * 80)
+    parameters = 65 * 16 + (16 + 2) * 128
+    assert rock.tasks["depth"] == (parameters, (64 + 128) * 16 * cells, (16 + 128) * cells)
     tasks = sum(task.parameters for task in rock.tasks.values())
     assert tasks == rock.parts["neck.encoders"].parameters + rock.parts["neck.fusion"].parameters
