@@ -128,7 +128,7 @@ def test_paper_schedule():
 
 def test_rock_on_rooms_is_half_as_wide_as_its_features():
     neck = build(model_zoo.get_config("rock_rooms.yaml")).neck
-    # ResNet-18's conv3 has 128 channels; 128 / 2 = 64, and as in the paper 64 / 4 = 16, 3 * 16 = 48.
+    # conv3 of a ResNet-18 has 128 channels: 128 / 2 = 64, and as in the paper 64 / 4 = 16.
     assert neck.output_shape()["res3"].channels == 128
     assert neck.trunk[1].out_channels == 64
     assert {t: e.out_channels for t, e in neck.encoders.items()} == {
