@@ -1,0 +1,61 @@
+"""What holds for all command lines."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import ROOT, run
+
+TOOLS = sorted(path.name for path in (ROOT / "tools").glob("*.py"))
+HELP = """
+import runpy, sys
+sys.path.insert(0, "tools")
+sys.argv = [sys.argv[1], "--help"]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as end:
+    assert not end.code
+heavy = {"torch", "detectron2", "cv2"} & sys.modules.keys()
+assert not heavy, heavy
+"""
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_help_tells_what_a_tool_does_and_waits_for_nothing(tool, tmp_path):
+    done = run("-c", HELP, f"tools/{tool}", root=tmp_path)
+    assert done.returncode == 0, done.stderr
+    documentation = Path(ROOT, "tools", tool).read_text().split('"""')[1]
+    assert documentation.splitlines()[0] in done.stdout
+    assert f"usage: {tool}" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the loader's workers are forked")
+def test_a_few_images_are_learnt_by_heart_a_little(rooms_root, tmp_path):
+    done = run(
+        *("-W", "ignore", "tools/overfit.py", "--num-images", "2", "--iterations", "25"),
+        *("--config-file", "configs/quick_schedules/rock_rooms_quick.yaml"),
+        *("INPUT.SIZE", "[48,64]", "OUTPUT_DIR", tmp_path),
+        root=rooms_root,
+    )
+    assert done.returncode == 0, done.stderr
+    first, last = (
+        sum(float(loss.split()[-1]) for loss in line.split(": ")[1].split(", "))
+        for line in done.stdout.splitlines()
+        if ": loss_cls" in line
+    )
+    assert last < 0.7 * first
+    rows = [line.split() for line in done.stdout.splitlines() if line.startswith("depth/rmse ")]
+    ((_, before, after),) = rows
+    assert float(after) < float(before)
+
+
+def test_benchmark_compares_round_by_round(tmp_path):
+    file = tmp_path / "times.json"
+    done = run(
+        *("-W", "ignore", "tools/benchmark.py", "postprocess", "--rounds", "2"),
+        *("--batch-size", "1", "--threads", "1", "--json", file),
+        root=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rock_d2 / loop over images and classes:" in done.stdout
+    assert file.read_text().count('"rock_d2"') >= 2
