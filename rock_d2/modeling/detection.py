@@ -29,15 +29,28 @@ def detect(
         nms_thresh: IoU from which the lower of two boxes of a class is dropped.
         num_kept: detections of an image at most.
     """
-    found = candidates(
+    boxes, scores, classes, chosen = candidates(
         scores, boxes, image_size=image_size, score_thresh=score_thresh, count=num_candidates
     )
-    # The CPU compares all boxes that it is given with each other, and so gets images one by one.
-    # A GPU gets all at once: each call means waiting for it.
-    at_once = 1 if scores.device.type == "cpu" else len(scores)
+    image, rank = chosen.nonzero(as_tuple=True)
+    # Boxes of different classes or images never meet: each such group is moved to a place of its
+    # own. In double precision, since the places of many groups are far away.
+    group = image * (classes.max() + 1) + classes[image, rank]
+    place = group.double() * (max(image_size) + 1)
+    moved = boxes[image, rank].double() + place[:, None]
+    kept = nms(moved, scores[image, rank].double(), nms_thresh)
+    image, rank = image[kept], rank[kept]
     results = []
-    for part in zip(*(values.split(at_once) for values in found), strict=True):
-        results += _suppress(*part, image_size, nms_thresh, num_kept)
+    for i in range(len(scores)):
+        best = rank[image == i][:num_kept]
+        results.append(
+            Instances(
+                image_size,
+                pred_boxes=Boxes(boxes[i, best]),
+                scores=scores[i, best],
+                pred_classes=classes[i, best],
+            )
+        )
     return results
 
 
@@ -69,34 +82,3 @@ def candidates(
     boxes = boxes.minimum(boxes.new_tensor([width, height, width, height]))
     has_area = (boxes[..., 2:] > boxes[..., :2]).all(dim=2)
     return boxes, scores, index % num_classes, (scores > score_thresh) & has_area
-
-
-def _suppress(
-    boxes: torch.Tensor,
-    scores: torch.Tensor,
-    classes: torch.Tensor,
-    chosen: torch.Tensor,
-    image_size: tuple[int, int],
-    nms_thresh: float,
-    num_kept: int,
-) -> list[Instances]:
-    image, rank = chosen.nonzero(as_tuple=True)
-    # Boxes of different classes or images never meet: each such group is moved to a place of its
-    # own. In double precision, since the places of many groups are far away.
-    group = image * (classes.max() + 1) + classes[image, rank]
-    place = group.double() * (max(image_size) + 1)
-    moved = boxes[image, rank].double() + place[:, None]
-    kept = nms(moved, scores[image, rank].double(), nms_thresh)
-    image, rank = image[kept], rank[kept]
-    results = []
-    for i in range(len(scores)):
-        best = rank[image == i][:num_kept]
-        results.append(
-            Instances(
-                image_size,
-                pred_boxes=Boxes(boxes[i, best]),
-                scores=scores[i, best],
-                pred_classes=classes[i, best],
-            )
-        )
-    return results
