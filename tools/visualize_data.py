@@ -37,7 +37,7 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     # Not at the top: --help need not wait for PyTorch.
     from rock_d2.predictor import load_config
-    from rock_d2.visualization import write_picture, write_sheet
+    from rock_d2.visualization import write_pictures
     from rock_d2.visualization.datasets import annotation_pictures, dataloader_pictures
 
     cfg = load_config(args.config_file, args.opts)
@@ -45,15 +45,7 @@ def main(args: argparse.Namespace) -> None:
         cfg.DATASETS.TRAIN = (args.dataset,)
     dataset = cfg.DATASETS.TRAIN[0]
     sources = {"annotation": annotation_pictures, "dataloader": dataloader_pictures}
-    pictures = []
-    for name, picture in sources[args.source](cfg, args.num_images):
-        write_picture(args.output_dir / f"{name}.png", picture)
-        pictures.append(picture)
-    if args.contact_sheet:
-        sheet = args.output_dir / f"{dataset}_sheet.jpg"
-        write_sheet(sheet, pictures, columns=args.columns, width=args.sheet_width)
-        print(f"contact sheet: {sheet}")
-    print(f"{len(pictures)} images of {dataset} drawn in {args.output_dir}")
+    write_pictures(sources[args.source](cfg, args.num_images), dataset, args)
 
 
 if __name__ == "__main__":

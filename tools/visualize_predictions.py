@@ -9,7 +9,9 @@ the model's own. Settings of both configs can follow as KEY VALUE pairs.
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from rock_d2.engine.arguments import add_picture_arguments, tool_parser
 
@@ -46,7 +48,7 @@ def main(args: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from rock_d2.predictor import Predictor, load_config
-    from rock_d2.visualization import draw_comparison, evenly_spaced, write_picture, write_sheet
+    from rock_d2.visualization import draw_comparison, evenly_spaced, write_pictures
 
     cfg = load_config(args.config_file, args.opts)
     dataset = args.dataset or cfg.DATASETS.TEST[0]
@@ -54,24 +56,21 @@ def main(args: argparse.Namespace) -> None:
     baseline = None
     if args.baseline_config_file:
         baseline = Predictor(args.baseline_config_file, args.baseline_weights, opts=args.opts)
-    pictures = []
-    for record in tqdm(evenly_spaced(DatasetCatalog.get(dataset), args.num_images), desc="drawing"):
-        picture = draw_comparison(
-            record,
-            predictor(record["file_name"], encodings=True),
-            predictor.tasks,
-            MetadataCatalog.get(dataset),
-            args.confidence_threshold,
-            baseline=baseline and baseline(record["file_name"]),
-        )
-        name = f"{dataset}_{Path(record['file_name']).stem}.png"
-        write_picture(args.output_dir / name, picture)
-        pictures.append(picture)
-    if args.contact_sheet:
-        sheet = args.output_dir / f"{dataset}_sheet.jpg"
-        write_sheet(sheet, pictures, columns=args.columns, width=args.sheet_width)
-        print(f"contact sheet: {sheet}")
-    print(f"{len(pictures)} images of {dataset} drawn in {args.output_dir}")
+    records = evenly_spaced(DatasetCatalog.get(dataset), args.num_images)
+
+    def pictures() -> Iterator[tuple[str, Any]]:
+        for record in tqdm(records, desc="drawing"):
+            picture = draw_comparison(
+                record,
+                predictor(record["file_name"], encodings=True),
+                predictor.tasks,
+                MetadataCatalog.get(dataset),
+                args.confidence_threshold,
+                baseline=baseline and baseline(record["file_name"]),
+            )
+            yield f"{dataset}_{Path(record['file_name']).stem}", picture
+
+    write_pictures(pictures(), dataset, args)
 
 
 if __name__ == "__main__":

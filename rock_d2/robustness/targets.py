@@ -61,6 +61,23 @@ class Target(ABC):
         """What the project does with such an input."""
 
 
+class BinaryFile(Target):
+    """One file whose bytes are damaged.
+
+    Attributes:
+        file: where it lies.
+        original: what it holds when it is right.
+    """
+
+    file: Path
+    original: bytes
+
+    def change(self, rng: Generator) -> str:
+        what, content = changed_bytes(rng, self.original)
+        self.file.write_bytes(content)
+        return what
+
+
 class DatasetDicts(Target):
     name = "dataset_dicts"
 
@@ -143,7 +160,7 @@ class Images(Target):
         read_rgb(self.file)
 
 
-class LabelFiles(Target):
+class LabelFiles(BinaryFile):
     """Of one task."""
 
     def __init__(self, folder: Path, task: AuxTask):
@@ -152,11 +169,6 @@ class LabelFiles(Target):
         self.task = task
         self.file = Path(self.record[task.field])
         self.original = self.file.read_bytes()
-
-    def change(self, rng: Generator) -> str:
-        what, content = changed_bytes(rng, self.original)
-        self.file.write_bytes(content)
-        return what
 
     def use(self) -> None:
         label = self.task.to_tensor(self.task.load(self.record))
@@ -248,7 +260,7 @@ class Checkpoints(Target):
         RockCheckpointer(self.cfg, model=self.model).load(str(self.file))
 
 
-class Predictions(Target):
+class Predictions(BinaryFile):
     name = "predictions"
 
     def __init__(self, folder: Path):
@@ -257,11 +269,6 @@ class Predictions(Target):
         save_prediction(folder, self.record, np.ones((1, HEIGHT, WIDTH), np.float32))
         self.file = folder / "3.npz"
         self.original = self.file.read_bytes()
-
-    def change(self, rng: Generator) -> str:
-        what, content = changed_bytes(rng, self.original)
-        self.file.write_bytes(content)
-        return what
 
     def use(self) -> None:
         load_prediction(self.folder, self.record)

@@ -16,7 +16,7 @@ from rock_d2.visualization.panels import (
     evenly_spaced,
     panel_row,
     write_picture,
-    write_sheet,
+    write_pictures,
 )
 
 __all__ = [
@@ -33,5 +33,5 @@ __all__ = [
     "recorded_encodings",
     "task_drawings",
     "write_picture",
-    "write_sheet",
+    "write_pictures",
 ]

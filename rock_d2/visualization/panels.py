@@ -1,6 +1,7 @@
 """Layout: a drawing with its caption and its colour scale, rows of them, and contact sheets."""
 
-from collections.abc import Sequence
+import argparse
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,25 @@ def evenly_spaced(items: Sequence[Any], count: int) -> list[Any]:
     return [items[i * len(items) // count] for i in range(count)]
 
 
-def write_sheet(path: Path, pictures: Sequence[np.ndarray], *, columns: int, width: int) -> None:
+def write_pictures(
+    named: Iterable[tuple[str, np.ndarray]], dataset: str, args: argparse.Namespace
+) -> None:
+    """Writes RGB pictures of a data set by their names, and says so.
+
+    ``args`` are those of ``engine.arguments.add_picture_arguments``.
+    """
+    pictures = []
+    for name, picture in named:
+        write_picture(args.output_dir / f"{name}.png", picture)
+        pictures.append(picture)
+    if args.contact_sheet:
+        sheet = args.output_dir / f"{dataset}_sheet.jpg"
+        _write_sheet(sheet, pictures, columns=args.columns, width=args.sheet_width)
+        print(f"contact sheet: {sheet}")
+    print(f"{len(pictures)} images of {dataset} drawn in {args.output_dir}")
+
+
+def _write_sheet(path: Path, pictures: Sequence[np.ndarray], *, columns: int, width: int) -> None:
     """Writes RGB pictures as one contact sheet of ``width`` pixels."""
     grid = contact_sheet(pictures, columns=columns)
     size = (width, round(grid.shape[0] * width / grid.shape[1]))
