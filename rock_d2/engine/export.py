@@ -49,9 +49,8 @@ class Exportable(nn.Module):
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         model = self.model
-        pixels = (images - model.pixel_mean) / model.pixel_std
-        features, aux = model.neck(model.backbone(pixels))
-        detections = self.detect(*model.decode(*model.head(features)))
+        *found, aux = model.predict(images)
+        detections = self.detect(*model.decode(*found))
         return (*detections, *(self.of_batch(task, aux[task.name]) for task in self.tasks))
 
     def detect(

@@ -52,16 +52,25 @@ class Neck(nn.Module):
     def output_shape(self) -> dict[str, ShapeSpec]:
         return self._output_shape
 
-    def losses(
-        self, aux: Mapping[str, torch.Tensor], batched_inputs: Sequence[Mapping[str, Any]]
+    def collate(
+        self, batched_inputs: Sequence[Mapping[str, Any]], device: torch.device
     ) -> dict[str, torch.Tensor]:
-        """The weighted loss of each task, ``loss_<task>``."""
-        losses = {}
-        for task in self.tasks:
-            prediction = aux[task.name]
-            target = task.collate(batched_inputs, prediction.device)
-            losses[f"loss_{task.name}"] = task.loss_weight * task.loss(prediction, target)
-        return losses
+        """The labels of a batch, by task."""
+        return {task.name: task.collate(batched_inputs, device) for task in self.tasks}
+
+    def losses(
+        self, aux: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """The weighted loss of each task, ``loss_<task>``.
+
+        Args:
+            aux: the predictions by task.
+            labels: of ``collate``.
+        """
+        return {
+            f"loss_{task.name}": task.loss_weight * task.loss(aux[task.name], labels[task.name])
+            for task in self.tasks
+        }
 
     def inference(
         self, aux: Mapping[str, torch.Tensor], output_sizes: Sequence[tuple[int, int]]

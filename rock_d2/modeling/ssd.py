@@ -6,7 +6,7 @@ the fullest image, padded.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from detectron2.config import CfgNode, configurable
@@ -26,6 +26,24 @@ from rock_d2.modeling.ssd_losses import box_deltas, box_loss, focal_loss, hard_n
 
 # Ground truths are padded to a multiple of this, so that few shapes occur in a training.
 TRUTH_STEP = 32
+
+
+class TrainingBatch(NamedTuple):
+    """What the losses of a batch are computed from: tensors on the model's device.
+
+    Attributes:
+        images: uint8 (N, 3, H, W).
+        boxes: of the ground truths, (N, M, 4).
+        classes: of the same, int64 (N, M).
+        present: bool (N, M), false where a row is padding.
+        labels: of each auxiliary task by its name.
+    """
+
+    images: torch.Tensor
+    boxes: torch.Tensor
+    classes: torch.Tensor
+    present: torch.Tensor
+    labels: Mapping[str, torch.Tensor]
 
 
 @META_ARCH_REGISTRY.register()
@@ -123,17 +141,35 @@ class SSD(nn.Module):
         Args:
             batched_inputs: items of RockDatasetMapper.
         """
-        images = self.preprocess(batched_inputs)
-        features, aux = self.neck(self.backbone(images))
-        logits, deltas, boxes = self.head(features)
         if self.training:
-            truths = pad_truths(batched_inputs, self.head.num_classes, self.device)
-            losses = self.losses(logits, deltas, boxes, *truths)
-            return merge_losses(losses, self.neck.losses(aux, batched_inputs))
+            return self.compute_losses(self.collate(batched_inputs))
+        logits, deltas, boxes, aux = self.predict(self.stack_images(batched_inputs))
         return self.inference(logits, deltas, boxes, aux, batched_inputs)
 
-    def preprocess(self, batched_inputs: Sequence[Mapping[str, Any]]) -> torch.Tensor:
-        """Normalised images, (N, 3, H, W)."""
+    def collate(self, batched_inputs: Sequence[Mapping[str, Any]]) -> TrainingBatch:
+        """All that the host does for a step; what follows needs nothing from it."""
+        return TrainingBatch(
+            self.stack_images(batched_inputs),
+            *pad_truths(batched_inputs, self.head.num_classes, self.device),
+            labels=self.neck.collate(batched_inputs, self.device),
+        )
+
+    def compute_losses(self, batch: TrainingBatch) -> dict[str, torch.Tensor]:
+        """The weighted losses of the detector and of each task."""
+        logits, deltas, boxes, aux = self.predict(batch.images)
+        truths = (batch.boxes, batch.classes, batch.present)
+        losses = self.losses(logits, deltas, boxes, *truths)
+        return merge_losses(losses, self.neck.losses(aux, batch.labels))
+
+    def predict(
+        self, images: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        """What the head returns, and the neck's predictions of the tasks (figure 1)."""
+        features, aux = self.neck(self.backbone(self.normalize(images)))
+        return *self.head(features), aux
+
+    def stack_images(self, batched_inputs: Sequence[Mapping[str, Any]]) -> torch.Tensor:
+        """uint8 (N, 3, H, W)."""
         images = [item["image"] for item in batched_inputs]
         for image in images:
             shape = (len(self.pixel_mean), *self.input_size)
@@ -142,8 +178,10 @@ class SSD(nn.Module):
                     f"batch item `image` is {image.dtype} {tuple(image.shape)}; INPUT.SIZE wants "
                     f"torch.uint8 {shape}"
                 )
-        batch = torch.stack([image.to(self.device, non_blocking=True) for image in images])
-        return (batch - self.pixel_mean) / self.pixel_std
+        return torch.stack([image.to(self.device, non_blocking=True) for image in images])
+
+    def normalize(self, images: torch.Tensor) -> torch.Tensor:
+        return (images - self.pixel_mean) / self.pixel_std
 
     def losses(
         self,

@@ -128,7 +128,7 @@ def test_inference_decodes_what_training_coded():
     model = tiny_model().eval()
     batch = [item(0, objects=2)]
     with torch.no_grad():
-        features = model.neck(model.backbone(model.preprocess(batch)))[0]
+        features = model.neck(model.backbone(model.normalize(model.stack_images(batch))))[0]
         logits, _, boxes = model.head(features)
         truths = batch[0]["instances"].gt_boxes.tensor
         nearest = torch.cdist(boxes, truths).argmin(dim=0)

@@ -47,7 +47,7 @@ def lively_model(options: list) -> nn.Module:
 
 
 def network(model: nn.Module) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
-    features, aux = model.neck(model.backbone(model.preprocess(BATCH)))
+    features, aux = model.neck(model.backbone(model.normalize(model.stack_images(BATCH))))
     logits, deltas, _ = model.head(features)
     return logits, deltas, aux
 

@@ -102,7 +102,7 @@ def test_identity_neck_returns_what_it_got():
     neck = IdentityNeck(input_shape=SHAPE)
     outputs, aux = neck(inputs)
     assert outputs is inputs and aux == {}
-    assert neck.losses(aux, [item(0)]) == {} and neck.inference(aux, [(5, 6)]) == [{}]
+    assert neck.losses(aux, {}) == {} and neck.inference(aux, [(5, 6)]) == [{}]
 
 
 def test_flat_is_one_convolution_a_task():
@@ -153,7 +153,7 @@ def test_losses_are_weighted_once():
     neck = FlatMTL(input_shape=SHAPE, in_feature="x", tasks=tasks)
     batch = [item(0), item(1)]
     _, aux = neck(features())
-    losses = neck.losses(aux, batch)
+    losses = neck.losses(aux, neck.collate(batch, torch.device("cpu")))
     assert list(losses) == ["loss_scene", "loss_depth"]
     expected = 2 * F.cross_entropy(aux["scene"], torch.tensor([0, 1]))
     torch.testing.assert_close(losses["loss_scene"], expected)

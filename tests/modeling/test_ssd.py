@@ -49,14 +49,14 @@ def test_an_image_without_a_label_gives_no_gradient(label):
     """Per task: no gradient for the image's prediction, and the loss of the others alone."""
     model = tiny_model(*MODELS["flat"]).train()
     batch = [item(0), item(1, labels=[other for other in LABELS if other != label])]
-    _, aux = model.neck(model.backbone(model.preprocess(batch)))
+    _, _, _, aux = model.predict(model.stack_images(batch))
     predictions = {name: value.detach().requires_grad_() for name, value in aux.items()}
-    loss = model.neck.losses(predictions, batch)[f"loss_{label}"]
+    loss = model.neck.losses(predictions, model.collate(batch).labels)[f"loss_{label}"]
     loss.backward()
     assert (predictions[label].grad[1] == 0).all()
     assert predictions[label].grad[0].abs().max() > 0
     first = {name: value.detach()[:1] for name, value in aux.items()}
-    alone = model.neck.losses(first, batch[:1])[f"loss_{label}"]
+    alone = model.neck.losses(first, model.collate(batch[:1]).labels)[f"loss_{label}"]
     torch.testing.assert_close(loss, alone, atol=1e-6, rtol=1e-6)
 
 
