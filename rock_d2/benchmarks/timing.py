@@ -1,7 +1,6 @@
 """How long several things take under the same conditions, and what that is as a ratio."""
 
 import json
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from tabulate import tabulate
+
+from rock_d2.engine.machine import machine
 
 
 class Goal(NamedTuple):
@@ -118,19 +119,3 @@ def report(
         cells = {title: {k: str(v) for k, v in c.items()} for title, c in columns.items()}
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(document | {"columns": cells}, indent=2) + "\n")
-
-
-def machine() -> str:
-    """What the figures were measured on."""
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
-    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-
-
-def processor() -> str:
-    """The name of the CPU, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -22,6 +22,7 @@ from torch import nn
 
 from rock_d2 import model_zoo
 from rock_d2.engine.complexity import named_parts, num_parameters
+from rock_d2.engine.machine import machine
 from rock_d2.engine.wandb_writer import WandbWriter
 
 logger = logging.getLogger(__name__)
@@ -79,8 +80,9 @@ def describe_run(cfg: CfgNode) -> None:
     """Writes config.yaml and environment.txt into OUTPUT_DIR."""
     folder = Path(cfg.OUTPUT_DIR)
     (folder / "config.yaml").write_text(cfg.dump())
-    environment = f"command: {' '.join(sys.argv)}\ncommit: {git_commit()}\n\n{collect_env_info()}\n"
-    (folder / "environment.txt").write_text(environment)
+    facts = {"command": " ".join(sys.argv), "commit": git_commit(), "machine": machine()}
+    listed = "".join(f"{name}: {fact}\n" for name, fact in facts.items())
+    (folder / "environment.txt").write_text(f"{listed}\n{collect_env_info()}\n")
 
 
 def git_commit() -> str:

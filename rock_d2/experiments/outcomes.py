@@ -10,8 +10,6 @@ from statistics import fmean
 
 from rock_d2.experiments.plan import Run
 
-COMMIT = "commit: "
-
 
 @dataclass
 class Outcome:
@@ -41,12 +39,11 @@ class Outcome:
             "images_per_second": first["images_per_second"] * first["time"] / seconds,
         }
 
-    @cached_property
-    def commit(self) -> str:
-        """Of the code, as environment.txt tells it."""
+    def environment(self, fact: str) -> str:
+        """What environment.txt tells: ``commit`` of the code, or the ``machine``."""
         file = self.run.folder / "environment.txt"
         lines = file.read_text().splitlines() if file.is_file() else []
-        known = (line.removeprefix(COMMIT) for line in lines if line.startswith(COMMIT))
+        known = (line.removeprefix(f"{fact}: ") for line in lines if line.startswith(f"{fact}: "))
         return next(known, "unknown")
 
     def curve(self, name: str) -> dict[int, float]:

@@ -186,10 +186,13 @@ def costs(comparison: Comparison) -> Section:
     ]
     runs = [run for of_row in comparison.outcomes.values() for run in of_row.values()]
     hours = sum(run.costs.get("hours", 0) for run in runs)
-    commits = sorted({run.commit for run in runs})
+    code, machines = (
+        "; ".join(sorted({run.environment(fact) for run in runs})) or "none ran"
+        for fact in ("commit", "machine")
+    )
     text = [
         "Of one training, without its evaluations; memory is the most at any time.",
-        f"{len(runs)} runs, {hours:.1f} hours in all; code: {'; '.join(commits) or 'none ran'}.",
+        f"{len(runs)} runs, {hours:.1f} hours in all; code: {code}; machine: {machines}.",
     ]
     return Section("Cost", text, ["model", *COSTS.values()], rows)
 

@@ -37,6 +37,7 @@ def write_run(folder: Path, score: float) -> None:
     scores = {"AP50": score, "AP75": score / 2, "AP": score / 2, "AP50-bed": 2 * score}
     results = {"bbox": scores | {"AP50-night stand": None}}
     (folder / "results.json").write_text(json.dumps(results))
+    (folder / "environment.txt").write_text(f"commit: abc\nmachine: {score:g} threads\n")
     step = {"time": 0.5, "images_per_second": 8.0, "memory_gb": 1.5}
     lines = [
         step
@@ -88,9 +89,12 @@ def test_categories_stand_beside_the_papers(output):
 
 
 def test_costs_are_of_the_steps(output):
-    rows = grid((output / "table1.md").read_text(), "Cost")
+    text = (output / "table1.md").read_text()
+    rows = grid(text, "Cost")
     # 40 steps of 1 s are 0.011 hours; 4 images a step.
     assert rows[0] == ["Detection baseline", "0.01 ± 0.00", "1.50 ± 0.00", "4.00 ± 0.00"]
+    machines = "20 threads; 21 threads; 22 threads; 24 threads; 27 threads; 30 threads"
+    assert f"code: abc; machine: {machines}." in text
 
 
 def test_gradients_are_shown_where_they_were_logged(output):

@@ -102,6 +102,7 @@ def test_run_describes_itself(trained):
     assert "EVAL_PERIOD: 2" in (trained / "config.yaml").read_text()
     environment = (trained / "environment.txt").read_text()
     assert re.search(r"^commit: ([0-9a-f]{40}|unknown)", environment, re.MULTILINE)
+    assert re.search(r"^machine: .+, \d+ threads, torch \d", environment, re.MULTILINE)
     assert "detectron2" in environment and "train_net.py" in environment
 
 
