@@ -22,10 +22,11 @@ from rock_d2.modeling.neck import build_neck
 from rock_d2.modeling.reduction import mean_over_processes
 from rock_d2.modeling.seeding import own_seed
 from rock_d2.modeling.ssd_head import build_ssd_head
-from rock_d2.modeling.ssd_losses import box_deltas, box_loss, focal_loss, hard_negative_loss
+from rock_d2.modeling.ssd_losses import box_loss, focal_loss, hard_negative_loss, matched_deltas
 
-# Ground truths are padded to a multiple of this, so that few shapes occur in a training.
-TRUTH_STEP = 32
+# Ground truths are padded to a multiple of this, so that few shapes occur in a training. Matching
+# takes time in proportion to the padded number; a CUDA graph would be captured for each shape.
+TRUTH_STEP = 4
 
 
 class TrainingBatch(NamedTuple):
@@ -204,9 +205,9 @@ class SSD(nn.Module):
         labels, match = self.matcher(pairwise_iou(gt_boxes, boxes), present)
         positive = labels == POSITIVE
         classes = torch.where(positive, gt_classes.gather(1, match), logits.shape[-1] - 1)
-        matched = gt_boxes.gather(1, match[..., None].expand(-1, -1, 4))
-        matched = torch.where(positive[..., None], matched, boxes)
-        targets = box_deltas(boxes, matched, self.box2box_transform.weights)
+        # Padding has no area; what it says is not learned.
+        gt_boxes = torch.where(present[..., None], gt_boxes, boxes[0])
+        targets = matched_deltas(boxes, gt_boxes, match, self.box2box_transform.weights)
         num_positives = mean_over_processes(positive.sum())
         sums = {
             "loss_cls": self.cls_loss(logits, classes, labels),
@@ -262,15 +263,13 @@ def pad_truths(
     if missing:
         raise ValueError(f"batch item(s) {missing} lack `instances`; training needs them")
     instances = [item["instances"] for item in batched_inputs]
-    fullest = max(len(objects) for objects in instances)
-    size = max(-(-fullest // TRUTH_STEP), 1) * TRUTH_STEP
+    counts = torch.tensor([len(objects) for objects in instances])
+    size = max(-(-int(counts.max()) // TRUTH_STEP), 1) * TRUTH_STEP
+    present = torch.arange(size) < counts[:, None]
     boxes = torch.zeros(len(instances), size, 4)
+    boxes[present] = torch.cat([objects.gt_boxes.tensor for objects in instances])
     classes = torch.zeros(len(instances), size, dtype=torch.int64)
-    present = torch.zeros(len(instances), size, dtype=torch.bool)
-    for i, objects in enumerate(instances):
-        boxes[i, : len(objects)] = objects.gt_boxes.tensor
-        classes[i, : len(objects)] = objects.gt_classes
-        present[i, : len(objects)] = True
+    classes[present] = torch.cat([objects.gt_classes for objects in instances])
     if classes.max() >= num_classes:
         raise ValueError(
             f"batch item's `instances` hold class {int(classes.max())}, but MODEL.SSD.NUM_CLASSES "

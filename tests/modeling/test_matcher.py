@@ -9,7 +9,16 @@ from torchvision.models.detection._utils import SSDMatcher as TorchvisionMatcher
 from torchvision.ops import box_iou
 
 from rock_d2.modeling.anchor_generator import SSDAnchorGenerator
-from rock_d2.modeling.matcher import IGNORED, NEGATIVE, POSITIVE, SSDMatcher, pairwise_iou
+from rock_d2.modeling.matcher import (
+    IGNORED,
+    NEGATIVE,
+    NUM_COLUMNS,
+    POSITIVE,
+    SSDMatcher,
+    first_max,
+    owned_boxes,
+    pairwise_iou,
+)
 
 SIZE = (64, 96)
 MAPS = [(8, 12), (4, 6), (2, 3)]
@@ -92,6 +101,44 @@ def test_thresholds_decide_about_every_box_that_nobody_owns(case):
         if number:
             worse = (labels[n] == POSITIVE) & (chosen < best)
             assert worse.sum() <= number
+
+
+def owners_by_hand(ious: torch.Tensor, present: torch.Tensor) -> dict[int, int]:
+    """The rule for one image in plain words: the box of each ground truth."""
+    truths = present.nonzero()[:, 0].tolist()
+    best = {m: int(ious[m].argmax()) for m in truths}
+    closest = {b: max(truths, key=lambda m: (best[m] == b, ious[m, b], -m)) for b in best.values()}
+    owned = {m: b for b, m in closest.items()}
+    losers = [m for m in truths if m not in owned]
+    free = [a for a in range(ious.shape[1]) if a not in closest]
+    for turn, m in enumerate(losers):
+        share = [a for j, a in enumerate(free) if j % NUM_COLUMNS % len(losers) == turn]
+        owned[m] = max(share, key=lambda a: (ious[m, a], -a))
+    return owned
+
+
+@given(st.integers(1, 12), st.integers(0, 300), st.integers(0, 2**31), st.integers(1, 50))
+@settings(deadline=None, max_examples=150)
+def test_owners_are_those_of_the_rule(num_truths, more, seed, levels):
+    torch.manual_seed(seed)
+    ious = torch.randint(levels + 1, (2, num_truths, num_truths + more)) / levels
+    # Several have the same best box.
+    ious[:, ::2, torch.randint(num_truths + more, (2,))] = 1.0
+    present = torch.rand(2, num_truths) < 0.8
+    ious[~present] = -1
+    owned = owned_boxes(ious, present)
+    for n in range(2):
+        expected = owners_by_hand(ious[n], present[n])
+        assert {m: int(owned[n, m]) for m in expected} == expected
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2])
+def test_first_of_equal_maxima(dim):
+    torch.manual_seed(0)
+    table = torch.randint(4, (5, 6, 70)) / 3
+    values, index = first_max(table, dim=dim)
+    assert torch.equal(values, table.amax(dim=dim))
+    assert torch.equal(index, table.argmax(dim=dim))
 
 
 def test_the_closest_owns_a_shared_box():

@@ -22,6 +22,7 @@ from rock_d2.modeling.ssd_losses import (
     box_loss,
     focal_loss,
     hard_negative_loss,
+    matched_deltas,
     mine_negatives,
 )
 
@@ -138,6 +139,15 @@ def test_box_coding_by_hand():
     assert coded.tolist() == pytest.approx([15.0, 0.0, 5 * math.log(2), 0.0])
 
 
+def test_matched_boxes_are_coded_like_any():
+    torch.manual_seed(0)
+    boxes = random_boxes(50, size=SIZE, smallest=10)
+    truths = random_boxes(12, size=SIZE, smallest=10).view(3, 4, 4)
+    match = torch.randint(4, (3, 50))
+    expected = torch.stack([box_deltas(boxes, truths[n][match[n]], WEIGHTS) for n in range(3)])
+    torch.testing.assert_close(matched_deltas(boxes, truths, match, WEIGHTS), expected)
+
+
 @given(
     st.lists(st.sampled_from([POSITIVE, NEGATIVE, IGNORED]), min_size=1, max_size=40),
     st.integers(0, 2**31),
@@ -157,6 +167,23 @@ def test_mining_keeps_the_hardest(labels, seed, ratio):
         dropped = losses[image][negative & ~kept[image]]
         if kept[image].any() and len(dropped):
             assert losses[image][kept[image]].min() >= dropped.max()
+
+
+@given(st.integers(0, 2**31), st.integers(1, 40), st.integers(1, 6))
+@settings(deadline=None, max_examples=100)
+def test_of_equal_negatives_mining_keeps_the_first(seed, count, levels):
+    torch.manual_seed(seed)
+    labels = torch.randint(-1, 2, (3, count))
+    # From -0.0, which a certain prediction costs, to what only a wild one does.
+    losses = -torch.tensor([0.0, -1e-30, -0.5, -0.5, -3.0, -1e30])[
+        torch.randint(levels, (3, count))
+    ]
+    kept = mine_negatives(losses, labels, 1.0)
+    for n in range(3):
+        negatives = (labels[n] == NEGATIVE).nonzero()[:, 0].tolist()
+        negatives.sort(key=lambda a: -float(losses[n, a]))
+        num_kept = max(int((labels[n] == POSITIVE).sum()), 1)
+        assert kept[n].nonzero()[:, 0].tolist() == sorted(negatives[:num_kept])
 
 
 def test_hard_negative_loss_by_hand():
