@@ -4,7 +4,8 @@ r"""Size and speed of models by part and by task, as markdown tables: table 4 of
     python tools/analyze_model.py --config-file configs/ssd_nyuv2.yaml configs/flat_nyuv2.yaml \
         configs/rock_nyuv2.yaml --latency
 
-Weights are random: with these, non-maximum suppression has next to nothing to do.
+Sizes are those of the model as it is trained, times those of what evaluation and demo.py run
+(TEST.FOLD, TEST.COMPILE). Weights are random: non-maximum suppression has next to nothing to do.
 """
 
 import argparse
@@ -44,21 +45,22 @@ def main(args: argparse.Namespace) -> None:
     from detectron2.modeling import build_model
 
     from rock_d2.engine.complexity import complexity_of, complexity_table
+    from rock_d2.engine.fast_inference import inference_copy
     from rock_d2.engine.latency import latency_table, measure_latency
     from rock_d2.predictor import load_config
 
     files = list(takewhile(lambda word: word.endswith(".yaml"), args.config_file))
     opts = args.config_file[len(files) :]
-    models = {
-        Path(file).stem: build_model(load_config(file, [*opts, "MODEL.DEVICE", "cpu"]))
-        for file in files
-    }
+    configs = {Path(file).stem: load_config(file, [*opts, "MODEL.DEVICE", "cpu"]) for file in files}
+    models = {name: build_model(cfg) for name, cfg in configs.items()}
     sizes = {name: complexity_of(model, model.input_size) for name, model in models.items()}
     print(complexity_table(sizes))
     if args.latency:
         device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        models = {name: model.to(device) for name, model in models.items()}
-        times = measure_latency(models, rounds=args.rounds, warm_up=args.warm_up)
+        copies = {
+            name: inference_copy(model.to(device), configs[name]) for name, model in models.items()
+        }
+        times = measure_latency(copies, rounds=args.rounds, warm_up=args.warm_up)
         print(f"\n{args.rounds} rounds on {device}, {torch.get_num_threads()} CPU threads\n")
         print(latency_table(times))
 

@@ -1,4 +1,4 @@
-"""Whole inference of a batch: ours against Detectron2's detectors, and its fast paths one by one.
+"""Whole inference of a batch: ours against others' detectors, and our fast paths one by one.
 
 Weights are random: nothing scores enough for non-maximum suppression, in none of the models.
 """
@@ -12,6 +12,7 @@ import torch
 from detectron2 import model_zoo as detectron2_zoo
 from detectron2.modeling import build_model
 from torch import nn
+from torchvision.models.detection import ssd300_vgg16
 
 from rock_d2 import model_zoo
 from rock_d2.benchmarks.roofline import count_work, fraction, measure_machine
@@ -23,6 +24,8 @@ DETECTRON2 = {
     "RetinaNet R50-FPN": "COCO-Detection/retinanet_R_50_FPN_1x.yaml",
     "Faster R-CNN R50-FPN": "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml",
 }
+# Another input, and the only one that it has: its figures are those of this size.
+TORCHVISION = "torchvision SSD300-VGG16, 300 x 300"
 ALONE = ("MODEL.ROCK.PREDICT_AUXILIARY", False)
 OURS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "SSD-R50": ("ssd_nyuv2.yaml", ()),
@@ -40,14 +43,14 @@ def run(args: argparse.Namespace) -> None:
     cfg = model_zoo.get_config("ssd_nyuv2.yaml")
     cfg.merge_from_list(args.opts)
     size = tuple(cfg.INPUT.SIZE)
-    names = args.only or [name for name in (*DETECTRON2, *OURS) if "compiled" not in name]
-    unknown = [name for name in names if name not in DETECTRON2 and name not in OURS]
+    known = (*DETECTRON2, TORCHVISION, *OURS)
+    names = args.only or [name for name in known if "compiled" not in name]
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"--only: {unknown[0]!r} is none of {', '.join((*DETECTRON2, *OURS))}")
-    image = {"image": torch.zeros(3, *size, dtype=torch.uint8), "height": size[0], "width": size[1]}
-    batch = [image] * args.batch_size
+        raise ValueError(f"--only: {unknown[0]!r} is none of {'; '.join(known)}")
     candidates: dict[str, Callable[[], Any]] = {
-        name: partial(build(name, args).eval().to(device), batch) for name in names
+        name: partial(build(name, args).eval().to(device), inputs(name, args, size))
+        for name in names
     }
     with torch.inference_mode():
         times = take_turns(candidates, rounds=args.rounds or ROUNDS, warm_up=WARM_UP, device=device)
@@ -76,7 +79,18 @@ def run(args: argparse.Namespace) -> None:
     print(f"Measured: {machine.flops / 1e9:.0f} GFLOP/s, {machine.bytes / 1e9:.1f} GB/s")
 
 
+def inputs(name: str, args: argparse.Namespace, size: tuple[int, int]) -> list[Any]:
+    """A batch as the detector of that name takes it."""
+    if name == TORCHVISION:
+        return [torch.zeros(3, 300, 300, device=args.device)] * args.batch_size
+    image = {"image": torch.zeros(3, *size, dtype=torch.uint8), "height": size[0], "width": size[1]}
+    return [image] * args.batch_size
+
+
 def build(name: str, args: argparse.Namespace) -> nn.Module:
+    if name == TORCHVISION:
+        # Its own threshold, 0.01, is below what 91 classes get of random weights.
+        return ssd300_vgg16(weights=None, weights_backbone=None, score_thresh=0.5)
     if name in DETECTRON2:
         cfg = detectron2_zoo.get_config(DETECTRON2[name])
         cfg.merge_from_list(["MODEL.WEIGHTS", "", "MODEL.DEVICE", args.device])

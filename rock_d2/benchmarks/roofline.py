@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -27,7 +28,7 @@ class Machine(NamedTuple):
     """What a device does at most, measured.
 
     Attributes:
-        flops: a second, in a large matrix product.
+        flops: a second, in a large matrix product or convolution, whichever has more.
         bytes: a second, read and written in copying.
     """
 
@@ -67,14 +68,30 @@ def count_work(computation: Callable[[], Any]) -> Work:
 def measure_machine(device: torch.device | str, dtype: torch.dtype = torch.float32) -> Machine:
     """The best of a few rounds: what else runs can only make them slower."""
     device = torch.device(device)
-    size, length = (8192, 2**28) if device.type == "cuda" else (1536, 2**24)
+    on_gpu = device.type == "cuda"
+    size, length, channels = (8192, 2**28, 2048) if on_gpu else (1536, 2**24, 512)
     a = torch.rand(size, size, device=device).to(dtype)
+    image = torch.rand(1, channels, 64, 64, device=device).to(dtype)
+    kernels = torch.rand(channels, channels, 3, 3, device=device).to(dtype)
+    image, kernels = (t.to(memory_format=torch.channels_last) for t in (image, kernels))
     source = torch.rand(length, device=device)
     target = torch.empty_like(source)
-    candidates = {"product": lambda: a @ a, "copy": lambda: target.copy_(source)}
+    candidates = {
+        "product": lambda: a @ a,
+        # Libraries differ: on CPUs oneDNN's convolutions may beat MKL's products.
+        "convolution": lambda: F.conv2d(image, kernels, padding=1),
+        "copy": lambda: target.copy_(source),
+    }
     times = take_turns(candidates, rounds=5, warm_up=2, device=device)
+    best = {name: seconds.min() for name, seconds in times.items()}
     copied = 2 * source.numel() * source.element_size()
-    return Machine(2 * size**3 / times["product"].min(), copied / times["copy"].min())
+    return Machine(
+        flops=max(
+            2 * size**3 / best["product"],
+            2 * image.numel() * kernels[0].numel() / best["convolution"],
+        ),
+        bytes=copied / best["copy"],
+    )
 
 
 def fraction(machine: Machine, work: Work, seconds: Any) -> float:

@@ -7,6 +7,7 @@ import torch
 from detectron2.modeling import build_model
 
 from rock_d2.engine.complexity import complexity_of
+from rock_d2.engine.fast_inference import inference_copy
 from rock_d2.engine.latency import measure_latency
 from rock_d2.experiments.comparison import differing_settings
 from rock_d2.experiments.plan import Plan
@@ -27,9 +28,10 @@ def complexity_report(plan: Plan, table: Table) -> tuple[list[Section], list[dic
         cfg.MODEL.DEVICE = "cpu"
         models[title] = build_model(cfg)
     sizes = {title: complexity_of(m, m.input_size).whole for title, m in models.items()}
-    for model in models.values():
-        model.to(device)
-    times = measure_latency(models, rounds=ROUNDS, warm_up=WARM_UP)
+    deployed = {
+        title: inference_copy(model.to(device), configs[title]) for title, model in models.items()
+    }
+    times = measure_latency(deployed, rounds=ROUNDS, warm_up=WARM_UP)
     first = times[table.rows[0].title]
     numbers = []
     for row in table.rows:

@@ -2,11 +2,18 @@
 
 import pytest
 import torch
-from detectron2.layers import Conv2d
+from command_line import run
 from tiny import item, tiny_cfg, tiny_model
 from torch import nn
 
-from rock_d2.engine.fast_inference import BATCH_NORMS, StackedHead, inference_copy
+from rock_d2.engine.compilation import compiler_problem
+from rock_d2.engine.fast_inference import (
+    BATCH_NORMS,
+    FusionInPlace,
+    StackedHead,
+    inference_copy,
+)
+from rock_d2.modeling.fusion import build_fusion
 
 DETECTION = ["MODEL.ROCK.PREDICT_AUXILIARY", False]
 # The encoding is so wide for its trunk that merging pays.
@@ -65,7 +72,6 @@ def test_folded_model_is_the_model_to_rounding(options):
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
     for output, wanted in zip(folded(BATCH), model(BATCH), strict=True):
         boxes, truth = output["instances"], wanted["instances"]
-        print(len(truth), expected[0].std(), expected[1].std())
         assert len(truth) > 20
         assert torch.equal(boxes.pred_classes, truth.pred_classes)
         torch.testing.assert_close(boxes.scores, truth.scores)
@@ -76,9 +82,31 @@ def test_encoders_are_merged_only_where_that_saves_operations():
     """512 channels behind a trunk of 32: 32 * 512 against (32 + 512) * K, so from K = 31 on."""
     options = [*CASES["merged, other norm"], "MODEL.ROCK.DEPTH.CHANNELS", 30]
     folded = inference_copy(lively_model(options), tiny_cfg(*options))
-    merged = {name: not isinstance(layer, Conv2d) for name, layer in folded.neck.encoders.items()}
+    merged = {n: isinstance(layer, nn.Identity) for n, layer in folded.neck.encoders.items()}
     assert merged == {"scene": False, "depth": False, "normals": True}
     assert folded.neck.fusion.decoders["normals"].weight.shape == (512, 32, 1, 1)
+
+
+@pytest.mark.parametrize("name", ["SumFusion", "ProductFusion"])
+@pytest.mark.parametrize("switched_off", [[], ["first"], ["first", "second"]])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@torch.no_grad()
+def test_fusion_in_place_is_the_fusion(name, switched_off, memory_format):
+    widths = {"first": 5, "second": 4}
+    generator = torch.Generator().manual_seed(0)
+    fusion = build_fusion(
+        name, out_channels=6, encoding_channels=widths, norm="", switched_off=switched_off
+    ).eval()
+    x, *encodings = (
+        torch.randn(3, channels, 4, 5, generator=generator).to(memory_format=memory_format)
+        for channels in (6, *widths.values())
+    )
+    encodings = dict(zip(widths, encodings, strict=True))
+    expected = fusion(x, encodings)
+    assert torch.equal(expected, x) == (len(switched_off) == 2)
+    found = FusionInPlace(fusion)(x, encodings)
+    torch.testing.assert_close(found, expected)
+    assert found is x
 
 
 def test_the_model_itself_stays_as_it_is():
@@ -91,3 +119,43 @@ def test_the_model_itself_stays_as_it_is():
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert inference_copy(model, tiny_cfg("TEST.FOLD", False)) is model
+
+
+# A network of few kernels, since compiling them is what takes time.
+COMPILED = [
+    *("MODEL.NECK.NAME", "ROCK", "INPUT.SIZE", [32, 32], "TEST.COMPILE", True, *DETECTION),
+    *("MODEL.RESNETS.OUT_FEATURES", ["res2"], "MODEL.ROCK.IN_FEATURE", "res2"),
+    *("MODEL.SSD.IN_FEATURES", ["res2"], "MODEL.SSD.EXTRA_CHANNELS", [16]),
+]
+
+
+@torch.no_grad()
+def test_compiled_copy_predicts_the_same():
+    problem = compiler_problem(torch.device("cpu"))
+    if problem:
+        pytest.skip(problem)
+    model = tiny_model(*COMPILED).eval()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (2, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    found = inference_copy(model, tiny_cfg(*COMPILED)).predict(images)
+    for values, expected in zip(found[:2], model.predict(images)[:2], strict=True):
+        assert (values - expected).norm() < 1e-5 * expected.norm()
+
+
+def test_without_a_compiler_the_copy_predicts_as_it_is(tmp_path):
+    """In another process, since this one may have found a compiler."""
+    script = f"""if True:
+        import sys
+        sys.path.insert(0, "tests/modeling")
+        from tiny import tiny_cfg, tiny_model
+        from rock_d2.engine.fast_inference import inference_copy
+        options = {COMPILED!r}
+        copy = inference_copy(tiny_model(*options), tiny_cfg(*options))
+        print(copy([dict(image=copy.pixel_mean.byte().expand(3, 32, 32))])[0].keys())
+    """
+    done = run(
+        "-c", script, root=tmp_path, CXX="/no/compiler", TORCHINDUCTOR_CACHE_DIR=f"{tmp_path}"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "dict_keys(['instances'])\n"
+    assert "Nothing is compiled, as torch.compile does not work here" in done.stderr
