@@ -31,6 +31,10 @@ def _add_data_config(cfg: CfgNode) -> None:
     # Whether each process decodes the whole training set at the start and keeps it in memory, 8
     # bytes a pixel with all labels; the batches stay the same to the last bit.
     cfg.DATALOADER.RESIDENT = False
+    # What augments a resident set, to the same batches: "host", image by image; "device", whole
+    # batches where the model is, which keeps the set, without workers; "auto": the device if it is
+    # a GPU, since OpenCV is faster on a CPU.
+    cfg.DATALOADER.AUGMENT_ON = "auto"
     # Seconds that a loader worker may take for a batch before it counts as lost; 0: any time.
     cfg.DATALOADER.TIMEOUT = 600
 
@@ -144,6 +148,13 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # Whether torch.compile makes the network faster, the same to rounding; it needs a C++ compiler
     # and some minutes.
     cfg.SOLVER.COMPILE = False
+    # Whether a training in one process on a GPU records its step as a CUDA graph and plays it back,
+    # the same to rounding; where it cannot, the log says why. No GPU has run it so far.
+    cfg.SOLVER.CUDA_GRAPH = False
+    # Whether a GPU computes the same bits each time (torch.use_deterministic_algorithms), which is
+    # slower and without which a resumed training is the uninterrupted one to rounding only; CPUs
+    # do so anyway. An operation that cannot ends the training and is named.
+    cfg.SOLVER.DETERMINISTIC = False
     # Of SOLVER.AMP.ENABLED: "bf16" or "fp16", which scales the loss.
     cfg.SOLVER.AMP.DTYPE = "bf16"
     # Iterations from one line of the log to the next; the losses are read only then.
@@ -187,6 +198,9 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.FOLD = True
     # Whether torch.compile makes that copy faster still; it needs a C++ compiler and a minute.
     cfg.TEST.COMPILE = False
+    # Whether the training goes on while a copy of the model is evaluated in a thread; not with
+    # several processes (docs/PERFORMANCE.md).
+    cfg.TEST.OVERLAP = False
     # What computes COCO's numbers: "hotcoco" (an extra, the faster), "pycocotools", or "auto" for
     # the fastest that is installed. They agree to the last digit.
     cfg.TEST.COCO_BACKEND = "auto"

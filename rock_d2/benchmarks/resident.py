@@ -1,4 +1,7 @@
-"""Training from files and from memory (DATALOADER.RESIDENT), against batches that are at hand."""
+"""Training from files and from memory (DATALOADER.RESIDENT), against batches that are at hand.
+
+Of the batches that are augmented on a GPU, "waiting" is the host's part; the GPU's is in the step.
+"""
 
 import argparse
 import time
@@ -29,6 +32,9 @@ def run(args: argparse.Namespace) -> None:
         f"from memory, {WORKERS} workers": new_step(args, resident=True, workers=WORKERS),
         "from files, no worker": new_step(args, resident=False, workers=0),
         "from memory, no worker": new_step(args, resident=True, workers=0),
+        f"from memory, whole batches on {args.device}": new_step(
+            args, resident=True, augment_on="device"
+        ),
     }
     for step in steps.values():
         step.run()
@@ -54,11 +60,15 @@ def run(args: argparse.Namespace) -> None:
 
 
 def new_step(
-    args: argparse.Namespace, *, resident: bool | None = None, workers: int = 0
+    args: argparse.Namespace,
+    *,
+    resident: bool | None = None,
+    workers: int = 0,
+    augment_on: str = "host",
 ) -> TrainingStep:
     """A step with a loader of its own; ``resident`` None has two batches for ever."""
     data = ("DATALOADER.NUM_WORKERS", workers, "DATALOADER.RESIDENT", bool(resident))
-    cfg = training_config(args, *data)
+    cfg = training_config(args, *data, "DATALOADER.AUGMENT_ON", augment_on)
     loader: Any = build_train_loader(cfg)
     if resident is None:
         loader = cycle(list(islice(loader, NUM_BATCHES)))

@@ -4,7 +4,7 @@ Order: zoom-out, crop, resize, flip, colour. What each geometric transform does 
 task is told in the task's own file, by ``Transform.register_type``.
 """
 
-from functools import partial
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -137,6 +137,24 @@ class ZoomOutTransform(PadTransform):
         )
 
 
+class LevelTables(NamedTuple):
+    """A change of colours as tables, uint8 (256, 3), of what each level becomes.
+
+    Attributes:
+        before: in the image's own channels.
+        hsv: then in OpenCV's HSV with 180 hues; None does not go there.
+        after: then, back in the image's channels.
+    """
+
+    before: np.ndarray
+    hsv: np.ndarray | None
+    after: np.ndarray
+
+
+# Each level in each of three channels, as an image.
+LEVELS = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)[None]
+
+
 class Lighting(T.Augmentation):
     """Adds a random multiple of each principal component of natural colours.
 
@@ -151,13 +169,21 @@ class Lighting(T.Augmentation):
     def get_transform(self) -> Transform:
         weights = np.random.normal(scale=self.scale, size=3)
         shift = 255 * RGB_COMPONENTS @ (weights * RGB_DEVIATIONS)
-        shift = shift if self.rgb else shift[::-1]
-        return T.ColorTransform(partial(shift_colors, shift=tuple(shift)))
+        return T.ColorTransform(ColorShift(*(shift if self.rgb else shift[::-1])))
 
 
-def shift_colors(image: np.ndarray, shift: tuple[float, float, float]) -> np.ndarray:
+class ColorShift(NamedTuple):
     """Adds one value to each channel of a uint8 image, rounded and saturated."""
-    return cv2.add(image, (*shift, 0.0))
+
+    first: float
+    second: float
+    third: float
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        return cv2.add(image, (*self, 0.0))
+
+    def tables(self) -> LevelTables:
+        return LevelTables(before=self(LEVELS)[0], hsv=None, after=LEVELS[0])
 
 
 class ColorDistortion(T.Augmentation):
@@ -173,8 +199,7 @@ class ColorDistortion(T.Augmentation):
 
     def get_transform(self) -> Transform:
         happens = np.random.uniform(size=5) < 0.5
-        distort = partial(
-            distort_colors,
+        distortion = Distortion(
             brightness=np.random.uniform(-32, 32) * happens[0],
             contrast=np.random.uniform(0.5, 1.5) ** happens[1],
             saturation=np.random.uniform(0.5, 1.5) ** happens[2],
@@ -182,36 +207,44 @@ class ColorDistortion(T.Augmentation):
             contrast_first=bool(happens[4]),
             rgb=self.rgb,
         )
-        return T.ColorTransform(distort)
+        return T.ColorTransform(distortion)
 
 
-def distort_colors(
-    image: np.ndarray,
-    *,
-    brightness: float,
-    contrast: float,
-    saturation: float,
-    hue: int,
-    contrast_first: bool,
-    rgb: bool,
-) -> np.ndarray:
-    """Applies SSD's distortions to a uint8 image, each step rounded to uint8 as OpenCV does."""
-    image = (
-        cv2.convertScaleAbs(image, beta=brightness)
-        if brightness > 0
-        else cv2.subtract(image, (-brightness,) * 3 + (0.0,))
-    )
-    if contrast_first:
-        image = cv2.convertScaleAbs(image, alpha=contrast)
-    if saturation != 1 or hue != 0:
-        to_hsv = cv2.COLOR_RGB2HSV if rgb else cv2.COLOR_BGR2HSV
-        to_colors = cv2.COLOR_HSV2RGB if rgb else cv2.COLOR_HSV2BGR
-        levels = np.arange(256)
-        tables = np.stack(
-            [(levels + hue) % 180, np.round(levels * saturation).clip(max=255), levels]
+class Distortion(NamedTuple):
+    """SSD's distortions of a uint8 image, each step rounded to uint8 as OpenCV does."""
+
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: int
+    contrast_first: bool
+    rgb: bool
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        image, table = self._before(image), self._hsv_table()
+        if table is not None:
+            image = cv2.cvtColor(image, cv2.COLOR_RGB2HSV if self.rgb else cv2.COLOR_BGR2HSV)
+            image = cv2.LUT(image, table[None])
+            image = cv2.cvtColor(image, cv2.COLOR_HSV2RGB if self.rgb else cv2.COLOR_HSV2BGR)
+        return self._after(image)
+
+    def tables(self) -> LevelTables:
+        return LevelTables(self._before(LEVELS)[0], self._hsv_table(), self._after(LEVELS)[0])
+
+    def _before(self, image: np.ndarray) -> np.ndarray:
+        image = (
+            cv2.convertScaleAbs(image, beta=self.brightness)
+            if self.brightness > 0
+            else cv2.subtract(image, (-self.brightness,) * 3 + (0.0,))
         )
-        image = cv2.LUT(cv2.cvtColor(image, to_hsv), np.uint8(tables.T)[None])
-        image = cv2.cvtColor(image, to_colors)
-    if not contrast_first:
-        image = cv2.convertScaleAbs(image, alpha=contrast)
-    return image
+        return cv2.convertScaleAbs(image, alpha=self.contrast) if self.contrast_first else image
+
+    def _hsv_table(self) -> np.ndarray | None:
+        if self.saturation == 1 and self.hue == 0:
+            return None
+        levels = np.arange(256)
+        scaled = np.round(levels * self.saturation).clip(max=255)
+        return np.uint8(np.stack([(levels + self.hue) % 180, scaled, levels], axis=1))
+
+    def _after(self, image: np.ndarray) -> np.ndarray:
+        return image if self.contrast_first else cv2.convertScaleAbs(image, alpha=self.contrast)

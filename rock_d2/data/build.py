@@ -1,9 +1,13 @@
 """The training loader: an endless seeded stream that is the same for any number of workers."""
 
 import ctypes
+import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache, partial
+from multiprocessing.util import Finalize
 from typing import Any
 
 import numpy as np
@@ -19,6 +23,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
 from rock_d2.data.dataset_mapper import RockDatasetMapper
+from rock_d2.data.device_stream import DeviceStream
 from rock_d2.data.resident import ResidentStream
 from rock_d2.data.stream import PositionSampler, SampleStream
 from rock_d2.tasks import build_tasks
@@ -41,7 +46,20 @@ def _train_loader_from_config(cfg: CfgNode, mapper: Callable | None = None) -> d
         "retries": cfg.DATALOADER.RETRIES,
         "max_unreadable": cfg.DATALOADER.MAX_UNREADABLE,
         "resident": cfg.DATALOADER.RESIDENT,
+        "device": augmenting_device(cfg),
     }
+
+
+def augmenting_device(cfg: CfgNode) -> torch.device | None:
+    """The device that augments batches, or None: the host does, image by image."""
+    where, resident = cfg.DATALOADER.AUGMENT_ON, cfg.DATALOADER.RESIDENT
+    if where not in ("auto", "host", "device"):
+        raise ValueError(f"DATALOADER.AUGMENT_ON: {where!r} is none of auto, host, device")
+    if where == "device" and not resident:
+        raise ValueError("DATALOADER.AUGMENT_ON: device needs DATALOADER.RESIDENT: True")
+    device = torch.device(cfg.MODEL.DEVICE)
+    on_gpu = device.type == "cuda" and torch.cuda.is_available()
+    return device if resident and (where == "device" or (where == "auto" and on_gpu)) else None
 
 
 def subset(records: Sequence[dict[str, Any]], fraction: float) -> list[dict[str, Any]]:
@@ -69,6 +87,7 @@ def build_train_loader(
     retries: int = 0,
     max_unreadable: int = 0,
     resident: bool = False,
+    device: torch.device | None = None,
 ) -> DataLoader:
     """An endless loader of lists of batch items.
 
@@ -83,6 +102,8 @@ def build_train_loader(
         retries: further attempts at an image that cannot be read.
         max_unreadable: images that others may stand in for; the trainer counts them.
         resident: whether all images are decoded now and kept in memory.
+        device: that keeps them then and augments whole batches, without workers; None leaves it to
+            the host.
     """
     world_size = comm.get_world_size()
     if total_batch_size % world_size:
@@ -90,7 +111,10 @@ def build_train_loader(
             f"SOLVER.IMS_PER_BATCH = {total_batch_size} is no multiple of {world_size} processes"
         )
     batch_size = total_batch_size // world_size
-    stream = ResidentStream if resident else SampleStream
+    stream: Callable[..., SampleStream] = ResidentStream if resident else SampleStream
+    if device is not None:
+        stream, num_workers = partial(DeviceStream, device=device), 0
+    kill_workers_in_the_end(os.getpid())
     return DataLoader(
         stream(records, mapper, seed, retries=retries, max_unreadable=max_unreadable),
         batch_size=batch_size,
@@ -98,7 +122,7 @@ def build_train_loader(
         num_workers=num_workers,
         timeout=timeout if num_workers else 0,
         collate_fn=trivial_batch_collator,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=torch.cuda.is_available() and device is None,
         persistent_workers=num_workers > 0,
         worker_init_fn=prepare_worker,
         # Its own, so that to begin with another batch leaves the global one alone.
@@ -107,9 +131,22 @@ def build_train_loader(
 
 
 def prepare_worker(worker_id: int) -> None:
-    # Ctrl-C reaches all processes, but it is the training that decides when to end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Terminals and schedulers send them to all processes, but the training decides when to end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     keep_freed_memory()
+
+
+@cache
+def kill_workers_in_the_end(process: int) -> None:
+    """Kills this process's loader workers when it ends: they would not heed a SIGTERM."""
+
+    def kill() -> None:
+        for child in multiprocessing.active_children():
+            if child.daemon:
+                child.kill()
+
+    Finalize(None, kill, exitpriority=0)
 
 
 def keep_freed_memory() -> None:
@@ -143,6 +180,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
     mapper = RockDatasetMapper(cfg, is_train=False)
     loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)
     # Detectron2 v0.6 has no argument for the size of a batch.
+    kill_workers_in_the_end(os.getpid())
     return DataLoader(
         loader.dataset,
         batch_size=cfg.TEST.IMS_PER_BATCH,
@@ -150,4 +188,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=trivial_batch_collator,
         pin_memory=torch.cuda.is_available(),
+        worker_init_fn=prepare_worker,
+        # Its own, so that an evaluation draws nothing from the training's.
+        generator=torch.Generator(),
     )

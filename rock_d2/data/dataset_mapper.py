@@ -13,6 +13,7 @@ from detectron2.structures import Boxes, BoxMode, Instances
 
 from rock_d2.data.augmentation import build_augmentations, centres_inside
 from rock_d2.data.records import check_record
+from rock_d2.data.sampling import Sampling, UnseenImage
 from rock_d2.image_files import read_pixels
 from rock_d2.tasks import AuxTask, build_tasks
 
@@ -81,14 +82,28 @@ class RockDatasetMapper:
         """The batch item, by NumPy's random numbers; leaves ``decoded`` as it is."""
         item = dict(record)
         check_image_size(item, decoded.image)
-        objects = [a for a in item.pop("annotations", ()) if not a.get("iscrowd", 0)]
-        aug_input = T.AugInput(decoded.image, boxes=boxes_of(objects))
-        transforms = self.augmentations(aug_input)
-        item["image"] = torch.from_numpy(np.ascontiguousarray(aug_input.image.transpose(2, 0, 1)))
+        view = T.AugInput(decoded.image)
+        transforms = self._transform(item, view)
+        item["image"] = torch.from_numpy(np.ascontiguousarray(view.image.transpose(2, 0, 1)))
         if self.is_train:
-            item["instances"] = instances_in_view(objects, aug_input)
             item |= self._labels(decoded.labels, transforms)
         return item
+
+    def plan(self, record: Mapping[str, Any]) -> tuple[dict[str, Any], Sampling, T.TransformList]:
+        """The same but for image and labels, in place of which it tells what becomes of them."""
+        item = dict(record)
+        view = UnseenImage(item["height"], item["width"])
+        transforms = self._transform(item, view)
+        return item, view.sampling, transforms
+
+    def _transform(self, item: dict[str, Any], view: T.AugInput) -> T.TransformList:
+        """Draws transforms and applies them to the view; annotations become instances."""
+        objects = [a for a in item.pop("annotations", ()) if not a.get("iscrowd", 0)]
+        view.boxes = boxes_of(objects)
+        transforms = self.augmentations(view)
+        if self.is_train:
+            item["instances"] = instances_in_view(objects, view)
+        return transforms
 
     def _labels(self, labels: Mapping[str, Any], transforms: T.TransformList) -> dict[str, Any]:
         return {

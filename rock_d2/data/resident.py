@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from rock_d2.data.dataset_mapper import Decoded, RockDatasetMapper
+from rock_d2.data.memory import check_that_it_fits
 from rock_d2.data.reading import READ_ERRORS, read_patiently
 from rock_d2.data.stream import SampleStream
 from rock_d2.tasks.geometry import StoredMap
@@ -34,6 +35,7 @@ class ResidentStream(SampleStream):
         max_unreadable: int = 0,
     ):
         super().__init__(records, mapper, seed, max_unreadable=max_unreadable)
+        check_that_it_fits(records, mapper.tasks)
         start = time.perf_counter()
         read = partial(decode_patiently, mapper, retries=retries)
         # Threads, since OpenCV decodes without holding Python back.

@@ -119,6 +119,14 @@ class AuxTask(ABC):
     def to_tensor(self, label: Any) -> torch.Tensor | int:
         """A transformed label as a batch item holds it."""
 
+    def stored_bytes(self, record: Mapping[str, Any]) -> int:
+        """What a dataset dict's label takes in memory, if that is worth counting."""
+        return 0
+
+    def shelf(self, records: Sequence[Mapping[str, Any]], device: torch.device) -> "Shelf":
+        """A place for the labels of a whole set, on a device if they are large."""
+        return Shelf(self)
+
     @abstractmethod
     def collate(
         self, batched_inputs: Sequence[Mapping[str, Any]], device: torch.device
@@ -182,6 +190,32 @@ class AuxTask(ABC):
     def ranking(self, prediction: np.ndarray, metadata: Metadata, count: int) -> dict[str, float]:
         """The most probable classes, best first, of a task that classifies; else nothing."""
         return {}
+
+
+class Shelf:
+    """Keeps the labels of a data set, as loaded, and makes those of a batch (AUGMENT_ON).
+
+    This one takes labels of any kind, stays on the host and goes image by image.
+    """
+
+    def __init__(self, task: AuxTask):
+        self.task = task
+        self.labels: dict[int, Any] = {}
+
+    def put(self, index: int, label: Any | None) -> None:
+        """Keeps the label of image number ``index``, or that it has none."""
+        if label is not None:
+            self.labels[index] = label
+
+    def batch(
+        self, indices: Sequence[int], transforms: Sequence[TransformList]
+    ) -> list[torch.Tensor | int | None]:
+        """What batch items hold of these images after these transforms; None without a label."""
+        task = self.task
+        return [
+            task.to_tensor(task.transform(self.labels[i], each)) if i in self.labels else None
+            for i, each in zip(indices, transforms, strict=True)
+        ]
 
 
 def build_tasks(cfg: CfgNode, needed_by: str | None = None) -> tuple[AuxTask, ...]:

@@ -1,5 +1,6 @@
 """Depth: metres along the optical axis, 0 where unknown."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,7 +14,7 @@ from rock_d2.modeling.pooling import ChannelAverage, known_average
 from rock_d2.modeling.reduction import max_over_processes, mean_over_processes
 from rock_d2.tasks.base import AUX_TASK_REGISTRY, ColourScale, Drawing
 from rock_d2.tasks.geometry import CameraChange, register_map_type
-from rock_d2.tasks.maps import MapTask, resize_prediction
+from rock_d2.tasks.maps import MapTask, per_image, resize_prediction
 
 # uint16 millimetres reach 65 m at a step far below any sensor's noise.
 UNITS_PER_METRE = 1000
@@ -48,9 +49,10 @@ class Depth(MapTask):
     min_depth: float = 0.001
     eval_cap: float = 0.0
 
-    def values(self, pixels: np.ndarray, camera: CameraChange) -> np.ndarray:
+    def values(self, pixels: torch.Tensor, cameras: Sequence[CameraChange]) -> torch.Tensor:
         """Metres; a zoom by s brings everything s times nearer, and mirrors change nothing."""
-        return (pixels / np.float32(UNITS_PER_METRE * camera.zoom))[None]
+        divisors = per_image([UNITS_PER_METRE * camera.zoom for camera in cameras], pixels)
+        return pixels.to(torch.float32).div_(divisors)
 
     def predictor(self) -> nn.Module:
         return ChannelAverage(num_blocks=1)

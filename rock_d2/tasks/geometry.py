@@ -7,7 +7,6 @@ scene at depth z / s. What that does to its values, a task tells itself.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +22,9 @@ from fvcore.transforms.transform import (
     VFlipTransform,
 )
 
+# In place of a row or column: nothing of the stored map lies there.
+OUTSIDE = -1
+
 
 class CameraChange(NamedTuple):
     """What transforms do to the camera: the signs of its axes and its zoom."""
@@ -35,22 +37,52 @@ class CameraChange(NamedTuple):
         return CameraChange(self.x * other.x, self.y * other.y, self.zoom * other.zoom)
 
 
-@dataclass(frozen=True)
-class StoredMap:
-    """A label map on its way through the transforms.
-
-    The pixels stay as the file holds them, which is compact, and what happens to the camera is
-    remembered; the task computes values once, at the end.
+class View(NamedTuple):
+    """Which pixels of a map are seen after the transforms, and by which camera.
 
     Attributes:
-        pixels: (H, W) or (H, W, C).
-        unknown: the level of a pixel without a label.
-        camera: what has happened to the camera.
+        rows: for each row that is seen, the map's; ``OUTSIDE`` is none.
+        columns: likewise.
+        camera: what has happened to it.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    camera: CameraChange = CameraChange()
+
+    @classmethod
+    def whole(cls, height: int, width: int) -> "View":
+        return cls(np.arange(height), np.arange(width))
+
+
+class StoredMap(NamedTuple):
+    """A label map on its way through the transforms.
+
+    The pixels stay where they are and as the file holds them; the task takes those in view, and
+    computes values, once at the end.
+
+    Attributes:
+        pixels: (C, H, W).
+        view: what is seen of them.
     """
 
     pixels: np.ndarray
-    unknown: int
-    camera: CameraChange
+    view: View
+
+    @classmethod
+    def whole(cls, pixels: np.ndarray) -> "StoredMap":
+        """All of a file's pixels, (H, W) or (H, W, C)."""
+        height, width = pixels.shape[:2]
+        planes = np.moveaxis(pixels.reshape(height, width, -1), 2, 0)
+        return cls(np.ascontiguousarray(planes), View.whole(height, width))
+
+    def seen(self, unknown: int) -> np.ndarray:
+        """The pixels in view, (C, h, w); what lies outside the map has the level ``unknown``."""
+        rows, columns, _ = self.view
+        seen = np.take(np.take(self.pixels, rows, axis=1), columns, axis=2)
+        seen[:, rows == OUTSIDE] = unknown
+        seen[:, :, columns == OUTSIDE] = unknown
+        return seen
 
 
 def crop_zoom(crop: CropTransform) -> CameraChange:
@@ -80,51 +112,52 @@ def _zoom(
     return before[0] / after[0]
 
 
-def crop_pixels(crop: CropTransform, label: StoredMap) -> np.ndarray:
-    return label.pixels[crop.y0 : crop.y0 + crop.h, crop.x0 : crop.x0 + crop.w]
+def crop(crop: CropTransform, view: View) -> View:
+    rows = view.rows[crop.y0 : crop.y0 + crop.h]
+    columns = view.columns[crop.x0 : crop.x0 + crop.w]
+    return View(rows, columns, view.camera.then(crop_zoom(crop)))
 
 
-def pad_pixels(pad: PadTransform, label: StoredMap) -> np.ndarray:
-    """New pixels are unknown."""
-    margins = [(pad.y0, pad.y1), (pad.x0, pad.x1), (0, 0)][: label.pixels.ndim]
-    return np.pad(label.pixels, margins, constant_values=label.unknown)
+def pad(pad: PadTransform, view: View) -> View:
+    rows = np.pad(view.rows, (pad.y0, pad.y1), constant_values=OUTSIDE)
+    columns = np.pad(view.columns, (pad.x0, pad.x1), constant_values=OUTSIDE)
+    return View(rows, columns, view.camera.then(pad_zoom(pad)))
 
 
-def resize_pixels(resize: ResizeTransform | ScaleTransform, label: StoredMap) -> np.ndarray:
+def resize(resize: ResizeTransform | ScaleTransform, view: View) -> View:
     """The pixel that holds each new pixel's centre: known and unknown pixels never mix."""
-    if label.pixels.shape[:2] == (resize.new_h, resize.new_w):
-        return label.pixels
-    rows = _nearest(label.pixels.shape[0], resize.new_h)
-    columns = _nearest(label.pixels.shape[1], resize.new_w)
-    return np.take(np.take(label.pixels, rows, axis=0), columns, axis=1)
+    rows = view.rows[_nearest(len(view.rows), resize.new_h)]
+    return View(rows, view.columns[_nearest(len(view.columns), resize.new_w)], view.camera)
+
+
+def flip_across(flip: HFlipTransform, view: View) -> View:
+    return View(view.rows, view.columns[::-1], view.camera.then(CameraChange(x=-1)))
+
+
+def flip_over(flip: VFlipTransform, view: View) -> View:
+    return View(view.rows[::-1], view.columns, view.camera.then(CameraChange(y=-1)))
 
 
 def _nearest(old: int, new: int) -> np.ndarray:
     return (2 * np.arange(new) + 1) * old // (2 * new)
 
 
-# What moves the pixels of a map, and how it changes the camera. Transforms that stand neither
-# here nor in COLOR_ONLY have no rule, and AuxTask.transform refuses them.
-GEOMETRIC: dict[type[Transform], tuple[Callable, Callable]] = {
-    CropTransform: (crop_pixels, crop_zoom),
-    PadTransform: (pad_pixels, pad_zoom),
-    ResizeTransform: (resize_pixels, lambda resize: CameraChange()),
-    ScaleTransform: (resize_pixels, lambda scale: CameraChange()),
-    HFlipTransform: (lambda flip, label: label.pixels[:, ::-1], lambda flip: CameraChange(x=-1)),
-    VFlipTransform: (lambda flip, label: label.pixels[::-1], lambda flip: CameraChange(y=-1)),
+# What each transform does to a view. Transforms that stand neither here nor in COLOR_ONLY have no
+# rule, and AuxTask.transform refuses them.
+GEOMETRIC: dict[type[Transform], Callable[[Transform, View], View]] = {
+    CropTransform: crop,
+    PadTransform: pad,
+    ResizeTransform: resize,
+    ScaleTransform: resize,
+    HFlipTransform: flip_across,
+    VFlipTransform: flip_over,
 }
 COLOR_ONLY = (NoOpTransform, BlendTransform, ColorTransform)
 
 
 def register_map_type(name: str) -> None:
-    """Gives the transforms ``apply_<name>`` for a ``StoredMap``."""
-
-    def rule(move: Callable, change: Callable) -> Callable:
-        return lambda transform, label: replace(
-            label, pixels=move(transform, label), camera=label.camera.then(change(transform))
-        )
-
-    for transform, (move, change) in GEOMETRIC.items():
-        transform.register_type(name, rule(move, change))
+    """Gives the transforms ``apply_<name>`` for a ``View``."""
+    for transform, rule in GEOMETRIC.items():
+        transform.register_type(name, rule)
     for transform in COLOR_ONLY:
-        transform.register_type(name, lambda transform, label: label)
+        transform.register_type(name, lambda transform, view: view)

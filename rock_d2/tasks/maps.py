@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 import torch
 from detectron2.data import Metadata
+from detectron2.data.transforms import TransformList
 from torch.nn import functional as F
 
 from rock_d2.image_files import read_pixels
-from rock_d2.tasks.base import AuxTask
-from rock_d2.tasks.geometry import CameraChange, StoredMap
+from rock_d2.tasks.base import AuxTask, Shelf
+from rock_d2.tasks.geometry import OUTSIDE, CameraChange, StoredMap, View
+from rock_d2.tasks.pixel_store import PixelStore, outside, stack_on
 
 
 @dataclass(frozen=True)
@@ -29,25 +31,25 @@ class MapTask(AuxTask):
     unknown_level: ClassVar[int]
 
     @abstractmethod
-    def values(self, pixels: np.ndarray, camera: CameraChange) -> np.ndarray:
-        """float32 (C, H, W) in the label's units, as the changed camera sees them.
+    def values(self, pixels: torch.Tensor, cameras: Sequence[CameraChange]) -> torch.Tensor:
+        """float32 (N, C, H, W) in the label's units, as the changed cameras see them.
 
         Args:
-            pixels: as stored, (H, W) or (H, W, C).
-            camera: what has happened to the camera since.
+            pixels: as stored, (N, C, H, W).
+            cameras: what has happened to the camera of each since.
         """
 
     def load(self, record: Mapping[str, Any]) -> StoredMap | None:
         if self.field not in record:
             return None
-        pixels = self.read_pixels(record[self.field])
-        return StoredMap(pixels, unknown=self.unknown_level, camera=CameraChange())
+        return StoredMap.whole(self.read_pixels(record[self.field]))
 
     def read(self, record: Mapping[str, Any]) -> np.ndarray | None:
         """float32 (H, W) or, of several channels, (H, W, C)."""
-        if self.field not in record:
+        label = self.load(record)
+        if label is None:
             return None
-        values = self.values(self.read_pixels(record[self.field]), CameraChange())
+        values = self.to_tensor(label).numpy()
         return values[0] if len(values) == 1 else np.moveaxis(values, 0, 2)
 
     def read_pixels(self, path: str) -> np.ndarray:
@@ -80,9 +82,26 @@ class MapTask(AuxTask):
         """What is wrong with the values of a readable file, a line each."""
         yield from ()
 
+    def transform(self, label: StoredMap, transforms: TransformList) -> StoredMap:
+        return label._replace(view=self.change_view(label.view, transforms))
+
+    def change_view(self, view: View, transforms: TransformList) -> View:
+        """What is seen of a map, whatever its pixels are, after the transforms."""
+        return super().transform(view, transforms)
+
     def to_tensor(self, label: StoredMap) -> torch.Tensor:
         """float32 (C, H, W)."""
-        return torch.from_numpy(self.values(label.pixels, label.camera))
+        pixels = torch.from_numpy(label.seen(self.unknown_level))
+        return self.values(pixels[None], [label.view.camera])[0]
+
+    def stored_bytes(self, record: Mapping[str, Any]) -> int:
+        if self.field not in record:
+            return 0
+        per_pixel = np.dtype(self.stored_type).itemsize * self.num_outputs
+        return record["height"] * record["width"] * per_pixel
+
+    def shelf(self, records: Sequence[Mapping[str, Any]], device: torch.device) -> Shelf:
+        return MapShelf(self, records, device)
 
     def collate(
         self, batched_inputs: Sequence[Mapping[str, Any]], device: torch.device
@@ -102,6 +121,61 @@ class MapTask(AuxTask):
                 )
             labels.append(label.to(device, non_blocking=True))
         return torch.stack(labels)
+
+
+class MapShelf(Shelf):
+    """The maps of a data set on a device, which makes those of a batch at once."""
+
+    def __init__(self, task: MapTask, records: Sequence[Mapping[str, Any]], device: torch.device):
+        self.task = task
+        sizes = [(r["height"], r["width"]) if task.field in r else (0, 0) for r in records]
+        channels, stored_type = task.num_outputs, task.stored_type
+        self.store = PixelStore(sizes, channels=channels, stored_type=stored_type, device=device)
+
+    def put(self, index: int, label: StoredMap | None) -> None:
+        if label is None:
+            return
+        size, wanted = label.pixels.shape[1:], tuple(self.store.sizes[index])
+        if size != wanted:
+            found, expected = (" x ".join(map(str, sides)) for sides in (size, wanted))
+            raise ValueError(f"its `{self.task.field}` is {found}, the image {expected}")
+        self.store.put(index, label.pixels)
+
+    def batch(
+        self, indices: Sequence[int], transforms: Sequence[TransformList]
+    ) -> list[torch.Tensor | None]:
+        """Each image's float32 (C, H, W), or None; together they are one tensor."""
+        known = [place for place, index in enumerate(indices) if self.store.sizes[index].any()]
+        views = [
+            self.task.change_view(View.whole(*self.store.sizes[indices[place]]), transforms[place])
+            for place in known
+        ]
+        values = self._values([indices[place] for place in known], views) if known else ()
+        found = dict(zip(known, values, strict=True))
+        return [found.get(place) for place in range(len(indices))]
+
+    def _values(self, indices: Sequence[int], views: Sequence[View]) -> torch.Tensor:
+        rows = map(self.store.row_starts, indices, (view.rows for view in views))
+        row_starts = stack_on(list(rows), self.store.device)
+        columns = stack_on([view.columns for view in views], self.store.device)
+        pixels = torch.stack(self.store.gather(row_starts, columns), dim=1)
+        if any((axis == OUTSIDE).any() for view in views for axis in view[:2]):
+            pixels.masked_fill_(outside(row_starts, columns)[:, None], self.task.unknown_level)
+        return self.task.values(pixels, [view.camera for view in views])
+
+
+def per_image(values: Sequence[Any], like: torch.Tensor) -> torch.Tensor:
+    """Numbers, or (C,) numbers, of each image as float32 to compute with ``like`` (N, C, H, W)."""
+    numbers = np.asarray(values, dtype=np.float32)
+    return stack_on(numbers.reshape(len(numbers), -1, 1, 1), like.device)
+
+
+def square_root(values: torch.Tensor) -> torch.Tensor:
+    """In place, and on all devices to the last bit the same: on the CPU PyTorch's own is not."""
+    if values.device.type != "cpu":
+        return values.sqrt_()
+    np.sqrt(values.numpy(), out=values.numpy())
+    return values
 
 
 def resize_prediction(prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:

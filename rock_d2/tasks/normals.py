@@ -1,9 +1,8 @@
 """Surface normals: unit vectors, x right, y down, z forward, facing the camera; 0 where unknown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from detectron2.data import Metadata
@@ -14,8 +13,8 @@ from rock_d2.evaluation.meters import Meter
 from rock_d2.modeling.pooling import ChannelAverage, UnitLength, known_average
 from rock_d2.modeling.reduction import mean_over_processes
 from rock_d2.tasks.base import AUX_TASK_REGISTRY, Drawing
-from rock_d2.tasks.geometry import CameraChange, register_map_type
-from rock_d2.tasks.maps import MapTask, resize_prediction
+from rock_d2.tasks.geometry import CameraChange, StoredMap, register_map_type
+from rock_d2.tasks.maps import MapTask, per_image, resize_prediction, square_root
 
 # Each component v of a vector is stored as 127 + round(127 v): 0 to 254, and the zero vector of
 # an unknown pixel is exactly (127, 127, 127), so no separate mask is needed.
@@ -42,20 +41,20 @@ class Normals(MapTask):
     loss_weight: float = 30.0
     channels: int = 3 * 128
 
-    def values(self, pixels: np.ndarray, camera: CameraChange) -> np.ndarray:
+    def values(self, pixels: torch.Tensor, cameras: Sequence[CameraChange]) -> torch.Tensor:
         """Unit vectors; mirrors negate a component, and a zoom by s makes z grow by s.
 
         The zoom turns a surface z = f(x, y) into z = f(x, y) / s, and the normal is proportional
         to (df/dx, df/dy, -1) (Eigen and Fergus, ICCV 2015).
         """
-        planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
-        vectors = cv2.LUT(planes.ravel(), LEVELS).reshape(planes.shape)
-        for component, factor in zip(vectors, camera, strict=True):
-            if factor != 1:
-                component *= np.float32(factor)
-        squared_length = np.einsum("chw,chw->hw", vectors, vectors)
-        vectors /= np.sqrt(squared_length, where=squared_length > 0, out=squared_length + 1)
-        return vectors
+        vectors = pixels.to(torch.float32).sub_(ZERO_LEVEL)
+        # Not by a number, since GPUs multiply by its rounded inverse.
+        vectors /= vectors.new_full((), ZERO_LEVEL)
+        vectors *= per_image(cameras, vectors)
+        x, y, z = vectors.unbind(dim=1)
+        squared_length = x.square().add_(y.square()).add_(z.square())
+        # One step of one component is 6e-5, squared; the zero vector stays zero.
+        return vectors.div_(square_root(squared_length.clamp_(min=1e-12))[:, None])
 
     def pixel_problems(self, pixels: np.ndarray) -> Iterator[str]:
         known = pixels[(pixels != ZERO_LEVEL).any(axis=2)]
@@ -162,7 +161,7 @@ def encode_normals(normals: np.ndarray) -> np.ndarray:
 
 def decode_normals(stored: np.ndarray) -> np.ndarray:
     """The inverse of ``encode_normals`` up to its step, float32, of length 1 or 0."""
-    return np.moveaxis(Normals().values(stored, CameraChange()), 0, 2)
+    return np.moveaxis(Normals().to_tensor(StoredMap.whole(stored)).numpy(), 0, 2)
 
 
 def normalise(vectors: np.ndarray) -> np.ndarray:

@@ -27,7 +27,8 @@ def annotation_pictures(cfg: CfgNode, num_images: int) -> Iterator[tuple[str, np
 
 def dataloader_pictures(cfg: CfgNode, num_images: int) -> Iterator[tuple[str, np.ndarray]]:
     """Names, which tell the place in the loader too, and pictures, with the config's tasks."""
-    cfg.DATALOADER.NUM_WORKERS = 0
+    # In this process, and drawn with NumPy.
+    cfg.DATALOADER.NUM_WORKERS, cfg.DATALOADER.AUGMENT_ON = 0, "host"
     dataset = cfg.DATASETS.TRAIN[0]
     tasks = build_tasks(cfg)
     items = (item for batch in build_train_loader(cfg) for item in batch)

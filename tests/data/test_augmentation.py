@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from rock_d2.data.augmentation import (
     ColorDistortion,
+    ColorShift,
+    Distortion,
     Lighting,
     MinIoUCrop,
     ZoomOut,
     best_ious,
     centres_inside,
-    distort_colors,
-    shift_colors,
 )
 
 HEIGHT, WIDTH = 48, 64
@@ -122,7 +122,7 @@ def test_colours_do_not_depend_on_the_channel_order(kind):
 
 def test_colours_saturate_and_round():
     image = np.array([[[250, 100, 3]]], np.uint8)
-    assert shift_colors(image, (10.0, 0.6, -5.0)).tolist() == [[[255, 101, 0]]]
+    assert ColorShift(10.0, 0.6, -5.0)(image).tolist() == [[[255, 101, 0]]]
 
 
 NEUTRAL = {
@@ -136,7 +136,7 @@ NEUTRAL = {
 
 
 def test_neutral_distortion_is_the_identity():
-    np.testing.assert_array_equal(distort_colors(IMAGE, **NEUTRAL), IMAGE)
+    np.testing.assert_array_equal(Distortion(**NEUTRAL)(IMAGE), IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_neutral_distortion_is_the_identity():
 )
 def test_each_distortion_by_hand(change, expected):
     image = np.array([[[200, 100, 50]]], np.uint8)
-    found = distort_colors(image, **NEUTRAL | change)[0, 0].astype(int)
+    found = Distortion(**NEUTRAL | change)(image)[0, 0].astype(int)
     assert np.abs(found - expected).max() <= 1
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rock_d2.data.augmentation import ZoomOutTransform
 from rock_d2.tasks import Depth, Normals, Scene
 from rock_d2.tasks.depth import encode_depth
-from rock_d2.tasks.geometry import CameraChange, StoredMap
+from rock_d2.tasks.geometry import StoredMap
 from rock_d2.tasks.normals import decode_normals, encode_normals
 
 HEIGHT, WIDTH, FOCAL = 60, 80, 70.0
@@ -28,7 +28,7 @@ def plane(nx: float, ny: float) -> tuple[np.ndarray, np.ndarray]:
 def after(task, stored: np.ndarray | int, transforms: list) -> np.ndarray | int:
     """The label (H, W, C) of a batch item whose image went through ``transforms``."""
     if not isinstance(stored, int):
-        stored = StoredMap(stored, unknown=task.unknown_level, camera=CameraChange())
+        stored = StoredMap.whole(stored)
     label = task.to_tensor(task.transform(stored, T.TransformList(transforms)))
     return label if isinstance(label, int) else label.numpy().transpose(1, 2, 0)
 

@@ -1,0 +1,60 @@
+"""Whether a training set fits into memory, which is asked before it is read."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.utils import comm
+
+from rock_d2.tasks import AuxTask
+
+CPU = torch.device("cpu")
+
+
+def resident_bytes(records: Sequence[Mapping[str, Any]], tasks: Sequence[AuxTask]) -> int:
+    """What images and labels take once they are decoded, of the records that tell their size."""
+    return sum(
+        3 * record["height"] * record["width"] + sum(task.stored_bytes(record) for task in tasks)
+        for record in records
+        if "height" in record
+    )
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """What a device has left, or None where nobody tells."""
+    if device.type == "cuda":
+        index = torch.cuda.current_device() if device.index is None else device.index
+        return torch.cuda.mem_get_info(index)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split() for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * int(found[0][1]) if found else None
+
+
+def check_that_it_fits(
+    records: Sequence[Mapping[str, Any]],
+    tasks: Sequence[AuxTask],
+    device: torch.device = CPU,
+    *,
+    free: int | None = None,
+) -> None:
+    """Raises ValueError if a set that is resident needs more than a device has left.
+
+    Args:
+        records: of the set.
+        tasks: whose labels are kept, too.
+        device: that keeps them; the processes of a machine share its memory, but no GPU.
+        free: bytes that are left; None asks the device.
+    """
+    copies = comm.get_local_size() if device.type == "cpu" else 1
+    needed = copies * resident_bytes(records, tasks)
+    free = free_bytes(device) if free is None else free
+    if free is not None and needed > free:
+        times = f" in {copies} processes" if copies > 1 else ""
+        raise ValueError(
+            f"DATALOADER.RESIDENT: {len(records)} images with their labels need {needed:,} bytes"
+            f"{times}, but {device} has {free:,} free; switch it off or take fewer images"
+        )

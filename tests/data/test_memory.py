@@ -1,0 +1,50 @@
+"""DATALOADER.RESIDENT: a set that does not fit into memory is refused before it is read."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from rock_d2 import build_train_loader
+from rock_d2.data.dataset_mapper import RockDatasetMapper
+from rock_d2.data.memory import check_that_it_fits, free_bytes, resident_bytes
+from rock_d2.tasks import Depth, Normals, Scene
+
+TASKS = (Scene(), Depth(), Normals())
+CPU = torch.device("cpu")
+RECORD = {"file_name": "image.png", "height": 120, "width": 160, "scene_id": 3}
+RECORDS = [
+    RECORD,
+    RECORD | {"depth_file_name": "depth.png"},
+    RECORD | {"depth_file_name": "depth.png", "normals_file_name": "normals.png"},
+]
+
+
+def test_an_image_takes_three_bytes_a_pixel_and_its_labels_what_their_files_hold():
+    # Depth takes two bytes, normals three.
+    assert [resident_bytes([r], TASKS) / (120 * 160) for r in RECORDS] == [3, 5, 8]
+    assert resident_bytes(RECORDS, [Depth()]) == 120 * 160 * (3 + 5 + 5)
+    assert resident_bytes([{"file_name": "of unknown size.png"}], TASKS) == 0
+
+
+def test_the_last_byte_counts():
+    message = r"DATALOADER.RESIDENT: 3 images .* need 307,200 bytes, but cpu has 307,199 free"
+    with pytest.raises(ValueError, match=message):
+        check_that_it_fits(RECORDS, TASKS, free=307_199)
+    check_that_it_fits(RECORDS, TASKS, free=307_200)
+
+
+def test_the_host_tells_what_it_has_left():
+    free = free_bytes(CPU)
+    assert (free is None) != Path("/proc/meminfo").exists()
+    assert free is None or 1e7 < free < 1e14
+
+
+@pytest.mark.parametrize("device", [None, CPU])
+def test_nothing_is_read_of_a_set_that_does_not_fit(monkeypatch, device):
+    monkeypatch.setattr("rock_d2.data.memory.free_bytes", lambda device: 1000)
+    monkeypatch.setattr(RockDatasetMapper, "decode", lambda *_: pytest.fail("reads"))
+    mapper = RockDatasetMapper(is_train=True, tasks=TASKS, augmentations=[], image_format="BGR")
+    options = {"mapper": mapper, "total_batch_size": 1, "seed": 0, "resident": True}
+    with pytest.raises(ValueError, match=r"need 307,200 bytes, but cpu has 1,000 free"):
+        build_train_loader(RECORDS, **options, device=device)
