@@ -17,8 +17,10 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 # stand in no line (__init__ files, engine, visualization) may import anything but tools.
 MAY_IMPORT = {
     "rock_d2.image_files": (),
+    "rock_d2.transfer": (),
     "rock_d2.tasks": (
         "rock_d2.image_files",
+        "rock_d2.transfer",
         "rock_d2.modeling.pooling",
         "rock_d2.modeling.reduction",
         "rock_d2.evaluation.meters",
@@ -33,6 +35,7 @@ MAY_IMPORT = {
         "rock_d2.tasks",
         "rock_d2.engine.run_log",
         "rock_d2.engine.complexity",
+        "rock_d2.engine.fast_inference",
         "rock_d2.engine.gradient_conflict",
         "rock_d2.engine.latency",
     ),
@@ -75,6 +78,7 @@ MAY_IMPORT = {
         "rock_d2.modeling.matcher",
         "rock_d2.modeling.ssd_head",
         "rock_d2.modeling.ssd_losses",
+        "rock_d2.transfer",
     ),
 }
 

@@ -44,7 +44,7 @@ def take_turns(
     They take turns, so that whatever else slows the machine down hits all of them alike.
 
     Args:
-        candidates: what is measured, by name.
+        candidates: what is measured, by name; what a method ``prepare`` does before is not.
         rounds: how often each is measured.
         warm_up: rounds before that, which choose algorithms and fill caches.
         device: what the candidates compute on.
@@ -53,12 +53,17 @@ def take_turns(
     times = np.empty((len(candidates), warm_up + rounds))
     for i in range(warm_up + rounds):
         for k, candidate in enumerate(candidates.values()):
+            getattr(candidate, "prepare", _nothing)()
             synchronise(device)
             start = time.perf_counter()
             candidate()
             synchronise(device)
             times[k, i] = time.perf_counter() - start
     return dict(zip(candidates, times[:, warm_up:], strict=True))
+
+
+def _nothing() -> None:
+    pass
 
 
 def synchronise(device: torch.device) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.engine import HookBase
-from detectron2.utils.events import EventWriter
+from detectron2.utils.events import EventStorage, EventWriter
 
 from rock_d2.engine.ending import NotSaved
+from rock_d2.engine.results import Measured
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,19 @@ class History(HookBase):
     def after_train(self) -> None:
         self._let_writers("write")
         self._let_writers("close")
+
+    def write_at(self, iteration: int, measured: Measured) -> None:
+        """Writes what was found about an iteration that the writers have left behind."""
+        with EventStorage(iteration) as storage:
+            storage.put_scalars(**measured.metrics(), smoothing_hint=False)
+            measured.show_pictures(storage)
+            # Detectron2's writers pass over what is older than what they wrote last.
+            last = {w: w._last_write for w in self._writers if hasattr(w, "_last_write")}
+            for writer in last:
+                writer._last_write = iteration - 1
+            self._let_writers("write")
+            for writer, position in last.items():
+                writer._last_write = position
 
     def _let_writers(self, act: str) -> None:
         try:

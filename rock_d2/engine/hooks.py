@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -117,7 +118,7 @@ class BestModel(HookBase):
         """
         Args:
             checkpointer: writes ``model_best``.
-            period: of the EvalHook.
+            period: of the EvalHook; 0 leaves all but the last evaluation to calls of ``compare``.
             metric: ``<task>/<metric>``, or with ``<data set>/`` before it where there are several.
             mode: whether "max" or "min" is best.
             patience: evaluations in a row without a better value that end the training; 0: none do.
@@ -136,18 +137,30 @@ class BestModel(HookBase):
     def after_step(self) -> None:
         done = self.trainer.iter + 1
         if self._period > 0 and done % self._period == 0 and done != self.trainer.max_iter:
-            self._compare(done)
-            if self._patience and self.num_worse >= self._patience:
-                raise TrainingStopped(
-                    f"{self._metric} has not been better than {self.best} for {self.num_worse} "
-                    "evaluations"
-                )
+            self.compare(done)
+            self.stop_if_exhausted()
 
     def after_train(self) -> None:
         if self.trainer.iter >= self.trainer.max_iter:
-            self._compare(self.trainer.max_iter)
+            self.compare(self.trainer.max_iter)
 
-    def _compare(self, iteration: int) -> None:
+    def is_exhausted(self) -> bool:
+        return 0 < self._patience <= self.num_worse
+
+    def stop_if_exhausted(self) -> None:
+        if self.is_exhausted():
+            raise TrainingStopped(
+                f"{self._metric} has not been better than {self.best} for {self.num_worse} "
+                "evaluations"
+            )
+
+    def compare(self, iteration: int, weights: Mapping[str, torch.Tensor] | None = None) -> None:
+        """Compares the trainer's results with the best, and saves if they are better.
+
+        Args:
+            iteration: how many were done when the model was evaluated.
+            weights: those that were evaluated, where the model has others by now.
+        """
         # Only the main process has results; all must come to the same end.
         results = comm.all_gather(self.trainer.results)[0]
         if self._metric not in results:
@@ -156,15 +169,19 @@ class BestModel(HookBase):
                 f"TEST.BEST_METRIC: {self._metric!r} is not measured; there are {known}"
             )
         value = float(results[self._metric])
+        found = f"{self._metric} is {value:.3f} after {iteration} iterations"
         if math.isnan(value) or (
             self.best is not None and self._sign * value <= self._sign * self.best
         ):
             self.num_worse += 1
-            logger.info(f"{self._metric} is {value:.3f}; the best is {self.best}")
+            logger.info(f"{found}; the best is {self.best}")
             return
         self.best, self.best_iteration, self.num_worse = value, iteration, 0
-        logger.info(f"{self._metric} is {value:.3f}, the best so far")
-        self._checkpointer.save("model_best")
+        logger.info(f"{found}, the best so far")
+        if weights is None:
+            self._checkpointer.save("model_best")
+        else:
+            self._checkpointer.save_weights("model_best", weights, iteration=iteration)
 
     def state_dict(self) -> dict[str, Any]:
         return {

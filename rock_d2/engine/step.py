@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.layers import FrozenBatchNorm2d
 from detectron2.utils import comm
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -65,23 +66,31 @@ class TrainingStep:
         self.guard = DivergenceGuard(self.device, max_skipped_steps)
         self.iteration = 0
         self._parameters = [p for p in model.parameters() if p.requires_grad]
+        # What a forward pass may change; a ResNet-50 has 212 tensors that are frozen.
+        parts = [part for part in model.modules() if not isinstance(part, FrozenBatchNorm2d)]
+        self._statistics = [buffer for part in parts for buffer in part.buffers(recurse=False)]
         self._start_period()
 
     def run(self) -> None:
         start = time.perf_counter()
         batch = self.batches.next()
         self._data_seconds += time.perf_counter() - start
-        buffers = self._copy_of_buffers() if self.guard.max_skipped else []
+        losses, bad = self._learn(batch)
+        self._add(losses, bad)
+        self.guard.watch(bad, StepRecord(self.iteration, losses, files_of(batch)))
+        self.iteration += 1
+        self._seconds += time.perf_counter() - start
+
+    def _learn(self, batch: Any) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """What the device does for a step; its losses, and whether it is not finite."""
+        buffers = self._copy_of_statistics() if self.guard.max_skipped else []
         self.optimizer.zero_grad()
         losses = self._backward(batch)
         bad = self._is_bad(losses)
         self._update(bad)
         for buffer, value in buffers:
             buffer.copy_(torch.where(bad, value, buffer))
-        self._add(losses, bad)
-        self.guard.watch(bad, StepRecord(self.iteration, losses, files_of(batch)))
-        self.iteration += 1
-        self._seconds += time.perf_counter() - start
+        return losses, bad
 
     def _is_bad(self, losses: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Whether the step is not finite: a bool on the device, the same in all processes."""
@@ -112,8 +121,8 @@ class TrainingStep:
         elif not bad:
             self.optimizer.step()
 
-    def _copy_of_buffers(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        return [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+    def _copy_of_statistics(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        return [(buffer, buffer.clone()) for buffer in self._statistics]
 
     def _backward(self, batch: Sequence[Any]) -> dict[str, torch.Tensor]:
         """Adds the batch's gradient to the parameters' and returns its losses."""
@@ -133,7 +142,7 @@ class TrainingStep:
 
     def _backward_part(self, part: Sequence[Any]) -> dict[str, torch.Tensor]:
         with self._autocast():
-            losses = self.model(part)
+            losses = self._losses_of(part)
         losses = {name: loss / self.accumulate for name, loss in losses.items()}
         total = sum(losses.values())
         # 1, as usual; not a number makes every gradient so.
@@ -141,11 +150,14 @@ class TrainingStep:
         self.scaler.scale(total).backward(seed)
         return {name: loss.detach() for name, loss in losses.items()}
 
+    def _losses_of(self, part: Any) -> dict[str, torch.Tensor]:
+        return self.model(part)
+
     @torch.no_grad()
     def _count(self, parts: Sequence[Sequence[Any]], whole: SplitBatch) -> None:
         """A first pass whose only trace is what it counts: statistics count each batch once."""
         model = getattr(self.model, "module", self.model)
-        before = self._copy_of_buffers()
+        before = self._copy_of_statistics()
         for part in parts:
             with whole.counting(), self._autocast():
                 model(part)

@@ -2,44 +2,44 @@
 
 import logging
 import weakref
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.engine import DefaultTrainer, hooks
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.engine.train_loop import TrainerBase
-from detectron2.evaluation import DatasetEvaluators, inference_context
-from detectron2.evaluation.testing import flatten_results_dict
+from detectron2.evaluation import DatasetEvaluators
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from torch import nn
 from torch.utils.data import DataLoader
 
-from rock_d2.data import RockDatasetMapper, build_test_loader, build_train_loader
+from rock_d2.data import build_test_loader, build_train_loader
 from rock_d2.engine.compilation import compile_network
 from rock_d2.engine.ema import WeightAverage
 from rock_d2.engine.ending import DataUnreadable, Diverged, TrainingStopped
 from rock_d2.engine.fast_inference import inference_copy
+from rock_d2.engine.frozen_norm import merge_frozen_norms
 from rock_d2.engine.gradient_conflict import GradientConflict
+from rock_d2.engine.graph import step_class
 from rock_d2.engine.history import History
 from rock_d2.engine.hooks import BestModel, Checkpoints, Evaluations, LossReader
 from rock_d2.engine.lost import lost_process
 from rock_d2.engine.optimizer import build_optimizer
+from rock_d2.engine.overlap import OverlappedEvaluations, check_overlap, frozen_copy
 from rock_d2.engine.random_state import random_state, set_random_state
+from rock_d2.engine.results import Measured, by_data_set, draw_few, report, summary
 from rock_d2.engine.resume import identity
 from rock_d2.engine.run_log import METRICS_FILE, build_writers, header
-from rock_d2.engine.step import TrainingStep, step_settings
+from rock_d2.engine.step import step_settings
 from rock_d2.engine.training_checkpoint import TrainingCheckpointer
 from rock_d2.evaluation.build import build_evaluator
-from rock_d2.evaluation.report import results_table, save_results
 from rock_d2.predictor import CompleteCheckpointer
-from rock_d2.visualization import draw_predictions, evenly_spaced
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class RockTrainer(DefaultTrainer):
         # Not DefaultTrainer's own: it would build its loader and step first.
         TrainerBase.__init__(self)
         cfg = self.auto_scale_workers(cfg, comm.get_world_size())
+        check_overlap(cfg)
         self.cfg = cfg
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
@@ -65,7 +66,8 @@ class RockTrainer(DefaultTrainer):
         # One process is one GPU; on the CPU there is no device to name.
         devices = {"device_ids": None} if cfg.MODEL.DEVICE == "cpu" else {}
         wrapped = create_ddp_model(model, broadcast_buffers=False, **devices)
-        self._trainer = TrainingStep(wrapped, loader, optimizer, **settings)
+        step = step_class(cfg, model, optimizer)
+        self._trainer = step(wrapped, loader, optimizer, **settings)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = TrainingCheckpointer(
             cfg,
@@ -78,7 +80,7 @@ class RockTrainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        model = build_model(cfg).to(memory_format=torch.channels_last)
+        model = merge_frozen_norms(build_model(cfg)).to(memory_format=torch.channels_last)
         if cfg.SOLVER.COMPILE:
             compile_network(model)
         return model
@@ -118,16 +120,18 @@ class RockTrainer(DefaultTrainer):
             found.append(GradientConflict(conflict_period, precision=self._trainer.precision))
         if cfg.DATASETS.TEST:
             prefix = f"{cfg.DATASETS.TEST[0]}/" if len(cfg.DATASETS.TEST) > 1 else ""
-            found += [
-                Evaluations(period, self.evaluate),
-                BestModel(
-                    self.checkpointer,
-                    period=period,
-                    metric=prefix + cfg.TEST.BEST_METRIC,
-                    mode=cfg.TEST.BEST_MODE,
-                    patience=cfg.SOLVER.EARLY_STOPPING.PATIENCE,
-                ),
-            ]
+            best = BestModel(
+                self.checkpointer,
+                # Overlapped evaluations tell when there is something to compare.
+                period=0 if cfg.TEST.OVERLAP else period,
+                metric=prefix + cfg.TEST.BEST_METRIC,
+                mode=cfg.TEST.BEST_MODE,
+                patience=cfg.SOLVER.EARLY_STOPPING.PATIENCE,
+            )
+            if cfg.TEST.OVERLAP:
+                found += [OverlappedEvaluations(period, self.evaluate, best), best]
+            else:
+                found += [Evaluations(period, self.evaluate), best]
         return [*found, self.history, Checkpoints(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)]
 
     def build_history(self) -> History:
@@ -197,28 +201,35 @@ class RockTrainer(DefaultTrainer):
 
     def evaluate(self) -> dict[str, Any]:
         """The results of all test sets, with the averaged weights if there are any."""
-        with self.average.applied() if self.average is not None else nullcontext():
-            results = self.test(self.cfg, self.model)
-            if comm.is_main_process():
-                for name, of_set in by_data_set(self.cfg, results).items():
-                    logger.info(f"Results on {name}:\n{summary(of_set)}")
-                    self._draw(name)
-        self.results = flatten_results_dict(results)
-        # Detectron2 compares these with TEST.EXPECTED_RESULTS.
-        self._last_eval_results = results
-        return results
+        with self._weights_to_evaluate():
+            measured = self.measure(self.model)
+        measured.show_pictures(self.storage)
+        self.take_in(measured)
+        return measured.results
 
-    def _draw(self, dataset_name: str) -> None:
-        """Shows the predictions of a few images, always the same, to TensorBoard."""
-        model, mapper = self.checkpointer.model, RockDatasetMapper(self.cfg, is_train=False)
-        records, metadata = DatasetCatalog.get(dataset_name), MetadataCatalog.get(dataset_name)
-        for record in evenly_spaced(records, self.cfg.TEST.NUM_PICTURES):
-            with inference_context(model), torch.no_grad():
-                output = model([mapper(record)])[0]
-            output = {key: value.to("cpu") for key, value in output.items()}
-            picture = draw_predictions(record, output, model.neck.tasks, metadata)
-            title = f"{dataset_name}/{record['image_id']}"
-            self.storage.put_image(title, picture.transpose(2, 0, 1))
+    def evaluated_copy(self, weights: Mapping[str, torch.Tensor] | None = None) -> nn.Module:
+        """A copy of the model as it is evaluated now, or with these weights."""
+        self.settle()
+        with self._weights_to_evaluate():
+            return frozen_copy(self.checkpointer.model, weights)
+
+    def measure(self, model: nn.Module) -> Measured:
+        """Evaluates a model on all test sets; nothing of the trainer changes."""
+        results, pictures = self.test(self.cfg, model), {}
+        if comm.is_main_process():
+            for name, of_set in by_data_set(self.cfg, results).items():
+                logger.info(f"Results on {name}:\n{summary(of_set)}")
+                pictures |= draw_few(self.cfg, getattr(model, "module", model), name)
+        return Measured(results, pictures)
+
+    def take_in(self, measured: Measured) -> None:
+        """Makes these results the latest ones."""
+        self.results = measured.metrics()
+        # Detectron2 compares these with TEST.EXPECTED_RESULTS.
+        self._last_eval_results = measured.results
+
+    def _weights_to_evaluate(self) -> AbstractContextManager[None]:
+        return self.average.applied() if self.average is not None else nullcontext()
 
     def settle(self) -> None:
         """Raises Diverged if the last step was not finite and may not be skipped."""
@@ -266,27 +277,3 @@ class Evaluation:
 
     def run(self) -> dict[str, Any]:
         return RockTrainer.test(self.cfg, self.model)
-
-
-def report(cfg: CfgNode, results: dict[str, Any]) -> None:
-    """Logs the results of all test sets and writes them into OUTPUT_DIR."""
-    if not comm.is_main_process():
-        return
-    for name, of_set in by_data_set(cfg, results).items():
-        logger.info(f"{name}\n\n{results_table(of_set)}\n")
-        file = "results.json" if len(cfg.DATASETS.TEST) == 1 else f"results_{name}.json"
-        save_results(of_set, f"{cfg.OUTPUT_DIR}/{file}")
-
-
-def by_data_set(cfg: CfgNode, results: dict[str, Any]) -> dict[str, Any]:
-    """Undoes what Detectron2 does for a single test set: its results stand without its name."""
-    names = cfg.DATASETS.TEST
-    return {names[0]: results} if len(names) == 1 else results
-
-
-def summary(results: dict[str, Any]) -> str:
-    """The results of a data set, a line each task, without those of single categories."""
-    return "\n".join(
-        f"  {task}: " + "  ".join(f"{k} {v:.3f}" for k, v in metrics.items() if "-" not in k)
-        for task, metrics in results.items()
-    )

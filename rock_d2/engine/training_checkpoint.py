@@ -1,10 +1,12 @@
 """Checkpoints of a training: all that is needed to go on as if nothing had happened."""
 
 import logging
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import nn
@@ -61,8 +63,27 @@ class TrainingCheckpointer(RockCheckpointer):
                 with self._average.applied() if self._average is not None else nullcontext():
                     super().save(name, **extras)
             except OSError as error:
-                problem = f"{self.save_dir}/{name}.pth cannot be written: {error.strerror or error}"
-        problem = comm.all_gather(problem)[0]
+                problem = self._not_written(name, error)
+        self._answer(comm.all_gather(problem)[0])
+
+    def save_weights(
+        self, name: str, weights: Mapping[str, torch.Tensor], *, iteration: int
+    ) -> None:
+        """Saves weights that the model had after ``iteration`` iterations, and no training.
+
+        Only trainings of one process have such weights.
+        """
+        content = {"model": weights, "style": self.style.settings(), "iteration": iteration}
+        logger.info(f"Saving the weights of iteration {iteration} to {self.save_dir}/{name}.pth")
+        try:
+            self.store.write(name, content)
+        except OSError as error:
+            self._answer(self._not_written(name, error))
+
+    def _not_written(self, name: str, error: OSError) -> str:
+        return f"{self.save_dir}/{name}.pth cannot be written: {error.strerror or error}"
+
+    def _answer(self, problem: str | None) -> None:
         if problem and self._must_save:
             raise NotSaved(f"{problem}; {self.last_good()}")
         if problem and self.save_to_disk:
@@ -116,5 +137,6 @@ class TrainingCheckpointer(RockCheckpointer):
             # Moments and averages belong to weights of other shapes, sums to other losses.
             for state in ("step", "average"):
                 checkpoint["trainer"].pop(state, None)
+            checkpoint["trainer"].get("hooks", {}).pop("OverlappedEvaluations", None)
             checkpoint.pop("processes", None)
         return checkpoint

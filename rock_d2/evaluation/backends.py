@@ -10,6 +10,8 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from rock_d2.evaluation.detections import Detections
+
 
 class CocoScores(NamedTuple):
     """What COCO's protocol gives, -1 where there is no ground truth.
@@ -23,14 +25,12 @@ class CocoScores(NamedTuple):
     precision: np.ndarray
 
 
-def coco_scores(
-    truth: dict[str, Any], detections: list[dict[str, Any]], *, backend: str
-) -> CocoScores:
+def coco_scores(truth: dict[str, Any], detections: Detections, *, backend: str) -> CocoScores:
     """Scores boxes by COCO's protocol.
 
     Args:
         truth: a COCO instances document; neither argument is changed.
-        detections: in COCO's result format.
+        detections: with the document's ids.
         backend: a name in BACKENDS, or "auto" for the fastest that is installed.
     """
     evaluation = BACKENDS[choose_backend(backend)](truth, detections)
@@ -55,18 +55,24 @@ def choose_backend(name: str) -> str:
     return name
 
 
-def _hotcoco(truth: dict[str, Any], detections: list[dict[str, Any]]) -> Any:
+def _hotcoco(truth: dict[str, Any], detections: Detections) -> Any:
     import hotcoco
 
     document = hotcoco.COCO(truth)
-    return hotcoco.COCOeval(document, document.load_res(detections), "bbox")
+    # The columns of pycocotools' loadRes; ids are exact up to 2^53.
+    table = np.column_stack(
+        [detections.image_id, detections.boxes, detections.score, detections.category_id]
+    )
+    return hotcoco.COCOeval(document, document.load_res(table), "bbox")
 
 
-def _pycocotools(truth: dict[str, Any], detections: list[dict[str, Any]]) -> COCOeval:
-    # It writes into annotations. Its loadRes cannot read an empty list, so this does its work.
+def _pycocotools(truth: dict[str, Any], detections: Detections) -> COCOeval:
+    # It writes into annotations. Its loadRes cannot read an empty table, so this does its work.
+    columns = (column.tolist() for column in detections)
     found = [
-        detection | {"id": i, "area": detection["bbox"][2] * detection["bbox"][3]}
-        for i, detection in enumerate(detections, start=1)
+        {"id": i, "image_id": image, "category_id": category, "bbox": box, "score": score}
+        | {"area": box[2] * box[3]}
+        for i, (image, category, box, score) in enumerate(zip(*columns, strict=True), start=1)
     ]
     objects = [dict(annotation) for annotation in truth["annotations"]]
     return COCOeval(_coco(truth, objects), _coco(truth, found), "bbox")

@@ -1,15 +1,17 @@
 """Detectron2's evaluation of boxes, with every class by itself and VOC's average precision."""
 
-import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from detectron2.evaluation import COCOEvaluator
+from detectron2.utils import comm
 
 from rock_d2.evaluation.backends import choose_backend, coco_scores
+from rock_d2.evaluation.detections import Detections
 from rock_d2.evaluation.voc import voc_average_precisions
 
 logger = logging.getLogger(__name__)
@@ -21,10 +23,11 @@ IOU_INDEX = {"AP": slice(None), "AP50": slice(0, 1), "AP75": slice(5, 6)}
 
 
 class BoxEvaluator(COCOEvaluator):
-    """COCOEvaluator with Detectron2's files and the results of ``score_boxes``.
+    """COCOEvaluator with its coco_instances_results.json and the results of ``score_boxes``.
 
-    Where Detectron2 gives NaN for all metrics if nothing at all was detected, this gives 0 for
-    all that has ground truth: the classes are there and were not found.
+    Boxes stay arrays throughout, so that no Python object is made of each. Where Detectron2 gives
+    NaN for all metrics if nothing at all was detected, this gives 0 for all that has ground truth:
+    the classes are there and were not found.
     """
 
     def __init__(self, dataset_name: str, *, output_dir: str, backend: str = "auto"):
@@ -37,42 +40,58 @@ class BoxEvaluator(COCOEvaluator):
         self.backend = choose_backend(backend)
         super().__init__(dataset_name, tasks=("bbox",), output_dir=output_dir, use_fast_impl=False)
 
-    def _eval_predictions(self, predictions: list[dict[str, Any]], img_ids: Any = None) -> None:
-        """What COCOEvaluator calls in the main process with the predictions of all processes."""
-        ids = self._category_ids()
-        detections = []
-        for image in predictions:
-            for found in image["instances"]:
-                if found["category_id"] not in ids:
-                    raise ValueError(
-                        f"image {image['image_id']}: class {found['category_id']} was predicted, "
-                        f"but data set `{self._metadata.name}` has {len(ids)}: set "
-                        "MODEL.SSD.NUM_CLASSES to that"
-                    )
-                detections.append(found | {"category_id": ids[found["category_id"]]})
+    def process(
+        self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
+    ) -> None:
+        self._predictions.append(Detections.from_model(inputs, outputs))
+
+    def evaluate(self, img_ids: Iterable[int] | None = None) -> dict[str, dict[str, float]]:
+        """Results in the main process, from the predictions of all processes.
+
+        Args:
+            img_ids: the images that count; None for all.
+        """
+        parts = list(chain(*comm.gather(self._predictions)))
+        if not parts:
+            return {}
+        found = self._with_category_ids(Detections.concatenate(parts))
         file = Path(self._output_dir, "coco_instances_results.json")
-        file.write_text(json.dumps(detections))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(found.to_json())
         if not self._do_evaluation:
             logger.info(f"{self._metadata.name} has no annotations: boxes are kept in {file}")
-            return
+            return {}
         truth = self._coco_api.dataset
         if img_ids is not None:
             chosen = set(img_ids)
             truth = only_images(truth, chosen)
-            detections = [found for found in detections if found["image_id"] in chosen]
-        logger.info(f"Scoring {len(detections)} boxes by {self.backend}")
-        self._results["bbox"] = score_boxes(truth, detections, backend=self.backend)
+            found = found.choose(np.isin(found.image_id, list(chosen)))
+        logger.info(f"Scoring {len(found.score)} boxes by {self.backend}")
+        return {"bbox": score_detections(truth, found, backend=self.backend)}
 
-    def _category_ids(self) -> dict[int, int]:
-        """The data set's category ids by the model's class numbers."""
+    def _with_category_ids(self, found: Detections) -> Detections:
+        """The data set's category ids in place of the model's class numbers."""
         numbers = self._metadata.get("thing_dataset_id_to_contiguous_id")
-        if numbers:
-            return {number: category for category, number in numbers.items()}
-        return dict(enumerate(sorted(self._coco_api.getCatIds())))
+        ids = sorted(numbers, key=numbers.get) if numbers else sorted(self._coco_api.getCatIds())
+        unknown = np.flatnonzero(found.category_id >= len(ids))
+        if len(unknown):
+            raise ValueError(
+                f"image {found.image_id[unknown[0]]}: class {found.category_id[unknown[0]]} was "
+                f"predicted, but data set `{self._metadata.name}` has {len(ids)}: set "
+                "MODEL.SSD.NUM_CLASSES to that"
+            )
+        return found._replace(category_id=np.array(ids, np.int64)[found.category_id])
 
 
 def score_boxes(
     truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], *, backend: str = "auto"
+) -> dict[str, float]:
+    """As ``score_detections``, of detections in COCO's result format."""
+    return score_detections(truth, Detections.from_coco(detections), backend=backend)
+
+
+def score_detections(
+    truth: Mapping[str, Any], detections: Detections, *, backend: str = "auto"
 ) -> dict[str, float]:
     """All metrics of boxes, in percent; NaN where there is no ground truth.
 
@@ -81,10 +100,10 @@ def score_boxes(
 
     Args:
         truth: a COCO instances document.
-        detections: in COCO's result format, with the document's ids.
+        detections: with the document's ids.
         backend: see ``coco_scores``.
     """
-    truth, detections = with_defaults(truth), list(detections)
+    truth = with_defaults(truth)
     check_detections(truth, detections)
     names = [item["name"] for item in sorted(truth["categories"], key=lambda item: item["id"])]
     scores = coco_scores(truth, detections, backend=backend)
@@ -102,23 +121,16 @@ def score_boxes(
     return {metric: 100 * float(value) for metric, value in results.items()}
 
 
-def check_detections(truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]]) -> None:
+def check_detections(truth: Mapping[str, Any], detections: Detections) -> None:
     """Raises ValueError for what pycocotools would drop or stumble on."""
-    try:
-        named = {key: {found[key] for found in detections} for key in ("image_id", "category_id")}
-        values = np.array([[*found["bbox"], found["score"]] for found in detections], float)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"not COCO's result format, a list of objects with image_id, category_id, bbox (four "
-            f"numbers) and score: {error!r}"
-        ) from None
     for key, items in (("image_id", truth["images"]), ("category_id", truth["categories"])):
-        unknown = named[key] - {item["id"] for item in items}
+        unknown = set(np.unique(getattr(detections, key)).tolist()) - {x["id"] for x in items}
         if unknown:
             raise ValueError(f"detections have {key} {min(unknown)}, which the data set has not")
-    wrong = np.flatnonzero(~np.isfinite(values.reshape(-1, 5)).all(axis=1))
-    if len(wrong):
-        raise ValueError(f"box or score of {detections[wrong[0]]} is not finite")
+    finite = np.isfinite(detections.boxes).all(axis=1) & np.isfinite(detections.score)
+    if not finite.all():
+        wrong = detections.choose(np.flatnonzero(~finite)[:1])
+        raise ValueError(f"box or score of {wrong.to_json()} is not finite")
 
 
 def with_defaults(truth: Mapping[str, Any]) -> dict[str, Any]:

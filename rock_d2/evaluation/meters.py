@@ -135,7 +135,10 @@ def load_prediction(folder: Path, record: Mapping[str, Any]) -> np.ndarray:
     try:
         with np.load(path, allow_pickle=False) as file:
             prediction = file["prediction"]
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile, zlib.error) as problem:
+    except (
+        *(OSError, RuntimeError, ValueError, EOFError, KeyError),
+        *(BadZipFile, zlib.error),
+    ) as problem:
         # NumPy has no error of its own for what is cut short or damaged.
         raise ValueError(
             f"{path}: damaged, or no prediction ({problem}); evaluate the model anew"

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rock_d2.evaluation.detections import Detections
+
 
 class Boxes(NamedTuple):
     """n boxes: corners (n, 4) as x1 y1 x2 y2, and the number of each one's image (n,)."""
@@ -25,23 +27,26 @@ class Boxes(NamedTuple):
 
 
 def voc_average_precisions(
-    truth: dict[str, Any], detections: list[dict[str, Any]], *, iou: float = 0.5
+    truth: dict[str, Any], detections: Detections, *, iou: float = 0.5
 ) -> np.ndarray:
     """AP of each category in the order of their ids, 0 to 1; NaN for those without objects.
 
     Args:
         truth: a COCO instances document.
-        detections: in COCO's result format.
+        detections: with the document's ids.
         iou: the IoU that a right detection reaches.
     """
-    images = {name: i for i, name in enumerate(sorted(image["id"] for image in truth["images"]))}
-    objects, found = _boxes(truth["annotations"], images), _boxes(detections, images)
-    object_category, found_category = _column(truth["annotations"]), _column(detections)
-    difficult = np.array([bool(item.get("iscrowd")) for item in truth["annotations"]], bool)
-    scores = np.array([item["score"] for item in detections])
+    annotations = truth["annotations"]
+    objects = _boxes(
+        np.array([item["bbox"] for item in annotations], float).reshape(-1, 4),
+        np.array([item["image_id"] for item in annotations], int),
+    )
+    found, scores = _boxes(detections.boxes, detections.image_id), detections.score
+    category = np.array([item["category_id"] for item in annotations], int)
+    difficult = np.array([bool(item.get("iscrowd")) for item in annotations], bool)
     values = []
-    for category in sorted(category["id"] for category in truth["categories"]):
-        mine, theirs = object_category == category, found_category == category
+    for number in sorted(item["id"] for item in truth["categories"]):
+        mine, theirs = category == number, detections.category_id == number
         values.append(
             average_precision(
                 objects.choose(mine), difficult[mine], found.choose(theirs), scores[theirs], iou
@@ -108,11 +113,6 @@ def pair_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def _boxes(items: list[dict[str, Any]], images: dict[Any, int]) -> Boxes:
-    corners = np.array([item["bbox"] for item in items], float).reshape(-1, 4)
-    corners[:, 2:] += corners[:, :2]
-    return Boxes(corners, np.array([images[item["image_id"]] for item in items], int))
-
-
-def _column(items: list[dict[str, Any]]) -> np.ndarray:
-    return np.array([item["category_id"] for item in items], int)
+def _boxes(boxes: np.ndarray, image: np.ndarray) -> Boxes:
+    """From x y w h (n, 4)."""
+    return Boxes(np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]), image)

@@ -23,6 +23,7 @@ from rock_d2.modeling.reduction import mean_over_processes
 from rock_d2.modeling.seeding import own_seed
 from rock_d2.modeling.ssd_head import build_ssd_head
 from rock_d2.modeling.ssd_losses import box_loss, focal_loss, hard_negative_loss, matched_deltas
+from rock_d2.transfer import to_device
 
 # Ground truths are padded to a multiple of this, so that few shapes occur in a training. Matching
 # takes time in proportion to the padded number; a CUDA graph would be captured for each shape.
@@ -277,7 +278,7 @@ def pad_truths(
         )
     if not (boxes[..., 2:] > boxes[..., :2])[present].all():
         raise ValueError("batch item's `instances` hold a box without area; leave it out")
-    return tuple(table.to(device, non_blocking=True) for table in (boxes, classes, present))
+    return tuple(to_device(table, device) for table in (boxes, classes, present))
 
 
 def merge_losses(*parts: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from rock_d2.tasks.geometry import OUTSIDE
+from rock_d2.transfer import to_device
 
 # PyTorch computes little with uint16: its bits lie in an int16 and are read as int32.
 _KEPT_AS = {np.dtype(np.uint8): torch.uint8, np.dtype(np.uint16): torch.int16}
@@ -73,11 +74,8 @@ class PixelStore:
 
 
 def stack_on(arrays: Sequence[np.ndarray], device: torch.device) -> torch.Tensor:
-    """The arrays as one tensor on a device; a GPU does not wait for what it computes before."""
-    stacked = torch.from_numpy(np.stack(arrays))
-    if device.type == "cuda":
-        stacked = stacked.pin_memory()
-    return stacked.to(device, non_blocking=True)
+    """The arrays as one tensor on a device."""
+    return to_device(torch.from_numpy(np.stack(arrays)), device)
 
 
 def outside(row_starts: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ from rock_d2.evaluation.meters import Meter
 from rock_d2.modeling.pooling import GlobalAverage
 from rock_d2.modeling.reduction import mean_over_processes
 from rock_d2.tasks.base import AUX_TASK_REGISTRY, AuxTask, ColourScale, Drawing
+from rock_d2.transfer import to_device
 
 UNKNOWN = -1
 
@@ -88,7 +89,7 @@ class Scene(AuxTask):
                     f"batch item `{self.name}` is {label!r}; it must be an int below "
                     f"MODEL.ROCK.SCENE.NUM_CLASSES = {self.num_classes}"
                 )
-        return torch.tensor(labels).to(device, non_blocking=True)
+        return to_device(torch.tensor(labels), device)
 
     def predictor(self) -> nn.Module:
         return GlobalAverage()

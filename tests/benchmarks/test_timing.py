@@ -17,6 +17,20 @@ def test_candidates_take_turns():
     assert times.keys() == {"a", "b"} and all(len(seconds) == 3 for seconds in times.values())
 
 
+def test_what_prepares_a_call_is_not_timed(monkeypatch):
+    clock = [0.0]
+
+    class Candidate:
+        def prepare(self) -> None:
+            clock[0] += 100
+
+        def __call__(self) -> None:
+            clock[0] += 1
+
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    assert list(take_turns({"a": Candidate()}, rounds=3, warm_up=0)["a"]) == [1, 1, 1]
+
+
 def test_ratios_are_taken_round_by_round(tmp_path, capsys):
     # The second round was slow for both.
     times = {"a": np.array([1.0, 10, 1]), "b": np.array([2.0, 30, 4])}

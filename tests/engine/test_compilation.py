@@ -10,6 +10,7 @@ from rock_d2.engine.trainer import RockTrainer
 # A network of few kernels, since compiling them is what takes time.
 TINY = (
     *("MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "INPUT.SIZE", [32, 32]),
+    *("MODEL.RESNETS.NORM", "FrozenBN"),
     *("MODEL.RESNETS.OUT_FEATURES", ["res2"], "MODEL.SSD.IN_FEATURES", ["res2"]),
     *("MODEL.ROCK.IN_FEATURE", "res2", "MODEL.ROCK.WIDTH", 16, "MODEL.SSD.EXTRA_CHANNELS", [16]),
 )

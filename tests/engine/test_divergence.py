@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from detectron2.layers import FrozenBatchNorm2d
 from torch import nn
 
 from rock_d2.engine.ending import Diverged
@@ -82,6 +83,15 @@ def test_skipped_steps_leave_no_trace(what, optimizer):
     assert step.guard.num_skipped == 2
     with pytest.raises(Diverged, match=r"iteration 6: .* \(2 were allowed\)"):
         step.run()
+
+
+def test_what_is_frozen_is_not_copied_before_each_step():
+    model = Line()
+    model.frozen = FrozenBatchNorm2d(1)
+    step = TrainingStep(model, [], OPTIMIZERS["plain"](model.parameters()))
+    # Mean, variance and number of batches.
+    assert {id(x) for x, _ in step._copy_of_statistics()} == {id(x) for x in model.norm.buffers()}
+    assert len(step._copy_of_statistics()) == 3
 
 
 def test_bad_part_of_a_batch_is_noticed():

@@ -9,7 +9,14 @@ from torch import nn
 from trainings import config, few_rooms
 
 from rock_d2 import build_train_loader
-from rock_d2.benchmarks.train import UnguardedStep, detectron2_step, our_step, rebuilt
+from rock_d2.benchmarks.train import (
+    UnguardedStep,
+    WithData,
+    detectron2_loader,
+    detectron2_step,
+    our_step,
+    rebuilt,
+)
 from rock_d2.engine.optimizer import build_optimizer, parameters_of
 
 # Of what a step changes. In another memory format convolutions add in another order, and batch
@@ -66,6 +73,28 @@ def test_each_part_may_be_left_out(cfg, batches, expected, without):
 def test_detectron2s_trainer_steps_alike(cfg, batches, expected):
     found = change(detectron2_step(cfg, batches))
     assert (found - expected).norm() < TOLERANCE * expected.norm()
+
+
+def test_frozen_normalisation_may_stay_apart(cfg, batches):
+    cfg = cfg.clone()
+    cfg.MODEL.RESNETS.NORM = "FrozenBN"
+    merged, apart = (change(our_step(cfg, batches, norms_apart=x)) for x in (False, True))
+    assert merged.norm() > 0
+    assert (merged - apart).norm() < TOLERANCE * apart.norm()
+
+
+def test_detectron2s_loader_trains_our_model(cfg):
+    data = WithData(detectron2_loader(cfg), partial(detectron2_step, cfg), num_workers=0)
+    assert change(data.step).norm() > 0
+
+
+def test_what_workers_have_ready_is_not_timed():
+    """Two workers have 4 batches; of those after them, 8 are timed."""
+    taken = []
+    data = WithData(range(100), lambda batches: lambda: taken.append(next(batches)), num_workers=2)
+    data.prepare()
+    data()
+    assert taken == list(range(4, 12))
 
 
 def test_rebuilt_optimizers_have_the_same_settings(cfg):

@@ -1,18 +1,21 @@
 """Whatever computes COCO's numbers, they are pycocotools' numbers."""
 
 import copy
+import json
 
 import numpy as np
 import pytest
 from coco_sets import ADVERSARIAL, random_set
 
 from rock_d2.evaluation.backends import BACKENDS, choose_backend, coco_scores
+from rock_d2.evaluation.detections import Detections
 
 OTHERS = [name for name in BACKENDS if name != "pycocotools"]
 
 
 def assert_same(backend, truth, detections):
     pytest.importorskip(backend, reason=f"{backend} is not installed: pip install -e .[fast]")
+    detections = Detections.from_coco(detections)
     expected = coco_scores(truth, detections, backend="pycocotools")
     found = coco_scores(truth, detections, backend=backend)
     assert expected.stats.shape == found.stats.shape == (12,)
@@ -35,10 +38,12 @@ def test_same_numbers_on_random_sets(backend, seed):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_arguments_stay_as_they_are(backend):
     pytest.importorskip(backend)
-    truth, detections = random_set(5, num_images=2)
-    before = copy.deepcopy((truth, detections))
+    truth, found = random_set(5, num_images=2)
+    detections = Detections.from_coco(found)
+    before = copy.deepcopy(truth)
     coco_scores(truth, detections, backend=backend)
-    assert (truth, detections) == before
+    assert truth == before
+    assert json.loads(detections.to_json()) == found
 
 
 def test_auto_takes_the_first_that_is_installed(monkeypatch):

@@ -178,3 +178,14 @@ def test_more_classes_than_the_data_set_has(dataset, tmp_path):
         ValueError, match="class 3 was predicted, but data set `three_images` has 3"
     ):
         evaluate(BoxEvaluator("three_images", output_dir=str(tmp_path)), {5: [(3, SQUARE, 0.5)]})
+
+
+def test_boxes_are_kept_in_56_bytes_each_and_nothing_else_is(dataset, tmp_path):
+    evaluator = BoxEvaluator("three_images", output_dir=str(tmp_path))
+    evaluator.reset()
+    for image, found in FOUND.items():
+        evaluator.process([{"image_id": image}], [{"instances": instances(found)}])
+    kept = [column for part in evaluator._predictions for column in part]
+    # A view would keep what it is a view of.
+    assert all(column.base is None or column.base.nbytes == column.nbytes for column in kept)
+    assert sum(column.nbytes for column in kept) == 56 * 4
