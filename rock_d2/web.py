@@ -1,5 +1,6 @@
 """A page in the browser: upload an image, see what the model makes of it."""
 
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -109,14 +110,14 @@ def answer_within(
     """The page's reply to an upload and a threshold; what cannot be shown becomes a message."""
     worker = ThreadPoolExecutor(max_workers=1)
 
-    def work(path: str, score: float) -> list[Any]:
-        seen = predict(read_bounded(path), min(max(float(score), 0.0), 1.0))
+    def work(upload: Any, score: Any) -> list[Any]:
+        seen = predict(read_bounded(path_of(upload)), threshold_of(score))
         return [*seen.detections, *seen.rankings.values(), *seen.maps]
 
-    def answer(upload: dict[str, Any] | None, score: float) -> list[Any]:
+    def answer(upload: Any, score: Any) -> list[Any]:
         if not upload:
             return [None] * num_outputs
-        reply = worker.submit(work, upload["path"], score)
+        reply = worker.submit(work, upload, score)
         try:
             return reply.result(timeout=seconds)
         except TimeoutError:
@@ -128,6 +129,20 @@ def answer_within(
         raise gr.Error(message, print_exception=False)
 
     return answer
+
+
+def path_of(upload: Any) -> str:
+    """Where Gradio has put an upload; requests that are made by hand may say anything."""
+    path = upload.get("path") if isinstance(upload, dict) else None
+    if not isinstance(path, str):
+        raise ValueError("the request names no upload")
+    return path
+
+
+def threshold_of(score: Any) -> float:
+    if not isinstance(score, int | float) or math.isnan(score):
+        raise ValueError("the threshold must be a number from 0 to 1")
+    return min(max(float(score), 0.0), 1.0)
 
 
 class Look(NamedTuple):

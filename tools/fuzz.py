@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Feeds damaged data sets, images, labels, configs and checkpoints to the project.
+"""Feeds damaged data sets, images, labels, configs, checkpoints and uploads to the project.
 
     python tools/fuzz.py --cases 300 --seed 0
     python tools/fuzz.py --only json --first 17 --cases 1 --seed 0
@@ -10,6 +10,7 @@ inputs are made in a temporary folder; nothing else is written.
 
 import argparse
 import sys
+from pathlib import Path
 
 from rock_d2.engine.arguments import tool_parser
 
@@ -30,6 +31,8 @@ def main(args: argparse.Namespace) -> int:
     # Not at the top: --help need not wait for PyTorch.
     from tabulate import tabulate
 
+    # The converter of NYUv2's files lies beside the data.
+    sys.path.append(str(Path(__file__).parents[1] / "datasets"))
     from rock_d2.robustness.fuzzing import FAULTS, fuzz, summary
     from rock_d2.robustness.targets import target_names
 

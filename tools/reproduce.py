@@ -60,6 +60,7 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     # Not at the top: --help need not wait for PyTorch.
+    from rock_d2.engine.folder_lock import take_folder
     from rock_d2.experiments.plan import Plan, check_stored_settings
     from rock_d2.experiments.report import write_reports
     from rock_d2.experiments.runner import Runner, command_line
@@ -88,6 +89,10 @@ def main(args: argparse.Namespace) -> None:
         return
     runner = Runner(train_net, jobs=args.jobs)
     if not args.collect:
+        try:
+            take_folder(args.output, setting="--output")
+        except (OSError, ValueError) as problem:
+            sys.exit(f"reproduce: {problem}")
         runner.run(runs)
     for file in write_reports(plan):
         print(file)

@@ -3,6 +3,7 @@
 
     python tools/train_net.py --config-file configs/rock_rooms.yaml
     python tools/train_net.py --config-file configs/rock_nyuv2.yaml --num-gpus 8
+    python tools/train_net.py --config-file ... --num-gpus 2 MODEL.DEVICE cpu
     torchrun --nproc_per_node=2 tools/train_net.py --config-file ... MODEL.DEVICE cpu
     python tools/train_net.py --config-file ... --eval-only MODEL.WEIGHTS output/model_final.pth
 
@@ -21,10 +22,11 @@ from rock_d2.engine.arguments import training_parser
 
 
 def prepared(args: argparse.Namespace, prepare: Callable[..., Any], **options: Any) -> Any:
-    """What ``prepare`` makes of the config; a setting that cannot be ends the run with one line.
+    """What ``prepare`` makes of the config; raises Refused for a setting that cannot be.
 
     ``options`` go to its ``resume_or_load``.
     """
+    from rock_d2.engine.ending import Refused
     from rock_d2.engine.launch import num_restarts
     from rock_d2.engine.setup import start_run
 
@@ -34,7 +36,7 @@ def prepared(args: argparse.Namespace, prepare: Callable[..., Any], **options: A
         resume = args.resume or args.resume_anyway or num_restarts() > 0
         made.resume_or_load(resume=resume, **options)
     except (OSError, ValueError) as problem:
-        sys.exit(f"train_net: {problem}")
+        raise Refused(str(problem)) from None
     return made
 
 
@@ -43,11 +45,11 @@ def main(args: argparse.Namespace) -> None:
     from rock_d2.engine.ending import exit_with_code
     from rock_d2.engine.trainer import Evaluation, RockTrainer, report
 
-    if args.eval_only:
-        report(args.cfg, prepared(args, Evaluation).run())
-        return
     with exit_with_code("train_net"):
-        prepared(args, RockTrainer, anyway=args.resume_anyway).train()
+        if args.eval_only:
+            report(args.cfg, prepared(args, Evaluation).run())
+        else:
+            prepared(args, RockTrainer, anyway=args.resume_anyway).train()
 
 
 def start(args: argparse.Namespace) -> None:

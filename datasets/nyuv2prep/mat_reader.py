@@ -114,7 +114,9 @@ class LabeledMat:
             ) from error
 
     def _check_arrays(self) -> int:
-        missing = [name for name in (*ARRAYS, *CELLS) if name not in self._file]
+        wanted = (*ARRAYS, *CELLS)
+        there = self._guarded("its table of contents", lambda: [x in self._file for x in wanted])
+        missing = [name for name, found in zip(wanted, there, strict=True) if not found]
         if missing:
             raise ValueError(
                 f"{self.path}: variable {', '.join(missing)} is missing: this must be the labelled "

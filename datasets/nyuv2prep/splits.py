@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -49,11 +50,13 @@ def read_splits(path: Path, num_frames: int) -> tuple[list[int], list[int]]:
     """Training and test frames of splits.mat, checked to be a division of all frames."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; --splits names it")
-    # SciPy raises almost anything on a file that is none of its own.
+    # SciPy raises almost anything on a file that is none of its own, and some crash it.
     try:
-        variables = scipy.io.loadmat(path)
+        with ProcessPoolExecutor(1) as process:
+            variables = process.submit(scipy.io.loadmat, path).result()
     except Exception as error:
-        raise ValueError(f"{path}: not a MATLAB 5 file ({error}): {REMEDY}") from error
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: not a MATLAB 5 file ({reason}): {REMEDY}") from error
     train, test = (_frames(path, name, variables, num_frames) for name in ("trainNdxs", "testNdxs"))
     both = sorted(set(train) & set(test))
     if both:

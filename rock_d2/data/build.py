@@ -1,13 +1,12 @@
 """The training loader: an endless seeded stream that is the same for any number of workers."""
 
 import ctypes
-import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache, partial
-from multiprocessing.util import Finalize
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,8 @@ from rock_d2.tasks import build_tasks
 
 def _train_loader_from_config(cfg: CfgNode, mapper: Callable | None = None) -> dict[str, Any]:
     names = cfg.DATASETS.TRAIN
+    if not names:
+        raise ValueError("DATASETS.TRAIN is empty: there is nothing to train on")
     filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     records = get_detection_dataset_dicts(names, filter_empty=filter_empty)
     records = subset(records, cfg.DATASETS.TRAIN_FRACTION)
@@ -114,7 +115,6 @@ def build_train_loader(
     stream: Callable[..., SampleStream] = ResidentStream if resident else SampleStream
     if device is not None:
         stream, num_workers = partial(DeviceStream, device=device), 0
-    kill_workers_in_the_end(os.getpid())
     return DataLoader(
         stream(records, mapper, seed, retries=retries, max_unreadable=max_unreadable),
         batch_size=batch_size,
@@ -131,22 +131,22 @@ def build_train_loader(
 
 
 def prepare_worker(worker_id: int) -> None:
-    # Terminals and schedulers send them to all processes, but the training decides when to end.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    # Ctrl-C reaches all processes, but it is the training that decides when to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=heed_parent, daemon=True).start()
     keep_freed_memory()
 
 
-@cache
-def kill_workers_in_the_end(process: int) -> None:
-    """Kills this process's loader workers when it ends: they would not heed a SIGTERM."""
+def heed_parent() -> None:
+    """Ends a loader worker by the SIGTERM of its own process, and by nobody else's.
 
-    def kill() -> None:
-        for child in multiprocessing.active_children():
-            if child.daemon:
-                child.kill()
-
-    Finalize(None, kill, exitpriority=0)
+    A scheduler sends it to all processes, but the training decides when to end.
+    """
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def keep_freed_memory() -> None:
@@ -180,7 +180,6 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
     mapper = RockDatasetMapper(cfg, is_train=False)
     loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)
     # Detectron2 v0.6 has no argument for the size of a batch.
-    kill_workers_in_the_end(os.getpid())
     return DataLoader(
         loader.dataset,
         batch_size=cfg.TEST.IMS_PER_BATCH,

@@ -25,7 +25,7 @@ def training_parser(description: str) -> argparse.ArgumentParser:
     add("--resume", action="store_true", help="go on from the last checkpoint in OUTPUT_DIR")
     add("--resume-anyway", action="store_true", help="so, under another seed, data or model, too")
     add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS and train nothing")
-    add("--num-gpus", type=int, default=1, help="of each machine (default: %(default)s)")
+    add("--num-gpus", type=int, default=1, help="processes a machine (default: %(default)s)")
     add("--num-machines", type=int, default=1, help="in all (default: %(default)s)")
     add("--machine-rank", type=int, default=0, help="this machine's number (default: %(default)s)")
     add("--dist-url", default=free_address(), help="where processes meet (default: %(default)s)")

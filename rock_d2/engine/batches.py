@@ -8,7 +8,7 @@ from detectron2.utils import comm
 
 from rock_d2.data.reading import SKIPPED, UnreadableError
 from rock_d2.engine.ending import DataUnreadable
-from rock_d2.engine.lost import lost_process
+from rock_d2.engine.lost import naming_the_lost
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +33,10 @@ class BatchReader:
         if self._batches is None:
             self._batches = iter(self.loader)
         try:
-            batch = next(self._batches)
+            with naming_the_lost():
+                batch = next(self._batches)
         except UnreadableError as problem:
             raise DataUnreadable(str(problem)) from None
-        except RuntimeError as problem:
-            raise lost_process(problem) or problem from None
         for item in batch:
             for file, reason in item.pop(SKIPPED, {}).items():
                 if file not in self.skipped:

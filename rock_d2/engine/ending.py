@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from detectron2.utils import comm
+from torch import distributed
 
 
 class Ending(BaseException):
@@ -17,6 +18,13 @@ class Ending(BaseException):
     exit_code = 0
     # Whether all processes end so, and one of them speaks for all.
     of_all = True
+
+
+class Refused(Ending):
+    """A setting, a file or a data set is wrong."""
+
+    exit_code = 1
+    of_all = False
 
 
 class TrainingStopped(Ending):
@@ -61,7 +69,22 @@ def exit_with_code(program: str) -> Iterator[None]:
     try:
         yield
     except Ending as reason:
-        if comm.is_main_process() or not reason.of_all:
+        if comm.is_main_process() if reason.of_all else is_first_to_say(str(reason)):
             process = f"process {comm.get_rank()}: " if comm.get_world_size() > 1 else ""
             print(f"{program}: {process}{reason}", file=sys.stderr, flush=True)
         sys.exit(reason.exit_code)
+
+
+def is_first_to_say(text: str) -> bool:
+    """Whether no other process has said it; one whose store is gone says it in any case."""
+    if comm.get_world_size() == 1:
+        return True
+    try:
+        return default_store().add(f"said {text}", 1) == 1
+    except RuntimeError:
+        return True
+
+
+def default_store() -> distributed.Store:
+    """Answers without the other processes; PyTorch has no public name for it."""
+    return distributed.distributed_c10d._get_default_store()

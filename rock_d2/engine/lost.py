@@ -1,14 +1,24 @@
 """Loader workers and processes that have died or hang: told apart from other errors, and named."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from detectron2.utils import comm
-from torch import distributed
 
-from rock_d2.engine.ending import ProcessLost
+from rock_d2.engine.ending import ProcessLost, default_store
 
 # Seconds in which the processes that still run tell each other so.
 ROLL_CALL = 5.0
+
+
+@contextmanager
+def naming_the_lost() -> Iterator[None]:
+    """Raises ProcessLost in place of what PyTorch raises when a worker or a process is gone."""
+    try:
+        yield
+    except RuntimeError as problem:
+        raise lost_process(problem) or problem from None
 
 
 def lost_process(problem: RuntimeError) -> ProcessLost | None:
@@ -25,8 +35,7 @@ def lost_process(problem: RuntimeError) -> ProcessLost | None:
 
 def absent_processes() -> list[int]:
     """Those that do not answer; all others must call this at about the same time."""
-    # The store answers without the processes; PyTorch has no public name for it.
-    store = distributed.distributed_c10d._get_default_store()
+    store = default_store()
     store.set(f"answer of {comm.get_rank()}", "here")
     time.sleep(ROLL_CALL)
     ranks = range(comm.get_world_size())

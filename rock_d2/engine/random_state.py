@@ -1,10 +1,19 @@
 """The random generators of a process, as plain values and tensors."""
 
+import os
 import random
 from typing import Any
 
 import numpy as np
 import torch
+
+
+def compute_the_same(enabled: bool) -> None:
+    """Whether the same computation gives the same bits each time, on GPUs, too."""
+    if enabled:
+        # cuBLAS asks for it, and reads it when the GPU is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(enabled)
 
 
 def random_state() -> dict[str, Any]:

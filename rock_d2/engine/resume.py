@@ -24,7 +24,7 @@ DECISIVE = (
 # How the data come and where they lie decides nothing.
 INDIFFERENT = (
     *("MODEL.DEVICE", "MODEL.WEIGHTS", "OUTPUT_DIR", "VERSION", "SEED"),
-    *("DATALOADER.NUM_WORKERS", "DATALOADER.RESIDENT"),
+    *("DATALOADER.NUM_WORKERS", "DATALOADER.RESIDENT", "DATALOADER.AUGMENT_ON"),
 )
 DIFFERENCES_SHOWN = 5
 SHAPES = "shapes of the weights"

@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import logging
+import re
 from pathlib import Path
 
 import torch
@@ -12,8 +13,12 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
-from rock_d2.engine.launch import started_by_torchrun
+from rock_d2.engine.folder_lock import take_folder
+from rock_d2.engine.launch import check_processes, num_processes
+from rock_d2.engine.random_state import compute_the_same
 from rock_d2.engine.run_log import describe_run
+from rock_d2.engine.setting_rules import check_values
+from rock_d2.engine.single_values import check_batch_norm
 from rock_d2.predictor import load_config
 
 
@@ -23,18 +28,18 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
         raise ValueError("--config-file is missing; configs/ has some")
     cfg = load_config(args.config_file, args.opts or ())
     check_config(cfg)
-    processes = args.num_gpus * args.num_machines
-    if cfg.MODEL.DEVICE == "cpu" and processes > 1 and not started_by_torchrun():
-        raise ValueError(
-            "--num-gpus starts a process for each GPU; on the CPU (MODEL.DEVICE) several are "
-            f"started by: torchrun --nproc_per_node={args.num_gpus} tools/train_net.py ..."
-        )
+    check_processes(args, cfg.MODEL.DEVICE)
+    if not args.eval_only:
+        check_batch_norm(cfg, num_processes(args))
     cfg.freeze()
     return cfg
 
 
 def check_config(cfg: CfgNode) -> None:
     """Raises ValueError for what would end a run with a long story later."""
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", cfg.MODEL.DEVICE):
+        raise ValueError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}; it must be cpu or cuda")
+    check_values(cfg)
     registered = DatasetCatalog.list()
     for key in ("TRAIN", "TEST"):
         unknown = [name for name in cfg.DATASETS[key] if name not in registered]
@@ -53,10 +58,13 @@ def check_config(cfg: CfgNode) -> None:
 
 
 def start_run(cfg: CfgNode) -> None:
-    """Opens the log and describes the run in OUTPUT_DIR; seeds this process."""
+    """Opens the log and describes the run in OUTPUT_DIR; seeds this process.
+
+    Raises ValueError or OSError if OUTPUT_DIR cannot be had.
+    """
     rank = comm.get_rank()
     folder = Path(cfg.OUTPUT_DIR)
-    folder.mkdir(parents=True, exist_ok=True)
+    claim(folder)
     for name, short in (("fvcore", "fvcore"), ("detectron2", "d2"), ("rock_d2", "rock_d2")):
         setup_logger(str(folder), distributed_rank=rank, name=name, abbrev_name=short)
     # The header tells the data's sizes, and the trainer each evaluation's results.
@@ -65,4 +73,20 @@ def start_run(cfg: CfgNode) -> None:
     if comm.is_main_process():
         describe_run(cfg)
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
-    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+    # Which algorithm is the fastest can be another one each time.
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not cfg.SOLVER.DETERMINISTIC
+    compute_the_same(cfg.SOLVER.DETERMINISTIC)
+
+
+def claim(folder: Path) -> None:
+    """Lets the main process take the folder for all; none goes on before that."""
+    problem = None
+    if comm.is_main_process():
+        try:
+            take_folder(folder, setting="OUTPUT_DIR")
+        except (OSError, ValueError) as error:
+            problem = str(error)
+    problem = comm.all_gather(problem)[0]
+    if problem:
+        raise ValueError(problem)
+    folder.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from types import FrameType
 
 import torch
@@ -10,6 +11,9 @@ from detectron2.utils import comm
 from torch import distributed
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# Seconds in which a further signal is the same one: terminals and schedulers send it to all
+# processes, and launchers pass it on to those that have it already.
+ECHO = 1.0
 
 
 class StopSignals:
@@ -21,6 +25,7 @@ class StopSignals:
 
     def __init__(self):
         self._noted = 0
+        self._when = 0.0
         self._handlers = {}
         self._group = None
         self._exchange = None
@@ -39,9 +44,10 @@ class StopSignals:
         self._handlers = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._noted:
+        if not self._noted:
+            self._noted, self._when = number, time.monotonic()
+        elif time.monotonic() - self._when > ECHO:
             os._exit(128 + number)
-        self._noted = number
 
     def begin_exchange(self) -> None:
         if self._group is not None:

@@ -29,7 +29,7 @@ from rock_d2.engine.gradient_conflict import GradientConflict
 from rock_d2.engine.graph import step_class
 from rock_d2.engine.history import History
 from rock_d2.engine.hooks import BestModel, Checkpoints, Evaluations, LossReader
-from rock_d2.engine.lost import lost_process
+from rock_d2.engine.lost import naming_the_lost
 from rock_d2.engine.optimizer import build_optimizer
 from rock_d2.engine.overlap import OverlappedEvaluations, check_overlap, frozen_copy
 from rock_d2.engine.random_state import random_state, set_random_state
@@ -170,14 +170,13 @@ class RockTrainer(DefaultTrainer):
         if comm.is_main_process():
             logger.info(f"\n{header(self.cfg, self.checkpointer.model)}\n")
         try:
-            super().train()
+            with naming_the_lost():
+                super().train()
         except TrainingStopped as reason:
             logger.info(f"Stopped after {self.iter + 1} iterations: {reason}")
             self.checkpointer.save("model_final")
         except (Diverged, DataUnreadable) as reason:
             raise type(reason)(f"{reason}; {self.checkpointer.last_good()}") from None
-        except RuntimeError as problem:
-            raise lost_process(problem) or problem from None
         self._trainer.batches.report()
         if self.cfg.DATASETS.TEST:
             report(self.cfg, self._last_eval_results)
@@ -195,7 +194,9 @@ class RockTrainer(DefaultTrainer):
         super().after_train()
 
     def run_step(self) -> None:
-        self._trainer.run()
+        # Here, too: Detectron2's loop logs whatever else leaves it with a traceback.
+        with naming_the_lost():
+            self._trainer.run()
         if self.average is not None:
             self.average.update()
 

@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from rock_d2.engine.safe_pickle import STAND_INS, StoredArray, load_arrays
 READ_ERRORS = (
     *(pickle.UnpicklingError, RuntimeError, SafetensorError, MemoryError, OverflowError),
     *(AttributeError, EOFError, ImportError, IndexError, KeyError, TypeError, ValueError),
+    # Of a pickle that ends within a number.
+    struct.error,
     # Of a size in the file that no file has, without the file's name.
     OSError,
 )

@@ -101,6 +101,7 @@ class Runner:
                     process.wait(timeout=SECONDS_TO_STOP)
                 except subprocess.TimeoutExpired:
                     process.kill()
+                    process.wait()
 
 
 class _Progress:

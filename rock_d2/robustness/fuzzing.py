@@ -20,7 +20,8 @@ from rock_d2.robustness.targets import Target, build_target, target_names
 
 TAKEN, REFUSED = "taken", "refused"
 FAULTS = ("raw error", "unclear error", "changed a file", "died", "hung")
-LONGEST_TEXT = 1000
+# More than the longest of the odd names, which a message may repeat.
+LONGEST_TEXT = 1500
 
 
 @dataclass(frozen=True)

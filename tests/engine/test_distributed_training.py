@@ -1,7 +1,9 @@
-"""Two processes train as one process does on the same global batch."""
+"""Two processes train as one does on the same global batch, however they are started."""
 
 import json
 import shutil
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -51,18 +53,32 @@ def losses(folder: Path) -> list[dict[str, float]]:
     ]
 
 
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
 def test_two_processes_train_to_the_losses_of_one(partly_labelled_root, tmp_path):
     root = partly_labelled_root
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    machines = ("--num-machines", 2, "--dist-url", f"tcp://127.0.0.1:{free_port()}")
     commands = {
-        "one": (*TRAINING, "OUTPUT_DIR", tmp_path / "one"),
-        "two": (*torchrun, *TRAINING, "OUTPUT_DIR", tmp_path / "two"),
+        "one": [TRAINING],
+        "two": [
+            (*TRAINING[:3], *machines, "--machine-rank", rank, *TRAINING[3:]) for rank in (0, 1)
+        ],
         # Half the learning rate of a whole batch would show as well as a wrong mean.
-        "parts": (*torchrun, *TRAINING, "OUTPUT_DIR", tmp_path / "parts", "SOLVER.ACCUMULATE", 2),
+        "parts": [(*torchrun, *TRAINING, "SOLVER.ACCUMULATE", 2)],
     }
-    for command in commands.values():
-        done = run(*command, root=root)
-        assert done.returncode == 0, done.stderr
+    for name, started in commands.items():
+        with ThreadPoolExecutor() as side_by_side:
+            ends = [
+                side_by_side.submit(run, *command, "OUTPUT_DIR", tmp_path / name, root=root)
+                for command in started
+            ]
+        for end in ends:
+            assert end.result().returncode == 0, end.result().stderr
     expected = losses(tmp_path / "one")
     assert len(expected) == 3
     assert len(expected[0]) == 6

@@ -19,6 +19,7 @@ from rock_d2.engine.ending import (
     Interrupted,
     NotSaved,
     ProcessLost,
+    Refused,
     exit_with_code,
 )
 
@@ -131,14 +132,16 @@ def test_full_disk_ends_the_training_or_is_told(must_save, rooms_root, tmp_path,
     assert not (tmp_path / "model_0000002.pth").exists()
 
 
-def test_second_signal_ends_the_process_at_once():
+def test_second_signal_ends_the_process_at_once_unless_it_is_the_first_ones_echo():
     code = (
         "import os, signal, time\n"
-        "from rock_d2.engine.signals import StopSignals\n"
+        "from rock_d2.engine.signals import ECHO, StopSignals\n"
         "signals = StopSignals()\n"
         "signals.install()\n"
         "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
         "print(signals.agreed(), flush=True)\n"
+        "time.sleep(ECHO)\n"
         "os.kill(os.getpid(), signal.SIGTERM)\n"
         "time.sleep(60)\n"
     )
@@ -149,7 +152,10 @@ def test_second_signal_ends_the_process_at_once():
 
 @pytest.mark.parametrize(
     ("ending", "code"),
-    [(Interrupted, 75), (NotSaved, 74), (Diverged, 70), (ProcessLost, 69), (DataUnreadable, 65)],
+    [
+        *((Interrupted, 75), (NotSaved, 74), (Diverged, 70), (ProcessLost, 69)),
+        *((DataUnreadable, 65), (Refused, 1)),
+    ],
 )
 def test_each_ending_has_its_exit_code_and_one_line(ending, code, capsys):
     def train() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from trainings import differing, few_rooms, metrics, new_trainer, stored
 
+from rock_d2.engine.random_state import compute_the_same, random_state, set_random_state
 from rock_d2.engine.resume import check_identity
 
 # All that has a state: averaged weights, a best metric, losses summed over several steps, parts of
@@ -43,12 +45,24 @@ def interrupted(straight: Path, folder: Path, after: int) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("after", "workers", "resident"),
-    [(1, 0, False), (2, 2, False), (3, 0, True), (4, 0, False), (5, 1, True)],
+    ("after", "workers", "resident", "augment_on"),
+    [
+        (1, 0, False, "auto"),
+        (2, 2, False, "auto"),
+        (2, 0, True, "device"),
+        (3, 0, True, "host"),
+        (4, 0, False, "auto"),
+        (5, 1, True, "auto"),
+    ],
 )
-def test_resumed_training_is_the_uninterrupted_one(straight, tmp_path, after, workers, resident):
+def test_resumed_training_is_the_uninterrupted_one(
+    straight, tmp_path, after, workers, resident, augment_on
+):
     folder = interrupted(straight, tmp_path / "run", after)
-    data = ("DATALOADER.NUM_WORKERS", workers, "DATALOADER.RESIDENT", resident)
+    data = (
+        *("DATALOADER.NUM_WORKERS", workers),
+        *("DATALOADER.RESIDENT", resident, "DATALOADER.AUGMENT_ON", augment_on),
+    )
     new_trainer(folder, *FULL, *data, resume=True).train()
     expected, found = stored(straight), stored(folder)
     assert expected["trainer"].keys() >= {"iteration", "hooks", "step", "average"}
@@ -133,3 +147,58 @@ def test_torn_checkpoint_is_gone_on_from_the_one_before(straight, tmp_path, hear
     os.truncate(folder / "model_0000004.pth", 100_000)
     assert new_trainer(folder, *FULL, resume=True).start_iter == 4
     assert "model_0000004.pth is damaged" in heard.text
+
+
+@pytest.fixture
+def _deterministic() -> Iterator[None]:
+    compute_the_same(True)
+    yield
+    compute_the_same(False)
+
+
+@pytest.mark.usefixtures("_deterministic")
+def test_deterministic_training_is_the_same_on_a_cpu(straight, tmp_path):
+    new_trainer(tmp_path, *FULL, "SOLVER.DETERMINISTIC", True).train()
+    expected, found = stored(straight), stored(tmp_path)
+    for content in (expected, found):
+        del content["identity"]
+    assert differing(expected, found) == []
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+PRECISIONS = {
+    "fp32": ("SOLVER.AMP.ENABLED", False),
+    "bf16": ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bf16"),
+    "fp16": ("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "fp16"),
+}
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.usefixtures("_deterministic")
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_resumed_training_on_a_gpu_is_the_uninterrupted_one(precision, tmp_path):
+    settings = (*FULL, "MODEL.DEVICE", "cuda", *PRECISIONS[precision])
+    straight = tmp_path / "straight"
+    new_trainer(straight, *settings).train()
+    folder = interrupted(straight, tmp_path / "run", after=3)
+    new_trainer(folder, *settings, resume=True).train()
+    expected, found = stored(straight), stored(folder)
+    assert differing(expected, found) == []
+    assert metrics(folder) == metrics(straight)
+    assert "cuda" in found["processes"][0]["random"]
+    scaler = found["trainer"]["step"]["scaler"]
+    # It counts the steps since it last changed its scale; other precisions need none.
+    assert ("_growth_tracker" in scaler) == (precision == "fp16")
+    assert stored(straight, "model_0000002")["trainer"]["step"]["scaler"] != scaler or not scaler
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_random_numbers_of_a_gpu_go_on_where_they_were():
+    torch.rand(3, device="cuda")
+    state = random_state()
+    first = torch.rand(3, device="cuda")
+    torch.cuda.manual_seed(1)
+    set_random_state(state)
+    assert torch.equal(torch.rand(3, device="cuda"), first)

@@ -63,6 +63,13 @@ def test_persistent_objects_are_refused(content):
         load_arrays(content)
 
 
+def test_pickle_that_ends_within_a_number_is_damaged(tmp_path):
+    file = tmp_path / "cut.pkl"
+    file.write_bytes(b"\x80\x02X\x05\x00")
+    with pytest.raises(ValueError, match=r"cut.pkl: damaged"):
+        read_checkpoint(str(file))
+
+
 def object_array() -> np.ndarray:
     return np.array([[1], "two"], dtype=object)
 

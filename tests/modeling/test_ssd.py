@@ -146,6 +146,7 @@ def test_a_training_step_reads_nothing_back(name):
     sum(losses.values()).backward()
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_training_step_never_waits_for_the_gpu():
     model = tiny_model("MODEL.DEVICE", "cuda", *MODELS["rock"]).train()

@@ -131,6 +131,15 @@ def test_other_files(capsys, official, tmp_path):
     assert not out.exists()
 
 
+def test_splits_that_crash_scipy(capsys, official, tmp_path):
+    content = (official.root / "splits.mat").read_bytes()
+    # The type of the numbers: SciPy looks it up in a table without asking how long that is.
+    place = content.index(b"testNdxs") + len(b"testNdxs")
+    (tmp_path / "splits.mat").write_bytes(content[:place] + b"\xff\xff\0\0" + content[place + 4 :])
+    found = refusal(capsys, official, tmp_path, "--splits", tmp_path / "splits.mat")
+    assert "splits.mat: not a MATLAB 5 file" in found and found.endswith("splits.mat again")
+
+
 def test_normals_of_another_order_of_frames_are_refused(capsys, official, tmp_path):
     for index in range(9):
         source = official.root / f"npy/{index:04d}.npy"

@@ -10,7 +10,8 @@ import pytest
 from rock_d2.robustness import fuzzing
 from rock_d2.robustness.fuzzing import FAULTS, REFUSED, TAKEN, fuzz, judge, run_case, summary
 from rock_d2.robustness.mutations import changed_bytes, changed_lines, changed_tree
-from rock_d2.robustness.targets import Target, build_target, target_names
+from rock_d2.robustness.target import Target
+from rock_d2.robustness.targets import build_target, target_names
 
 CASES = 20
 
@@ -98,6 +99,15 @@ def test_same_seed_gives_the_same_damage():
         assert results[0] == results[1]
         assert len(set(results[0])) > 15
     assert tree == {"a": [1, {"b": "c"}], "d": {"e": [2, 3]}}
+
+
+def test_prediction_in_an_unknown_compression_is_refused(tmp_path: Path):
+    target = build_target("predictions", tmp_path)
+    # The method, in the zip's directory.
+    place = target.original.index(b"PK\x01\x02") + 10
+    target.file.write_bytes(target.original[:place] + b"\x63\0" + target.original[place + 2 :])
+    with pytest.raises(ValueError, match=r"3.npz: damaged, or no prediction"):
+        target.use()
 
 
 def test_cut_images_are_refused(tmp_path: Path):

@@ -154,9 +154,9 @@ def test_what_cannot_be_ends_with_one_line(options, message, rooms_root, tmp_pat
         (("MODEL.DEVICE", "cpu", "SOLVER.OPTIMISER", "Adam"), "key: SOLVER.OPTIMISER"),
         (("MODEL.DEVICE",), "odd length"),
         (("DATASETS.TRAIN", "('room_train',)"), "DATASETS.TRAIN: 'room_train' is not registered"),
-        (("--num-gpus", "2", "MODEL.DEVICE", "cpu"), "torchrun --nproc_per_node=2"),
+        (("--num-gpus", "2", "--dist-url", "there", "MODEL.DEVICE", "cpu"), "--dist-url is there"),
     ],
-    ids=["unknown key", "no value", "unknown data set", "processes on the CPU"],
+    ids=["unknown key", "no value", "unknown data set", "no address"],
 )
 def test_impossible_config_is_refused_before_anything_starts(arguments, message):
     with pytest.raises(ValueError, match=re.escape(message)):

@@ -1,0 +1,213 @@
+"""Values that settings can have: what has the right type and makes no sense is told at once.
+
+Names that are looked up in a place of their own (tasks, optimizers, features) are told there.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatch
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from detectron2.config import CfgNode
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
+
+from rock_d2.engine.run_log import flat_settings
+from rock_d2.modeling.fusion import FUSION_REGISTRY
+from rock_d2.modeling.neck import NECK_REGISTRY
+from rock_d2.modeling.ssd_head import SSD_HEAD_REGISTRY
+from rock_d2.tasks import build_tasks
+
+NORMS = ("", "BN", "SyncBN", "FrozenBN", "GN")
+# Detectron2's GroupNorm has this many groups.
+GROUPS = 32
+
+
+class Rule(NamedTuple):
+    """What a setting must be, in words and as a test."""
+
+    text: str
+    holds: Callable[[Any], bool]
+
+
+def at_least(least: float, most: float = math.inf) -> Rule:
+    """Numbers from ``least`` on, up to ``most`` if that is finite; never infinite."""
+    text = f"{least} or more" if most == math.inf else f"from {least} to {most}"
+    return Rule(text, lambda value: least <= value <= most and math.isfinite(value))
+
+
+def above(bound: float, most: float = math.inf) -> Rule:
+    text = f"above {bound}" + ("" if most == math.inf else f" and at most {most}")
+    return Rule(text, lambda value: bound < value <= most and math.isfinite(value))
+
+
+def one_of(*names: Any) -> Rule:
+    return Rule(f"one of {', '.join(map(repr, names))}", lambda value: value in names)
+
+
+def registered(registry: Any) -> Rule:
+    """A name in a registry, to which programs can add."""
+    return Rule(
+        f"one of {', '.join(name for name, _ in registry)}", lambda value: value in registry
+    )
+
+
+def each(rule: Rule, count: int | None = None, *, ascending: bool = False) -> Rule:
+    """A list of values that obey a rule."""
+
+    def holds(values: Any) -> bool:
+        in_order = not ascending or all(a <= b for a, b in pairwise(values))
+        return (count is None or len(values) == count) and in_order and all(map(rule.holds, values))
+
+    order = ", in ascending order" if ascending else ""
+    return Rule(f"{'a list of' if count is None else count} values, each {rule.text}{order}", holds)
+
+
+COUNT, SIZE, SHARE, WEIGHT = at_least(0), at_least(1), at_least(0, 1), at_least(0)
+NORM = one_of(*NORMS)
+ANY_NUMBER = Rule("finite", math.isfinite)
+
+# A rule holds for every setting that fits its pattern.
+RULES: Mapping[str, Rule] = {
+    "SEED": Rule(f"below {2**32}; negative values draw one", lambda value: value < 2**32),
+    "MODEL.META_ARCHITECTURE": registered(META_ARCH_REGISTRY),
+    "MODEL.BACKBONE.NAME": registered(BACKBONE_REGISTRY),
+    "MODEL.BACKBONE.FREEZE_AT": at_least(0, 5),
+    "MODEL.NECK.NAME": registered(NECK_REGISTRY),
+    "MODEL.PIXEL_MEAN": each(ANY_NUMBER, 3),
+    "MODEL.PIXEL_STD": each(above(0), 3),
+    "MODEL.RESNETS.DEPTH": one_of(18, 34, 50, 101, 152),
+    "MODEL.RESNETS.OUT_FEATURES": each(one_of("stem", "res2", "res3", "res4", "res5")),
+    "MODEL.RESNETS.NUM_GROUPS": SIZE,
+    "MODEL.RESNETS.WIDTH_PER_GROUP": SIZE,
+    "MODEL.RESNETS.*_OUT_CHANNELS": SIZE,
+    "MODEL.RESNETS.RES5_DILATION": one_of(1, 2),
+    "MODEL.RESNETS.DEFORM_ON_PER_STAGE": each(one_of(False, True), 4),
+    "MODEL.*.NORM": NORM,
+    "MODEL.SSD.HEAD": registered(SSD_HEAD_REGISTRY),
+    "MODEL.SSD.IN_FEATURES": Rule("at least one feature", bool),
+    "MODEL.SSD.EXTRA_CHANNELS": each(at_least(2)),
+    "MODEL.SSD.SCALES": each(above(0), 3, ascending=True),
+    "MODEL.SSD.ASPECT_RATIOS": each(above(0)),
+    "MODEL.SSD.IOU_THRESHOLDS": each(SHARE, 2, ascending=True),
+    "MODEL.SSD.BBOX_REG_WEIGHTS": each(above(0), 4),
+    "MODEL.SSD.NEG_POS_RATIO": WEIGHT,
+    "MODEL.SSD.FOCAL_GAMMA": WEIGHT,
+    "MODEL.SSD.FOCAL_ALPHA": SHARE,
+    "MODEL.SSD.SMOOTH_L1_LOSS_BETA": WEIGHT,
+    "MODEL.SSD.*_LOSS_WEIGHT": WEIGHT,
+    "MODEL.SSD.PRIOR_PROB": Rule("between 0 and 1", lambda value: 0 < value < 1),
+    "MODEL.SSD.SCORE_THRESH_TEST": SHARE,
+    "MODEL.SSD.NMS_THRESH_TEST": SHARE,
+    "MODEL.SSD.TOPK_CANDIDATES_TEST": SIZE,
+    "MODEL.ROCK.WIDTH": SIZE,
+    "MODEL.ROCK.FUSION.NAME": registered(FUSION_REGISTRY),
+    "MODEL.ROCK.*.LOSS_WEIGHT": WEIGHT,
+    "MODEL.ROCK.*.CHANNELS": SIZE,
+    "MODEL.*.NUM_CLASSES": SIZE,
+    "MODEL.ROCK.*.BERHU_FRACTION": above(0, 1),
+    "MODEL_EMA.DECAY": SHARE,
+    "INPUT.SIZE": each(at_least(16), 2),
+    "INPUT.FORMAT": one_of("BGR", "RGB"),
+    "INPUT.RANDOM_FLIP": one_of("horizontal", "none"),
+    "INPUT.MIN_IOU_CROP.MIN_IOUS": each(SHARE),
+    "INPUT.MIN_IOU_CROP.MIN_AREA": above(0, 1),
+    "INPUT.MIN_IOU_CROP.TRIALS": SIZE,
+    "INPUT.EXPAND.PROB": SHARE,
+    "INPUT.EXPAND.MAX_RATIO": at_least(1),
+    "INPUT.COLOR_AUG.LIGHTING": WEIGHT,
+    "DATASETS.TRAIN_FRACTION": above(0, 1),
+    "DATALOADER.NUM_WORKERS": COUNT,
+    # The pauses double: ten attempts take eight minutes.
+    "DATALOADER.RETRIES": at_least(0, 10),
+    "DATALOADER.MAX_UNREADABLE": COUNT,
+    "DATALOADER.TIMEOUT": COUNT,
+    "SOLVER.MAX_ITER": SIZE,
+    "SOLVER.*_PERIOD": COUNT,
+    "SOLVER.LOG_PERIOD": SIZE,
+    "SOLVER.CHECKPOINT_PERIOD": SIZE,
+    "SOLVER.CHECKPOINTS_KEPT": COUNT,
+    "SOLVER.SKIP_NONFINITE": COUNT,
+    "SOLVER.PROCESS_TIMEOUT": SIZE,
+    "SOLVER.EARLY_STOPPING.PATIENCE": COUNT,
+    "SOLVER.IMS_PER_BATCH": SIZE,
+    "SOLVER.ACCUMULATE": SIZE,
+    "SOLVER.REFERENCE_WORLD_SIZE": COUNT,
+    "SOLVER.BASE_LR": WEIGHT,
+    "SOLVER.BIAS_LR_FACTOR": WEIGHT,
+    "SOLVER.MOMENTUM": SHARE,
+    "SOLVER.WEIGHT_DECAY": WEIGHT,
+    "SOLVER.WEIGHT_DECAY_NORM": WEIGHT,
+    "SOLVER.GAMMA": WEIGHT,
+    "SOLVER.STEPS": each(COUNT, ascending=True),
+    "SOLVER.LR_SCHEDULER_NAME": one_of("WarmupMultiStepLR", "WarmupCosineLR"),
+    "SOLVER.WARMUP_METHOD": one_of("linear", "constant"),
+    "SOLVER.WARMUP_FACTOR": SHARE,
+    "SOLVER.WARMUP_ITERS": COUNT,
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": one_of("value", "norm"),
+    "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": above(0),
+    "SOLVER.CLIP_GRADIENTS.NORM_TYPE": Rule("above 0", lambda value: value > 0),
+    "TEST.IMS_PER_BATCH": SIZE,
+    "TEST.EVAL_PERIOD": COUNT,
+    "TEST.NUM_PICTURES": COUNT,
+    "TEST.DETECTIONS_PER_IMAGE": SIZE,
+}
+
+
+def check_values(cfg: CfgNode) -> None:
+    """Raises ValueError for the first setting whose value cannot be, and tells what can."""
+    for key, value in flat_settings(cfg):
+        for pattern, rule in RULES.items():
+            if fnmatch(key, pattern) and not obeys(value, rule):
+                raise ValueError(f"{key} is {value!r}; it must be {rule.text}")
+    for problem in contradictions(cfg):
+        raise ValueError(problem)
+
+
+def obeys(value: Any, rule: Rule) -> bool:
+    """Lists in a file can hold anything, and any setting can be null there."""
+    try:
+        return rule.holds(value)
+    except TypeError:
+        return False
+
+
+def contradictions(cfg: CfgNode) -> Iterator[str]:
+    """Values that cannot be together."""
+    resnet, ssd, rock = cfg.MODEL.RESNETS, cfg.MODEL.SSD, cfg.MODEL.ROCK
+    if cfg.MODEL.BACKBONE.NAME == "build_resnet_backbone" and cfg.MODEL.RESNETS.DEPTH < 50:
+        wanted = {"RES2_OUT_CHANNELS": 64, "RES5_DILATION": 1, "NUM_GROUPS": 1}
+        for key, value in wanted.items():
+            if resnet[key] != value:
+                yield (
+                    f"MODEL.RESNETS.{key} is {resnet[key]}; with MODEL.RESNETS.DEPTH "
+                    f"{cfg.MODEL.RESNETS.DEPTH} Detectron2's ResNet has {value}"
+                )
+    if any(resnet.DEFORM_ON_PER_STAGE) and cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
+        yield (
+            "MODEL.RESNETS.DEFORM_ON_PER_STAGE asks for deformable convolutions, which the CPU has "
+            "in full precision only: set SOLVER.AMP.ENABLED False"
+        )
+    widths = {"MODEL.SSD.NORM": (ssd.NORM, ssd.EXTRA_CHANNELS, 2 * GROUPS)}
+    widths["MODEL.ROCK.NORM"] = (rock.NORM, [rock.WIDTH], GROUPS)
+    widths["MODEL.RESNETS.NORM"] = (
+        resnet.NORM,
+        [resnet.STEM_OUT_CHANNELS, resnet.RES2_OUT_CHANNELS],
+        GROUPS,
+    )
+    for key, (norm, channels, divisor) in widths.items():
+        if norm == "SyncBN" and cfg.MODEL.DEVICE == "cpu":
+            yield f"{key} is SyncBN, which needs GPUs; on the CPU it must be BN, GN or FrozenBN"
+        if norm == "GN" and any(number % divisor for number in channels):
+            yield f"{key} is GN, for which {list(channels)} channels must be multiples of {divisor}"
+    reference = cfg.SOLVER.REFERENCE_WORLD_SIZE
+    if reference and cfg.SOLVER.IMS_PER_BATCH % reference:
+        yield (
+            f"SOLVER.REFERENCE_WORLD_SIZE is {reference}, of which SOLVER.IMS_PER_BATCH "
+            f"{cfg.SOLVER.IMS_PER_BATCH} is no multiple"
+        )
+    for task in build_tasks(cfg):
+        blocks = getattr(task, "num_outputs", 1)
+        if task.channels % blocks:
+            key = f"MODEL.ROCK.{task.name.upper()}.CHANNELS"
+            yield f"{key} is {task.channels}; it must be a multiple of {blocks}"

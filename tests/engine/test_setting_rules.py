@@ -1,0 +1,63 @@
+"""Settings that have the right type and make no sense are named before anything starts."""
+
+import re
+from fnmatch import fnmatch
+
+import pytest
+
+from rock_d2 import model_zoo
+from rock_d2.engine.run_log import flat_settings
+from rock_d2.engine.setting_rules import RULES, check_values
+from rock_d2.engine.setup import check_config
+
+NAMES = sorted(
+    str(file.relative_to(model_zoo.CONFIGS)) for file in model_zoo.CONFIGS.rglob("*.yaml")
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_config_of_the_project_obeys_the_rules(name):
+    check_values(model_zoo.get_config(name))
+
+
+def test_every_rule_has_a_setting():
+    keys = [key for key, _ in flat_settings(model_zoo.get_config("rock_nyuv2.yaml"))]
+    idle = [pattern for pattern in RULES if not any(fnmatch(key, pattern) for key in keys)]
+    assert idle == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("MODEL.RESNETS.DEPTH", 7), "RESNETS.DEPTH is 7; it must be one of 18, 34, 50, 101, 152"),
+        (
+            ("MODEL.RESNETS.DEPTH", 18),
+            "RES2_OUT_CHANNELS is 256; with MODEL.RESNETS.DEPTH 18 .* 64",
+        ),
+        (("MODEL.RESNETS.NORM", "LN"), "MODEL.RESNETS.NORM is 'LN'; it must be one of '', 'BN'"),
+        (("MODEL.NECK.NAME", "Rock"), "MODEL.NECK.NAME is 'Rock'; .*IdentityNeck"),
+        (("MODEL.PIXEL_STD", [1.0, 0.0, 1.0]), "PIXEL_STD .* must be 3 values, each above 0"),
+        (("MODEL.SSD.SCALES", [0.9, 0.15, 0.07]), "SCALES .* above 0, in ascending order"),
+        (("MODEL.SSD.SCALES", [0.07, float("nan"), 0.9]), "SCALES .* 3 values"),
+        (("MODEL.SSD.IOU_THRESHOLDS", [0.5, 0.4]), "IOU_THRESHOLDS .* 2 values, each from 0 to 1"),
+        (("MODEL.SSD.EXTRA_CHANNELS", [64, -1]), r"EXTRA_CHANNELS is \[64, -1\]"),
+        (("MODEL.SSD.EXTRA_CHANNELS", ["a"]), "EXTRA_CHANNELS is .* each 2 or more"),
+        (("MODEL.SSD.NORM", "GN", "MODEL.SSD.EXTRA_CHANNELS", [96]), "SSD.NORM is GN.*of 64"),
+        (("MODEL.ROCK.NORM", "SyncBN"), "MODEL.ROCK.NORM is SyncBN, which needs GPUs"),
+        (("MODEL.ROCK.NORMALS.CHANNELS", 100), "NORMALS.CHANNELS is 100; .* multiple of 3"),
+        (("MODEL.ROCK.DEPTH.LOSS_WEIGHT", float("inf")), "DEPTH.LOSS_WEIGHT is inf; .* 0 or more"),
+        (("INPUT.SIZE", [-480, 640]), r"INPUT.SIZE is \[-480, 640\]; it must be 2 values, each 16"),
+        (("SOLVER.CHECKPOINT_PERIOD", 0), "SOLVER.CHECKPOINT_PERIOD is 0; it must be 1 or more"),
+        (("SOLVER.STEPS", (300, 200)), "SOLVER.STEPS .* in ascending order"),
+        (("SOLVER.REFERENCE_WORLD_SIZE", 3), "REFERENCE_WORLD_SIZE is 3, of which .*IMS_PER_BATCH"),
+        (("DATALOADER.NUM_WORKERS", -1), "DATALOADER.NUM_WORKERS is -1; it must be 0 or more"),
+        (("MODEL.DEVICE", "gpu"), "MODEL.DEVICE is 'gpu'; it must be cpu or cuda"),
+        (("SEED", 2**32), "SEED is 4294967296; it must be below 4294967296"),
+    ],
+)
+def test_setting_without_sense_is_named_with_what_it_must_be(settings, message):
+    cfg = model_zoo.get_config("rock_nyuv2.yaml")
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", *settings])
+    with pytest.raises(ValueError, match=message) as refused:
+        check_config(cfg)
+    assert re.fullmatch(r"[A-Z_]+(\.[A-Z0-9_]+)* (is|asks) .*", str(refused.value))
