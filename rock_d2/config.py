@@ -33,7 +33,7 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.DATALOADER.RESIDENT = False
     # What augments a resident set, to the same batches: "host", image by image; "device", whole
     # batches where the model is, which keeps the set, without workers; "auto": the device if it is
-    # a GPU, since OpenCV is faster on a CPU.
+    # a GPU with room for it, since OpenCV is faster on a CPU.
     cfg.DATALOADER.AUGMENT_ON = "auto"
     # Seconds that a loader worker may take for a batch before it counts as lost; 0: any time.
     cfg.DATALOADER.TIMEOUT = 600

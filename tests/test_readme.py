@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from command_line import ROOT, run
 
-# One needs a GPU, the other serves a page for ever (tests/tools/test_demo_web.py).
-ELSEWHERE = {"--num-gpus", "--web"}
+# One needs NYUv2, the other serves a page for ever (tests/tools/test_demo_web.py).
+ELSEWHERE = {"configs/rock_nyuv2.yaml", "--web"}
 
 
 def commands(section: str) -> Iterator[list[str]]:
@@ -47,7 +47,7 @@ def test_they_run(rooms_root, tmp_path):
             )
             assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
             ran.append(tool)
-    assert ran.count("train_net.py") == 3
+    assert ran.count("train_net.py") == 4
     assert {"evaluate_predictions.py", "visualize_predictions.py", "demo.py"} <= set(ran)
     assert (tmp_path / "trained/results.json").is_file()
     assert list((tmp_path / "pictures").iterdir())

@@ -109,7 +109,8 @@ def report(
         }
         for name, seconds in times.items()
     ]
-    print(f"{title}; {machine()}\n\n{tabulate(rows, headers='keys', tablefmt='github')}\n")
+    place = machine(on_gpu=torch.cuda.is_initialized())
+    print(f"{title}; {place}\n\n{tabulate(rows, headers='keys', tablefmt='github')}\n")
     reached = [
         {**goal._asdict(), "ratio": ratio(times, goal.name, goal.reference)._asdict()}
         for goal in goals
@@ -120,7 +121,7 @@ def report(
         print(f"{goal['name']} / {goal['reference']}: {found}, goal {goal['limit']}")
     if file is not None:
         raw = {name: [float(s) for s in seconds] for name, seconds in times.items()}
-        document = {"title": title, "machine": machine(), "seconds": raw, "goals": reached}
+        document = {"title": title, "machine": place, "seconds": raw, "goals": reached}
         cells = {title: {k: str(v) for k, v in c.items()} for title, c in columns.items()}
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(document | {"columns": cells}, indent=2) + "\n")

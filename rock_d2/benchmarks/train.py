@@ -244,9 +244,8 @@ def run_in_storage(trainer: SimpleTrainer) -> None:
 def with_our_data(cfg: CfgNode, *, resident: bool, **settings: Any) -> WithData:
     cfg = cfg.clone()
     cfg.DATALOADER.RESIDENT = resident
-    workers = cfg.DATALOADER.NUM_WORKERS
-    build = partial(our_step, cfg, **settings)
-    return WithData(build_train_loader(cfg), build, num_workers=workers)
+    loader = build_train_loader(cfg)
+    return WithData(loader, partial(our_step, cfg, **settings), num_workers=loader.num_workers)
 
 
 def detectron2_loader(cfg: CfgNode) -> Iterable[Any]:

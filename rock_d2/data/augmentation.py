@@ -39,6 +39,8 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     augmentations.append(resize)
     if cfg.INPUT.RANDOM_FLIP == "horizontal":
         augmentations.append(T.RandomFlip(prob=0.5))
+    elif cfg.INPUT.RANDOM_FLIP == "vertical":
+        augmentations.append(T.RandomFlip(prob=0.5, horizontal=False, vertical=True))
     if color.LIGHTING > 0:
         augmentations.append(Lighting(scale=color.LIGHTING, rgb=rgb))
     if color.DISTORTION:

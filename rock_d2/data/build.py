@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from rock_d2.data.dataset_mapper import RockDatasetMapper
 from rock_d2.data.device_stream import DeviceStream
+from rock_d2.data.memory import has_room
 from rock_d2.data.resident import ResidentStream
 from rock_d2.data.stream import PositionSampler, SampleStream
 from rock_d2.tasks import build_tasks
@@ -47,11 +48,11 @@ def _train_loader_from_config(cfg: CfgNode, mapper: Callable | None = None) -> d
         "retries": cfg.DATALOADER.RETRIES,
         "max_unreadable": cfg.DATALOADER.MAX_UNREADABLE,
         "resident": cfg.DATALOADER.RESIDENT,
-        "device": augmenting_device(cfg),
+        "device": augmenting_device(cfg, records),
     }
 
 
-def augmenting_device(cfg: CfgNode) -> torch.device | None:
+def augmenting_device(cfg: CfgNode, records: Sequence[dict[str, Any]]) -> torch.device | None:
     """The device that augments batches, or None: the host does, image by image."""
     where, resident = cfg.DATALOADER.AUGMENT_ON, cfg.DATALOADER.RESIDENT
     if where not in ("auto", "host", "device"):
@@ -59,8 +60,9 @@ def augmenting_device(cfg: CfgNode) -> torch.device | None:
     if where == "device" and not resident:
         raise ValueError("DATALOADER.AUGMENT_ON: device needs DATALOADER.RESIDENT: True")
     device = torch.device(cfg.MODEL.DEVICE)
-    on_gpu = device.type == "cuda" and torch.cuda.is_available()
-    return device if resident and (where == "device" or (where == "auto" and on_gpu)) else None
+    if not resident or where == "host":
+        return None
+    return device if where == "device" or has_room(device, records, build_tasks(cfg)) else None
 
 
 def subset(records: Sequence[dict[str, Any]], fraction: float) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Whether a training set fits into memory, which is asked before it is read."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ import torch
 from detectron2.utils import comm
 
 from rock_d2.tasks import AuxTask
+
+logger = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
 
@@ -52,9 +55,24 @@ def check_that_it_fits(
     copies = comm.get_local_size() if device.type == "cpu" else 1
     needed = copies * resident_bytes(records, tasks)
     free = free_bytes(device) if free is None else free
+    # Before another process begins to fill what this one has found free.
+    comm.synchronize()
     if free is not None and needed > free:
         times = f" in {copies} processes" if copies > 1 else ""
         raise ValueError(
             f"DATALOADER.RESIDENT: {len(records)} images with their labels need {needed:,} bytes"
-            f"{times}, but {device} has {free:,} free; switch it off or take fewer images"
+            f"{times}, but {device} has {free:,} free; switch it off, take fewer images or "
+            "another DATALOADER.AUGMENT_ON"
         )
+
+
+def has_room(
+    device: torch.device, records: Sequence[dict[str, Any]], tasks: Sequence[AuxTask]
+) -> bool:
+    """Whether a device is a GPU that can keep a set and has as much left for a model."""
+    if device.type != "cuda" or not torch.cuda.is_available():
+        return False
+    enough = 2 * resident_bytes(records, tasks) <= free_bytes(device)
+    if not enough:
+        logger.info("The training set would fill more than half of the GPU: the host keeps it")
+    return enough

@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -41,13 +42,9 @@ class SampleStream(Dataset):
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         epoch, place = divmod(position, len(self.records))
-        index = epoch_order(self.seed, epoch, len(self.records))[place]
+        index = int(epoch_order(self.seed, epoch, len(self.records))[place])
         skipped: dict[str, str] = {}
-        # Others stand in for an image that cannot be read, the same ones whenever it is wanted.
-        others = np.random.default_rng((self.seed, position)).integers(
-            len(self.records), size=self.max_unreadable
-        )
-        for i in (int(index), *map(int, others)):
+        for i in chain([index], self._stand_ins(index, position)):
             record = self.records[i]
             try:
                 with random_state_of(self.seed, position):
@@ -58,6 +55,13 @@ class SampleStream(Dataset):
             else:
                 return {**item, SKIPPED: skipped} if skipped else item
         raise UnreadableError("; ".join(skipped.values()))
+
+    def _stand_ins(self, index: int, position: int) -> Iterator[int]:
+        """Others for an image that cannot be read, the same ones whenever it is wanted."""
+        rng, num_others = np.random.default_rng((self.seed, position)), len(self.records) - 1
+        count = min(self.max_unreadable, num_others)
+        chosen = rng.choice(num_others, size=count, replace=False)
+        yield from (chosen + (chosen >= index)).tolist()
 
     def map(self, index: int, record: dict[str, Any]) -> dict[str, Any]:
         """The batch item of a record, which is number ``index``."""

@@ -77,7 +77,7 @@ class WinogradConv(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # Half precision has processor instructions of its own and no digits to spare.
-        if x.element_size() < 4 or is_traced():
+        if x.element_size() < 4 or torch.is_autocast_enabled("cpu") or is_traced():
             d = self.dilation
             y = F.conv2d(x, self.weight, self.bias, padding=d, dilation=d)
         else:

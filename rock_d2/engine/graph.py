@@ -43,6 +43,8 @@ def graph_problem(cfg: CfgNode, model: nn.Module, optimizer: torch.optim.Optimiz
     """Why a training cannot be recorded; "" if it can."""
     if comm.get_world_size() > 1:
         return f"the training has {comm.get_world_size()} processes"
+    if torch.are_deterministic_algorithms_enabled():
+        return "SOLVER.DETERMINISTIC has operations that the host takes part in"
     if cfg.SOLVER.ACCUMULATE > 1:
         return "SOLVER.ACCUMULATE splits its batches"
     if cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "fp16":
@@ -78,8 +80,13 @@ class Recorder:
         graph = torch.cuda.CUDAGraph()
         # Meanwhile the thread that pins memory may allocate some.
         modes = {"pool": self._pool, "stream": self._stream, "capture_error_mode": "thread_local"}
-        with torch.cuda.graph(graph, **modes):
-            found = function()
+        current = torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph, **modes):
+                found = function()
+        finally:
+            # Older versions of PyTorch stay on the other one where recording fails.
+            torch.cuda.set_stream(current)
 
         def play() -> T:
             graph.replay()

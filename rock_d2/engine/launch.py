@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import signal
 import sys
 import traceback
@@ -91,14 +92,17 @@ def check_processes(args: argparse.Namespace, device: str) -> None:
             f"--machine-rank is {args.machine_rank}; with --num-machines {args.num_machines} it "
             f"must be 0 to {args.num_machines - 1}"
         )
+    if ":" in device:
+        raise ValueError(
+            f"MODEL.DEVICE is {device}; several processes take a GPU each: set it cuda"
+        )
     if device != "cpu" and args.num_gpus > torch.cuda.device_count():
         raise ValueError(
             f"--num-gpus is {args.num_gpus}, but PyTorch sees {torch.cuda.device_count()} GPU(s)"
         )
     if args.dist_url == "auto" and args.num_machines == 1:
         return
-    address = urlsplit(args.dist_url)
-    if address.scheme != "tcp" or not address.hostname or not address.port:
+    if not re.fullmatch(r"tcp://[^/:]+:\d{1,5}|tcp://\[[^]/]+\]:\d{1,5}", args.dist_url):
         raise ValueError(
             f"--dist-url is {args.dist_url}; it must be tcp://HOST:PORT with a free port of the "
             "first machine, or auto where there is one machine"

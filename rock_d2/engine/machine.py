@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 
 
-def machine() -> str:
+def machine(*, on_gpu: bool) -> str:
     """The GPU or the processor, the threads that PyTorch uses, and its version."""
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
+    name = torch.cuda.get_device_name() if on_gpu else processor()
     return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
 
 

@@ -189,7 +189,9 @@ def check_overlap(cfg: CfgNode) -> None:
     obstacles = {
         f"{comm.get_world_size()} processes, which would exchange results and gradients in any "
         "order": comm.get_world_size() > 1,
-        "TEST.COMPILE, since torch.compile is made for one thread at a time": cfg.TEST.COMPILE,
+        "SOLVER.COMPILE or TEST.COMPILE, since torch.compile is made for one thread at a time": (
+            cfg.SOLVER.COMPILE or cfg.TEST.COMPILE
+        ),
         "WANDB_PROJECT, since W&B takes no value of an earlier iteration": cfg.WANDB_PROJECT,
     }
     found = [obstacle for obstacle, is_there in obstacles.items() if is_there]

@@ -80,7 +80,12 @@ def describe_run(cfg: CfgNode) -> None:
     """Writes config.yaml and environment.txt into OUTPUT_DIR."""
     folder = Path(cfg.OUTPUT_DIR)
     (folder / "config.yaml").write_text(cfg.dump())
-    facts = {"command": " ".join(sys.argv), "commit": git_commit(), "machine": machine()}
+    on_gpu = cfg.MODEL.DEVICE != "cpu"
+    facts = {
+        "command": " ".join(sys.argv),
+        "commit": git_commit(),
+        "machine": machine(on_gpu=on_gpu),
+    }
     listed = "".join(f"{name}: {fact}\n" for name, fact in facts.items())
     (folder / "environment.txt").write_text(f"{listed}\n{collect_env_info()}\n")
 

@@ -10,17 +10,19 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from detectron2.config import CfgNode
+from detectron2.layers import get_norm
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 
 from rock_d2.engine.run_log import flat_settings
 from rock_d2.modeling.fusion import FUSION_REGISTRY
-from rock_d2.modeling.neck import NECK_REGISTRY
+from rock_d2.modeling.neck import NECK_REGISTRY, IdentityNeck
 from rock_d2.modeling.ssd_head import SSD_HEAD_REGISTRY
 from rock_d2.tasks import build_tasks
 
-NORMS = ("", "BN", "SyncBN", "FrozenBN", "GN")
 # Detectron2's GroupNorm has this many groups.
 GROUPS = 32
+# They exchange their statistics on GPUs only.
+SYNCHRONISED = ("SyncBN", "nnSyncBN")
 
 
 class Rule(NamedTuple):
@@ -63,16 +65,24 @@ def each(rule: Rule, count: int | None = None, *, ascending: bool = False) -> Ru
     return Rule(f"{'a list of' if count is None else count} values, each {rule.text}{order}", holds)
 
 
+def is_norm(name: str) -> bool:
+    try:
+        get_norm(name, GROUPS)
+    except KeyError:
+        return False
+    return True
+
+
 COUNT, SIZE, SHARE, WEIGHT = at_least(0), at_least(1), at_least(0, 1), at_least(0)
-NORM = one_of(*NORMS)
+NORM = Rule("a name that Detectron2's get_norm knows, such as BN, FrozenBN, GN", is_norm)
 ANY_NUMBER = Rule("finite", math.isfinite)
 
 # A rule holds for every setting that fits its pattern.
 RULES: Mapping[str, Rule] = {
-    "SEED": Rule(f"below {2**32}; negative values draw one", lambda value: value < 2**32),
+    "SEED": Rule(f"below {2**31}; negative values draw one", lambda value: value < 2**31),
     "MODEL.META_ARCHITECTURE": registered(META_ARCH_REGISTRY),
     "MODEL.BACKBONE.NAME": registered(BACKBONE_REGISTRY),
-    "MODEL.BACKBONE.FREEZE_AT": at_least(0, 5),
+    "MODEL.BACKBONE.FREEZE_AT": at_least(-1, 5),
     "MODEL.NECK.NAME": registered(NECK_REGISTRY),
     "MODEL.PIXEL_MEAN": each(ANY_NUMBER, 3),
     "MODEL.PIXEL_STD": each(above(0), 3),
@@ -106,10 +116,10 @@ RULES: Mapping[str, Rule] = {
     "MODEL.ROCK.*.CHANNELS": SIZE,
     "MODEL.*.NUM_CLASSES": SIZE,
     "MODEL.ROCK.*.BERHU_FRACTION": above(0, 1),
-    "MODEL_EMA.DECAY": SHARE,
+    "MODEL_EMA.DECAY": Rule("from 0 to below 1", lambda value: 0 <= value < 1),
     "INPUT.SIZE": each(at_least(16), 2),
     "INPUT.FORMAT": one_of("BGR", "RGB"),
-    "INPUT.RANDOM_FLIP": one_of("horizontal", "none"),
+    "INPUT.RANDOM_FLIP": one_of("horizontal", "vertical", "none"),
     "INPUT.MIN_IOU_CROP.MIN_IOUS": each(SHARE),
     "INPUT.MIN_IOU_CROP.MIN_AREA": above(0, 1),
     "INPUT.MIN_IOU_CROP.TRIALS": SIZE,
@@ -137,10 +147,12 @@ RULES: Mapping[str, Rule] = {
     "SOLVER.BIAS_LR_FACTOR": WEIGHT,
     "SOLVER.MOMENTUM": SHARE,
     "SOLVER.WEIGHT_DECAY": WEIGHT,
-    "SOLVER.WEIGHT_DECAY_NORM": WEIGHT,
+    "SOLVER.WEIGHT_DECAY_NORM": Rule(
+        f"{WEIGHT.text}, or null for that of other weights",
+        lambda value: value is None or WEIGHT.holds(value),
+    ),
     "SOLVER.GAMMA": WEIGHT,
     "SOLVER.STEPS": each(COUNT, ascending=True),
-    "SOLVER.LR_SCHEDULER_NAME": one_of("WarmupMultiStepLR", "WarmupCosineLR"),
     "SOLVER.WARMUP_METHOD": one_of("linear", "constant"),
     "SOLVER.WARMUP_FACTOR": SHARE,
     "SOLVER.WARMUP_ITERS": COUNT,
@@ -154,13 +166,18 @@ RULES: Mapping[str, Rule] = {
 }
 
 
-def check_values(cfg: CfgNode) -> None:
-    """Raises ValueError for the first setting whose value cannot be, and tells what can."""
+def check_values(cfg: CfgNode, num_processes: int) -> None:
+    """Raises ValueError for the first setting whose value cannot be, and tells what can.
+
+    Args:
+        cfg: of a run.
+        num_processes: of the training; 0 if the run only evaluates.
+    """
     for key, value in flat_settings(cfg):
         for pattern, rule in RULES.items():
             if fnmatch(key, pattern) and not obeys(value, rule):
                 raise ValueError(f"{key} is {value!r}; it must be {rule.text}")
-    for problem in contradictions(cfg):
+    for problem in (*of_the_model(cfg), *of_the_training(cfg, num_processes)):
         raise ValueError(problem)
 
 
@@ -172,42 +189,64 @@ def obeys(value: Any, rule: Rule) -> bool:
         return False
 
 
-def contradictions(cfg: CfgNode) -> Iterator[str]:
-    """Values that cannot be together."""
-    resnet, ssd, rock = cfg.MODEL.RESNETS, cfg.MODEL.SSD, cfg.MODEL.ROCK
+def of_the_model(cfg: CfgNode) -> Iterator[str]:
+    """Values that no model can have together."""
+    resnet = cfg.MODEL.RESNETS
     if cfg.MODEL.BACKBONE.NAME == "build_resnet_backbone" and cfg.MODEL.RESNETS.DEPTH < 50:
         wanted = {"RES2_OUT_CHANNELS": 64, "RES5_DILATION": 1, "NUM_GROUPS": 1}
+        wanted["DEFORM_ON_PER_STAGE"] = [False] * 4
         for key, value in wanted.items():
             if resnet[key] != value:
                 yield (
                     f"MODEL.RESNETS.{key} is {resnet[key]}; with MODEL.RESNETS.DEPTH "
                     f"{cfg.MODEL.RESNETS.DEPTH} Detectron2's ResNet has {value}"
                 )
-    if any(resnet.DEFORM_ON_PER_STAGE) and cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE == "cpu":
+    for key, (norm, channels, divisor) in normalised(cfg).items():
+        if norm == "GN" and any(number % divisor for number in channels):
+            yield f"{key} is GN, for which {list(channels)} channels must be multiples of {divisor}"
+    if not has_tasks(cfg):
+        return
+    for task in build_tasks(cfg):
+        blocks = getattr(task, "num_outputs", 1)
+        if task.channels % blocks:
+            key = f"MODEL.ROCK.{task.name.upper()}.CHANNELS"
+            yield f"{key} is {task.channels}; it must be a multiple of {blocks}"
+
+
+def of_the_training(cfg: CfgNode, num_processes: int) -> Iterator[str]:
+    """Values that a training cannot have together."""
+    on_cpu = cfg.MODEL.DEVICE == "cpu"
+    half_precision = num_processes > 0 and on_cpu and cfg.SOLVER.AMP.ENABLED
+    if half_precision and any(cfg.MODEL.RESNETS.DEFORM_ON_PER_STAGE):
         yield (
             "MODEL.RESNETS.DEFORM_ON_PER_STAGE asks for deformable convolutions, which the CPU has "
             "in full precision only: set SOLVER.AMP.ENABLED False"
         )
-    widths = {"MODEL.SSD.NORM": (ssd.NORM, ssd.EXTRA_CHANNELS, 2 * GROUPS)}
-    widths["MODEL.ROCK.NORM"] = (rock.NORM, [rock.WIDTH], GROUPS)
-    widths["MODEL.RESNETS.NORM"] = (
-        resnet.NORM,
-        [resnet.STEM_OUT_CHANNELS, resnet.RES2_OUT_CHANNELS],
-        GROUPS,
-    )
-    for key, (norm, channels, divisor) in widths.items():
-        if norm == "SyncBN" and cfg.MODEL.DEVICE == "cpu":
-            yield f"{key} is SyncBN, which needs GPUs; on the CPU it must be BN, GN or FrozenBN"
-        if norm == "GN" and any(number % divisor for number in channels):
-            yield f"{key} is GN, for which {list(channels)} channels must be multiples of {divisor}"
+    for key, (norm, *_) in normalised(cfg).items():
+        if num_processes > 1 and on_cpu and norm in SYNCHRONISED:
+            yield f"{key} is {norm}, which needs GPUs; on the CPU it must be BN, GN or FrozenBN"
     reference = cfg.SOLVER.REFERENCE_WORLD_SIZE
     if reference and cfg.SOLVER.IMS_PER_BATCH % reference:
         yield (
             f"SOLVER.REFERENCE_WORLD_SIZE is {reference}, of which SOLVER.IMS_PER_BATCH "
             f"{cfg.SOLVER.IMS_PER_BATCH} is no multiple"
         )
-    for task in build_tasks(cfg):
-        blocks = getattr(task, "num_outputs", 1)
-        if task.channels % blocks:
-            key = f"MODEL.ROCK.{task.name.upper()}.CHANNELS"
-            yield f"{key} is {task.channels}; it must be a multiple of {blocks}"
+
+
+def has_tasks(cfg: CfgNode) -> bool:
+    return IdentityNeck.__name__ != cfg.MODEL.NECK.NAME
+
+
+def normalised(cfg: CfgNode) -> dict[str, tuple[str, list[int], int]]:
+    """Normalisations by setting, with channels that they see and what GN wants these to divide."""
+    resnet, ssd, rock = cfg.MODEL.RESNETS, cfg.MODEL.SSD, cfg.MODEL.ROCK
+    widths = [resnet.STEM_OUT_CHANNELS, resnet.RES2_OUT_CHANNELS]
+    if resnet.DEPTH >= 50:
+        widths.append(resnet.NUM_GROUPS * resnet.WIDTH_PER_GROUP)
+    found = {
+        "MODEL.SSD.NORM": (ssd.NORM, list(ssd.EXTRA_CHANNELS), 2 * GROUPS),
+        "MODEL.RESNETS.NORM": (resnet.NORM, widths, GROUPS),
+    }
+    if has_tasks(cfg):
+        found["MODEL.ROCK.NORM"] = (rock.NORM, [rock.WIDTH], GROUPS)
+    return found

@@ -27,19 +27,25 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
     if not args.config_file:
         raise ValueError("--config-file is missing; configs/ has some")
     cfg = load_config(args.config_file, args.opts or ())
-    check_config(cfg)
+    processes = num_processes(args)
+    check_config(cfg, 0 if args.eval_only else processes)
     check_processes(args, cfg.MODEL.DEVICE)
     if not args.eval_only:
-        check_batch_norm(cfg, num_processes(args))
+        check_batch_norm(cfg, processes)
     cfg.freeze()
     return cfg
 
 
-def check_config(cfg: CfgNode) -> None:
-    """Raises ValueError for what would end a run with a long story later."""
+def check_config(cfg: CfgNode, num_processes: int = 1) -> None:
+    """Raises ValueError for what would end a run with a long story later.
+
+    Args:
+        cfg: of a run.
+        num_processes: of the training; 0 if the run only evaluates.
+    """
     if not re.fullmatch(r"cpu|cuda(:\d+)?", cfg.MODEL.DEVICE):
         raise ValueError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}; it must be cpu or cuda")
-    check_values(cfg)
+    check_values(cfg, num_processes)
     registered = DatasetCatalog.list()
     for key in ("TRAIN", "TEST"):
         unknown = [name for name in cfg.DATASETS[key] if name not in registered]
@@ -73,6 +79,9 @@ def start_run(cfg: CfgNode) -> None:
     if comm.is_main_process():
         describe_run(cfg)
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
+    if cfg.MODEL.DEVICE.startswith("cuda:"):
+        # Streams, events and random numbers are the present device's.
+        torch.cuda.set_device(cfg.MODEL.DEVICE)
     # Which algorithm is the fastest can be another one each time.
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not cfg.SOLVER.DETERMINISTIC
     compute_the_same(cfg.SOLVER.DETERMINISTIC)
@@ -84,7 +93,9 @@ def claim(folder: Path) -> None:
     if comm.is_main_process():
         try:
             take_folder(folder, setting="OUTPUT_DIR")
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            problem = f"OUTPUT_DIR {folder} cannot be written: {error.strerror}; choose another"
+        except ValueError as error:
             problem = str(error)
     problem = comm.all_gather(problem)[0]
     if problem:

@@ -2,7 +2,7 @@
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.modeling import build_model
+from detectron2.modeling import META_ARCH_REGISTRY, build_model
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -22,6 +22,8 @@ def check_batch_norm(cfg: CfgNode, num_processes: int) -> None:
     PyTorch refuses that, since the deviation of one value is 0. A model without values, which
     takes no time, is shown an image to see the maps.
     """
+    if not issubclass(META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE), SSD):
+        return
     parts = num_processes * cfg.SOLVER.ACCUMULATE
     if parts != cfg.SOLVER.IMS_PER_BATCH:
         return
@@ -34,8 +36,6 @@ def check_batch_norm(cfg: CfgNode, num_processes: int) -> None:
             cfg.MODEL[key].NORM = "BN" if num_processes == 1 else "FrozenBN"
     with torch.device("meta"), torch.no_grad():
         model = build_model(cfg).train()
-        if not isinstance(model, SSD):
-            return
         names = single_values(model, torch.zeros((1, 3, *cfg.INPUT.SIZE), dtype=torch.uint8))
     if names:
         key = SETTINGS[names[0].partition(".")[0]]

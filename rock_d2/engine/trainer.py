@@ -177,7 +177,8 @@ class RockTrainer(DefaultTrainer):
             self.checkpointer.save("model_final")
         except (Diverged, DataUnreadable) as reason:
             raise type(reason)(f"{reason}; {self.checkpointer.last_good()}") from None
-        self._trainer.batches.report()
+        finally:
+            self._trainer.batches.report()
         if self.cfg.DATASETS.TEST:
             report(self.cfg, self._last_eval_results)
 

@@ -39,6 +39,12 @@ class BoxEvaluator(COCOEvaluator):
         """
         self.backend = choose_backend(backend)
         super().__init__(dataset_name, tasks=("bbox",), output_dir=output_dir, use_fast_impl=False)
+        odd = [x for x in self._coco_api.getImgIds() if not isinstance(x, int)]
+        if odd:
+            raise ValueError(
+                f"data set `{dataset_name}`: image_id {odd[0]!r} is no whole number, which COCO's "
+                "format wants; number the images"
+            )
 
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from detectron2.config import get_cfg
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import NoOpTransform
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rock_d2.config import add_rock_config
 from rock_d2.data.augmentation import (
     ColorDistortion,
     ColorShift,
@@ -15,6 +17,7 @@ from rock_d2.data.augmentation import (
     MinIoUCrop,
     ZoomOut,
     best_ious,
+    build_augmentations,
     centres_inside,
 )
 
@@ -184,3 +187,16 @@ def test_boxes_and_masks_stay_together(seed):
         return
     extent = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     np.testing.assert_allclose(clipped, extent, atol=1e-6)
+
+
+@pytest.mark.parametrize(("flip", "axis"), [("horizontal", 1), ("vertical", 0)])
+def test_flips_are_those_that_the_config_names(flip, axis):
+    cfg = get_cfg()
+    add_rock_config(cfg)
+    cfg.merge_from_list(["INPUT.RANDOM_FLIP", flip])
+    flips = [a for a in build_augmentations(cfg, is_train=True) if isinstance(a, T.RandomFlip)]
+    np.random.seed(0)
+    images = [flips[0].get_transform(IMAGE).apply_image(IMAGE) for _ in range(40)]
+    flipped = [np.array_equal(image, np.flip(IMAGE, axis)) for image in images]
+    assert 10 < sum(flipped) < 30
+    assert all(f or np.array_equal(image, IMAGE) for f, image in zip(flipped, images, strict=True))

@@ -77,3 +77,12 @@ def test_programming_errors_are_not_hidden():
     )
     with pytest.raises(TypeError):
         next(iter(loader))
+
+
+def test_as_many_as_may_be_skipped_never_end_it():
+    """No image stands in for itself, and none twice."""
+    positions = build_train_loader(
+        RECORDS, mapper=partly_lost, total_batch_size=5, seed=1, max_unreadable=2
+    ).dataset
+    skipped = [len(positions[i].get(SKIPPED, {})) for i in range(400)]
+    assert skipped.count(0) == 320 and max(skipped) == 2

@@ -41,6 +41,14 @@ def test_winograd_rounds_no_worse_than_the_convolution():
 
 
 @torch.no_grad()
+def test_winograd_leaves_half_precision_to_pytorch():
+    conv = nn.Conv2d(5, 4, 3, padding=1)
+    x = torch.randn(2, 5, 6, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(WinogradConv(conv)(x), conv(x), rtol=0, atol=0)
+
+
+@torch.no_grad()
 def test_pointwise_is_the_convolution(threads):
     torch.manual_seed(0)
     conv = Conv2d(64, 24, 1, activation=F.relu)

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from rock_d2.engine.ending import (
     Refused,
     exit_with_code,
 )
+from rock_d2.engine.setup import claim
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 SCRIPT = "tests/engine/two_processes.py"
@@ -130,6 +133,38 @@ def test_full_disk_ends_the_training_or_is_told(must_save, rooms_root, tmp_path,
     )
     assert not list(tmp_path.glob(".*.part"))
     assert not (tmp_path / "model_0000002.pth").exists()
+
+
+@contextmanager
+def nobody_may_write(folder: Path) -> Iterator[None]:
+    """Root may write anywhere: it is somebody else for the while."""
+    user = os.geteuid()
+    folder.chmod(0o555)
+    os.seteuid(user or 65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o755)
+
+
+def test_read_only_folder_is_told_and_its_checkpoints_stay(rooms_root):
+    # Not pytest's folder, which nobody but its owner may read.
+    with tempfile.TemporaryDirectory() as name, few_rooms(rooms_root):
+        folder = Path(name)
+        folder.chmod(0o755)
+        checkpointer = new_trainer(folder).checkpointer
+        checkpointer.save("model_0000000")
+        before = checkpointer.store.checksums()
+        with (
+            nobody_may_write(folder),
+            pytest.raises(NotSaved, match=r"1.pth cannot be written: Permission denied; .*0.pth"),
+        ):
+            checkpointer.save("model_0000001")
+        assert checkpointer.store.checksums() == before
+        assert checkpointer.store.find_last() == folder / "model_0000000.pth"
+        with nobody_may_write(folder), pytest.raises(ValueError, match=r"OUTPUT_DIR .* cannot be"):
+            claim(folder)
 
 
 def test_second_signal_ends_the_process_at_once_unless_it_is_the_first_ones_echo():

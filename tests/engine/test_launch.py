@@ -157,6 +157,8 @@ def test_exit_code_is_that_of_the_cause(ended, asked, code):
         ({"num_machines": 2, "dist_url": "auto"}, "--dist-url is auto; .*where there is one"),
         ({"dist_url": "tcp://127.0.0.1"}, "--dist-url is tcp://127.0.0.1; .*HOST:PORT"),
         ({"dist_url": "file:///tmp/x"}, "--dist-url is file"),
+        ({"dist_url": "tcp://127.0.0.1:port"}, "--dist-url is tcp://127.0.0.1:port; .*HOST:PORT"),
+        ({"device": "cuda:1"}, "MODEL.DEVICE is cuda:1; .*set MODEL.DEVICE cuda"),
         ({"device": "cuda", "num_gpus": 999}, r"--num-gpus is 999, but PyTorch sees \d+ GPU"),
     ],
 )

@@ -199,10 +199,11 @@ def test_abandoned_evaluation_ends_before_its_next_batch():
     ("settings", "processes", "message"),
     [
         ((), 2, "TEST.OVERLAP does not go with 2 processes, which"),
-        (("TEST.COMPILE", True), 1, "TEST.OVERLAP does not go with TEST.COMPILE, since"),
+        (("TEST.COMPILE", True), 1, "does not go with SOLVER.COMPILE or TEST.COMPILE, since"),
+        (("SOLVER.COMPILE", True), 1, "does not go with SOLVER.COMPILE or TEST.COMPILE, since"),
         (("WANDB_PROJECT", "rooms"), 1, "TEST.OVERLAP does not go with WANDB_PROJECT, since"),
     ],
-    ids=["processes", "compile", "wandb"],
+    ids=["processes", "compile", "compiled training", "wandb"],
 )
 def test_what_it_does_not_go_with(settings, processes, message, tmp_path, monkeypatch):
     monkeypatch.setattr(comm, "get_world_size", lambda: processes)

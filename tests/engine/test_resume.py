@@ -173,6 +173,19 @@ PRECISIONS = {
 }
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_resumed_training_in_half_precision_is_the_uninterrupted_one(precision, tmp_path):
+    """With fp16 the scale of the loss goes on, too."""
+    straight = tmp_path / "straight"
+    new_trainer(straight, *PRECISIONS[precision]).train()
+    folder = interrupted(straight, tmp_path / "run", after=3)
+    new_trainer(folder, *PRECISIONS[precision], resume=True).train()
+    expected, found = stored(straight), stored(folder)
+    assert bool(found["trainer"]["step"]["scaler"]) == (precision == "fp16")
+    assert differing(expected, found) == []
+    assert metrics(folder) == metrics(straight)
+
+
 @pytest.mark.gpu
 @needs_gpu
 @pytest.mark.usefixtures("_deterministic")

@@ -46,10 +46,12 @@ def few_rooms(root: Path) -> Iterator[None]:
             scene_classes=known.scene_classes,
             depth_range=known.depth_range,
         )
-    yield
-    for name in names:
-        DatasetCatalog.remove(name)
-        MetadataCatalog.remove(name)
+    try:
+        yield
+    finally:
+        for name in names:
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)
 
 
 @contextmanager

@@ -180,6 +180,15 @@ def test_more_classes_than_the_data_set_has(dataset, tmp_path):
         evaluate(BoxEvaluator("three_images", output_dir=str(tmp_path)), {5: [(3, SQUARE, 0.5)]})
 
 
+def test_images_without_numbers_are_refused(dataset, tmp_path):
+    for image in dataset["images"]:
+        image["id"] = f"image {image['id']}"
+    dataset["annotations"] = []
+    (tmp_path / "truth.json").write_text(json.dumps(dataset))
+    with pytest.raises(ValueError, match=r"`three_images`: image_id 'image 5' is no whole number"):
+        BoxEvaluator("three_images", output_dir=str(tmp_path))
+
+
 def test_boxes_are_kept_in_56_bytes_each_and_nothing_else_is(dataset, tmp_path):
     evaluator = BoxEvaluator("three_images", output_dir=str(tmp_path))
     evaluator.reset()

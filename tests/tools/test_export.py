@@ -1,4 +1,4 @@
-"""The export command; tests/modeling/test_export.py compares what the files compute."""
+"""The export command; tests/modeling/test_exported_models.py compares what the files compute."""
 
 import json
 
