@@ -94,7 +94,7 @@ def check_processes(args: argparse.Namespace, device: str) -> None:
         )
     if ":" in device:
         raise ValueError(
-            f"MODEL.DEVICE is {device}; several processes take a GPU each: set it cuda"
+            f"MODEL.DEVICE is {device}; several processes take a GPU each: set MODEL.DEVICE cuda"
         )
     if device != "cpu" and args.num_gpus > torch.cuda.device_count():
         raise ValueError(

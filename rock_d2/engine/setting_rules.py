@@ -241,7 +241,7 @@ def normalised(cfg: CfgNode) -> dict[str, tuple[str, list[int], int]]:
     """Normalisations by setting, with channels that they see and what GN wants these to divide."""
     resnet, ssd, rock = cfg.MODEL.RESNETS, cfg.MODEL.SSD, cfg.MODEL.ROCK
     widths = [resnet.STEM_OUT_CHANNELS, resnet.RES2_OUT_CHANNELS]
-    if resnet.DEPTH >= 50:
+    if cfg.MODEL.RESNETS.DEPTH >= 50:
         widths.append(resnet.NUM_GROUPS * resnet.WIDTH_PER_GROUP)
     found = {
         "MODEL.SSD.NORM": (ssd.NORM, list(ssd.EXTRA_CHANNELS), 2 * GROUPS),
