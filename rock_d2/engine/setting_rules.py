@@ -153,6 +153,10 @@ RULES: Mapping[str, Rule] = {
     ),
     "SOLVER.GAMMA": WEIGHT,
     "SOLVER.STEPS": each(COUNT, ascending=True),
+    # The last one is of Detectron2's main branch.
+    "SOLVER.LR_SCHEDULER_NAME": one_of(
+        "WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"
+    ),
     "SOLVER.WARMUP_METHOD": one_of("linear", "constant"),
     "SOLVER.WARMUP_FACTOR": SHARE,
     "SOLVER.WARMUP_ITERS": COUNT,

@@ -48,6 +48,7 @@ def test_every_rule_has_a_setting():
         (("INPUT.SIZE", [-480, 640]), r"INPUT.SIZE is \[-480, 640\]; it must be 2 values, each 16"),
         (("SOLVER.CHECKPOINT_PERIOD", 0), "SOLVER.CHECKPOINT_PERIOD is 0; it must be 1 or more"),
         (("SOLVER.STEPS", (300, 200)), "SOLVER.STEPS .* in ascending order"),
+        (("SOLVER.LR_SCHEDULER_NAME", "min"), "LR_SCHEDULER_NAME is 'min'; .* 'WarmupCosineLR'"),
         (("SOLVER.REFERENCE_WORLD_SIZE", 3), "REFERENCE_WORLD_SIZE is 3, of which .*IMS_PER_BATCH"),
         (("DATALOADER.NUM_WORKERS", -1), "DATALOADER.NUM_WORKERS is -1; it must be 0 or more"),
         (("MODEL.DEVICE", "gpu"), "MODEL.DEVICE is 'gpu'; it must be cpu or cuda"),
