@@ -10,6 +10,7 @@ where ``axes`` is a signed permutation, so that a converter can be tried on any 
 The PNGs hold round(127 (n + 1)) in R, G, B.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ FORWARD_DOWN_RIGHT: Axes = ((0, 0, 1), (0, 1, 0), (1, 0, 0))
 
 
 @dataclass(frozen=True)
-class NormalsTree:
+class NormalsTree(ABC):
     """A folder of normals.
 
     Attributes:
@@ -48,6 +49,7 @@ class NormalsTree:
                 "and column"
             )
 
+    @abstractmethod
     def write(self, root: Path, index: int, normals: np.ndarray, valid: np.ndarray) -> None:
         """Writes frame ``index`` (from 0).
 
@@ -56,7 +58,6 @@ class NormalsTree:
             normals: float32 (H, W, 3), our axes.
             valid: bool (H, W).
         """
-        raise NotImplementedError
 
     def divide(self, root: Path, is_test: np.ndarray) -> None:
         """Sorts the written files by split, bool (N,), in layouts that keep the splits apart."""
