@@ -65,6 +65,11 @@ def each(rule: Rule, count: int | None = None, *, ascending: bool = False) -> Ru
     return Rule(f"{'a list of' if count is None else count} values, each {rule.text}{order}", holds)
 
 
+def only(value: Any, instead: str) -> Rule:
+    """For what Detectron2's own trainer, mapper or models do and these do not."""
+    return Rule(f"{value!r} here: {instead}", lambda found: found == value)
+
+
 def is_norm(name: str) -> bool:
     try:
         get_norm(name, GROUPS)
@@ -80,7 +85,11 @@ ANY_NUMBER = Rule("finite", math.isfinite)
 # A rule holds for every setting that fits its pattern.
 RULES: Mapping[str, Rule] = {
     "SEED": Rule(f"below {2**31}; negative values draw one", lambda value: value < 2**31),
+    "VIS_PERIOD": only(0, "TEST.NUM_PICTURES shows predictions at each evaluation"),
     "MODEL.META_ARCHITECTURE": registered(META_ARCH_REGISTRY),
+    "MODEL.MASK_ON": only(False, "boxes are what is detected"),
+    "MODEL.KEYPOINT_ON": only(False, "boxes are what is detected"),
+    "MODEL.LOAD_PROPOSALS": only(False, "an SSD has none"),
     "MODEL.BACKBONE.NAME": registered(BACKBONE_REGISTRY),
     "MODEL.BACKBONE.FREEZE_AT": at_least(-1, 5),
     "MODEL.NECK.NAME": registered(NECK_REGISTRY),
@@ -118,8 +127,11 @@ RULES: Mapping[str, Rule] = {
     "MODEL.ROCK.*.BERHU_FRACTION": above(0, 1),
     "MODEL_EMA.DECAY": Rule("from 0 to below 1", lambda value: 0 <= value < 1),
     "INPUT.SIZE": each(at_least(16), 2),
+    "INPUT.MIN_SIZE_TRAIN": only([800], "INPUT.SIZE is that of all images"),
+    "INPUT.MIN_SIZE_TEST": only(800, "INPUT.SIZE is that of all images"),
     "INPUT.FORMAT": one_of("BGR", "RGB"),
     "INPUT.RANDOM_FLIP": one_of("horizontal", "vertical", "none"),
+    "INPUT.CROP.ENABLED": only(False, "INPUT.MIN_IOU_CROP crops"),
     "INPUT.MIN_IOU_CROP.MIN_IOUS": each(SHARE),
     "INPUT.MIN_IOU_CROP.MIN_AREA": above(0, 1),
     "INPUT.MIN_IOU_CROP.TRIALS": SIZE,
@@ -128,6 +140,7 @@ RULES: Mapping[str, Rule] = {
     "INPUT.COLOR_AUG.LIGHTING": WEIGHT,
     "DATASETS.TRAIN_FRACTION": above(0, 1),
     "DATALOADER.NUM_WORKERS": COUNT,
+    "DATALOADER.SAMPLER_TRAIN": only("TrainingSampler", "each pass sees each image once"),
     # The pauses double: ten attempts take eight minutes.
     "DATALOADER.RETRIES": at_least(0, 10),
     "DATALOADER.MAX_UNREADABLE": COUNT,
@@ -163,6 +176,8 @@ RULES: Mapping[str, Rule] = {
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": one_of("value", "norm"),
     "SOLVER.CLIP_GRADIENTS.CLIP_VALUE": above(0),
     "SOLVER.CLIP_GRADIENTS.NORM_TYPE": Rule("above 0", lambda value: value > 0),
+    "TEST.AUG.ENABLED": only(False, "each image is seen once, as it is"),
+    "TEST.PRECISE_BN.ENABLED": only(False, "MODEL_EMA averages these statistics, too"),
     "TEST.IMS_PER_BATCH": SIZE,
     "TEST.EVAL_PERIOD": COUNT,
     "TEST.NUM_PICTURES": COUNT,

@@ -52,6 +52,10 @@ def test_every_rule_has_a_setting():
         (("SOLVER.REFERENCE_WORLD_SIZE", 3), "REFERENCE_WORLD_SIZE is 3, of which .*IMS_PER_BATCH"),
         (("DATALOADER.NUM_WORKERS", -1), "DATALOADER.NUM_WORKERS is -1; it must be 0 or more"),
         (("MODEL.DEVICE", "gpu"), "MODEL.DEVICE is 'gpu'; it must be cpu or cuda"),
+        # What Detectron2's own trainer would heed is not passed over in silence.
+        (("TEST.PRECISE_BN.ENABLED", True), "PRECISE_BN.ENABLED is True; it must be False here: "),
+        (("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler"), "be 'TrainingSampler' here"),
+        (("INPUT.MIN_SIZE_TEST", 600), "MIN_SIZE_TEST is 600; .* here: INPUT.SIZE"),
         (("SEED", 2**31), "SEED is 2147483648; it must be below 2147483648"),
         (
             ("MODEL.RESNETS.NORM", "GN", "MODEL.RESNETS.WIDTH_PER_GROUP", 48),
