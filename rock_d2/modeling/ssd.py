@@ -17,7 +17,7 @@ from detectron2.structures import Instances
 from torch import nn
 
 from rock_d2.modeling.detection import detect
-from rock_d2.modeling.matcher import POSITIVE, SSDMatcher, pairwise_iou
+from rock_d2.modeling.matcher import SSDMatcher, pairwise_iou
 from rock_d2.modeling.neck import build_neck
 from rock_d2.modeling.reduction import mean_over_processes
 from rock_d2.modeling.seeding import own_seed
@@ -61,7 +61,7 @@ class SSD(nn.Module):
         head: nn.Module,
         matcher: SSDMatcher,
         box_weights: tuple[float, float, float, float],
-        cls_loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
+        cls_loss: Callable[..., torch.Tensor],
         smooth_l1_beta: float,
         loss_weights: Mapping[str, float],
         detector: Callable[..., list[Instances]],
@@ -74,7 +74,8 @@ class SSD(nn.Module):
             backbone, neck, head: the three parts of the network.
             matcher: decides which default box learns which ground truth.
             box_weights: factors of the coded boxes' four numbers.
-            cls_loss: of logits (N, A, C + 1), classes (N, A) and the matcher's labels; the sum.
+            cls_loss: of logits (N, A, C + 1), classes (N, A), and which boxes are positive and
+                negative, bool (N, A); the sum.
             smooth_l1_beta: where the box loss turns from quadratic to linear.
             loss_weights: of ``loss_cls`` and ``loss_box_reg``.
             detector: from scores (N, A, C) and boxes (N, A, 4) to each image's objects.
@@ -203,16 +204,15 @@ class SSD(nn.Module):
             present: bool (N, M), false where a row is padding.
         """
         logits, deltas = logits.float(), deltas.float()
-        labels, match = self.matcher(pairwise_iou(gt_boxes, boxes), present)
-        positive = labels == POSITIVE
-        classes = torch.where(positive, gt_classes.gather(1, match), logits.shape[-1] - 1)
+        positive, negative, truth = self.matcher(pairwise_iou(gt_boxes, boxes), present)
+        classes = torch.where(positive, gt_classes.gather(1, truth), logits.shape[-1] - 1)
         # Padding has no area; what it says is not learned.
         gt_boxes = torch.where(present[..., None], gt_boxes, boxes[0])
-        targets = matched_deltas(boxes, gt_boxes, match, self.box2box_transform.weights)
+        targets = matched_deltas(boxes, gt_boxes, truth, self.box2box_transform.weights)
         num_positives = mean_over_processes(positive.sum())
         sums = {
-            "loss_cls": self.cls_loss(logits, classes, labels),
-            "loss_box_reg": box_loss(deltas, targets, labels, beta=self.smooth_l1_beta),
+            "loss_cls": self.cls_loss(logits, classes, positive, negative),
+            "loss_box_reg": box_loss(deltas, targets, positive, beta=self.smooth_l1_beta),
         }
         return {name: self.loss_weights[name] * s / num_positives for name, s in sums.items()}
 

@@ -8,11 +8,14 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional as F
 
-from rock_d2.modeling.matcher import IGNORED, NEGATIVE, POSITIVE
-
 
 def hard_negative_loss(
-    logits: torch.Tensor, classes: torch.Tensor, labels: torch.Tensor, *, neg_pos_ratio: float
+    logits: torch.Tensor,
+    classes: torch.Tensor,
+    positive: torch.Tensor,
+    negative: torch.Tensor,
+    *,
+    neg_pos_ratio: float,
 ) -> torch.Tensor:
     """Cross-entropy of the positives and the hardest negatives (SSD, sec. 2.2), the sum.
 
@@ -23,18 +26,19 @@ def hard_negative_loss(
     Args:
         logits: (N, A, C + 1).
         classes: int64 (N, A), C where not positive.
-        labels: of the matcher, int64 (N, A).
+        positive, negative: of the matcher, bool (N, A).
     """
     losses = F.cross_entropy(logits.flatten(0, 1), classes.flatten(), reduction="none")
-    losses = losses.view_as(labels)
-    kept = (labels == POSITIVE) | mine_negatives(losses.detach(), labels, neg_pos_ratio)
+    losses = losses.view_as(positive)
+    kept = positive | mine_negatives(losses.detach(), positive, negative, neg_pos_ratio)
     return torch.where(kept, losses, 0).sum()
 
 
-def mine_negatives(losses: torch.Tensor, labels: torch.Tensor, ratio: float) -> torch.Tensor:
+def mine_negatives(
+    losses: torch.Tensor, positive: torch.Tensor, negative: torch.Tensor, ratio: float
+) -> torch.Tensor:
     """bool (N, A): in each image the min(ratio * P, all) negatives of the largest loss."""
-    negative = labels == NEGATIVE
-    num_kept = ratio * (labels == POSITIVE).sum(dim=1, keepdim=True).clamp(min=1)
+    num_kept = ratio * positive.sum(dim=1, keepdim=True).clamp(min=1)
     order = _flat_order(torch.where(negative, losses.abs(), -1.0))
     hardest = torch.arange(losses.shape[1], device=losses.device) < num_kept
     kept = torch.zeros_like(hardest).flatten().scatter(0, order, hardest.flatten())
@@ -53,7 +57,13 @@ def _flat_order(table: torch.Tensor) -> torch.Tensor:
 
 
 def focal_loss(
-    logits: torch.Tensor, classes: torch.Tensor, labels: torch.Tensor, *, gamma: float, alpha: float
+    logits: torch.Tensor,
+    classes: torch.Tensor,
+    positive: torch.Tensor,
+    negative: torch.Tensor,
+    *,
+    gamma: float,
+    alpha: float,
 ) -> torch.Tensor:
     """RetinaNet's focal loss (sec. 3.2) with a softmax over C + 1 classes, the sum.
 
@@ -61,18 +71,18 @@ def focal_loss(
     """
     log_probabilities = F.log_softmax(logits, dim=-1)
     log_p = log_probabilities.gather(-1, classes[..., None])[..., 0]
-    weight = torch.where(labels == POSITIVE, alpha, 1 - alpha) * (1 - log_p.exp()) ** gamma
-    return torch.where(labels == IGNORED, 0, -weight * log_p).sum()
+    weight = torch.where(positive, alpha, 1 - alpha) * (1 - log_p.exp()) ** gamma
+    return torch.where(positive | negative, -weight * log_p, 0).sum()
 
 
 def box_loss(
-    deltas: torch.Tensor, targets: torch.Tensor, labels: torch.Tensor, *, beta: float
+    deltas: torch.Tensor, targets: torch.Tensor, positive: torch.Tensor, *, beta: float
 ) -> torch.Tensor:
     """Smooth L1 of the positives' box deltas (N, A, 4), the sum."""
     losses = F.smooth_l1_loss(deltas, targets, reduction="none", beta=beta)
     # Where four neighbours share a number, the CPU multiplies one by one: each has its own.
-    weights = (labels == POSITIVE).to(losses.dtype)[..., None].expand_as(losses).contiguous()
-    return (losses * weights).sum()
+    zero_or_one = torch.arange(2.0, device=deltas.device)[:, None].expand(2, 4)
+    return losses.mul_(take_rows(zero_or_one, positive.long())).sum()
 
 
 def box_deltas(
@@ -82,6 +92,7 @@ def box_deltas(
 
     Equal to Detectron2's ``Box2BoxTransform.get_deltas``, which checks its input on the host.
     """
+    boxes, targets = torch.broadcast_tensors(boxes, targets)
     return _relative(_centre_and_log_size(targets), boxes, weights)
 
 
@@ -96,10 +107,15 @@ def matched_deltas(
         match: index of a ground truth, int64 (N, A).
         weights: as for ``box_deltas``.
     """
-    num_images, num_truths = truths.shape[:2]
-    first = torch.arange(num_images, device=match.device)[:, None] * num_truths
-    codes = F.embedding(match + first, _centre_and_log_size(truths).flatten(0, 1))
-    return _relative(codes, boxes, weights)
+    return _relative(take_rows(_centre_and_log_size(truths), match), boxes, weights)
+
+
+def take_rows(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Rows of (..., K, 4) by an index (..., A): float32 (..., A, 4), without a gradient."""
+    # As one number of 16 bytes a row is read several times as fast as by ``embedding``.
+    rows = table.float().contiguous().view(torch.complex128)[..., 0]
+    rows = rows.expand(*index.shape[:-1], -1).gather(-1, index)
+    return rows[..., None].view(torch.float32)
 
 
 def _centre_and_log_size(boxes: torch.Tensor) -> torch.Tensor:
@@ -108,9 +124,12 @@ def _centre_and_log_size(boxes: torch.Tensor) -> torch.Tensor:
 
 
 def _relative(codes: torch.Tensor, boxes: torch.Tensor, weights: Sequence[float]) -> torch.Tensor:
-    """Differences of centres in sizes of the boxes, and of logarithms, times the weights."""
-    width, height = (boxes[..., 2:] - boxes[..., :2]).unbind(dim=-1)
-    x, y, log_width, log_height = weights
-    one = torch.ones_like(width)
-    scales = torch.stack([x / width, y / height, log_width * one, log_height * one], dim=-1)
-    return (codes - _centre_and_log_size(boxes)) * scales
+    """Differences of centres in sizes of the boxes, and of logarithms, times the weights.
+
+    The codes are overwritten.
+    """
+    size = boxes[..., 2:] - boxes[..., :2]
+    scales = torch.cat([size.reciprocal(), torch.ones_like(size)], dim=-1)
+    for scale, weight in zip(scales.unbind(dim=-1), weights, strict=True):
+        scale *= weight
+    return codes.sub_(_centre_and_log_size(boxes)).mul_(scales)

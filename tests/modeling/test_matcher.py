@@ -10,10 +10,9 @@ from torchvision.ops import box_iou
 
 from rock_d2.modeling.anchor_generator import SSDAnchorGenerator
 from rock_d2.modeling.matcher import (
-    IGNORED,
-    NEGATIVE,
+    BLOCK,
     NUM_COLUMNS,
-    POSITIVE,
+    Matches,
     SSDMatcher,
     first_max,
     owned_boxes,
@@ -33,9 +32,10 @@ BOXES = torch.cat(
 MATCHER = SSDMatcher(low=0.4, high=0.5)
 
 
-def assert_all_owned(labels: torch.Tensor, match: torch.Tensor, present: torch.Tensor) -> None:
+def assert_all_owned(matches: Matches, present: torch.Tensor) -> None:
+    assert not (matches.positive & matches.negative).any()
     for n in range(len(present)):
-        learned = set(match[n][labels[n] == POSITIVE].tolist())
+        learned = set(matches.truth[n][matches.positive[n]].tolist())
         wanted = set(present[n].nonzero()[:, 0].tolist())
         assert wanted <= learned, f"ground truths {wanted - learned} have no default box"
         assert learned <= wanted, f"padding {learned - wanted} has a default box"
@@ -68,8 +68,7 @@ def hard_truths(draw) -> tuple[torch.Tensor, torch.Tensor]:
 @settings(deadline=None, max_examples=150)
 def test_every_ground_truth_owns_a_default_box(case):
     truths, present = case
-    labels, match = MATCHER(pairwise_iou(truths, BOXES), present)
-    assert_all_owned(labels, match, present)
+    assert_all_owned(MATCHER(pairwise_iou(truths, BOXES), present), present)
 
 
 @given(st.integers(1, 12), st.integers(0, 6), st.integers(0, 2**31), st.integers(1, 4))
@@ -80,8 +79,7 @@ def test_as_many_boxes_as_ground_truths_are_enough(num_truths, more, seed, level
     shape = (3, num_truths, num_truths + more)
     ious = torch.randint(levels + 1, shape) / levels
     present = torch.rand(3, num_truths) < 0.8
-    labels, match = MATCHER(ious, present)
-    assert_all_owned(labels, match, present)
+    assert_all_owned(MATCHER(ious, present), present)
 
 
 @given(hard_truths())
@@ -89,17 +87,16 @@ def test_as_many_boxes_as_ground_truths_are_enough(num_truths, more, seed, level
 def test_thresholds_decide_about_every_box_that_nobody_owns(case):
     truths, present = case
     ious = pairwise_iou(truths, BOXES)
-    labels, match = MATCHER(ious, present)
+    positive, negative, truth = MATCHER(ious, present)
     for n in range(len(present)):
         number = int(present[n].sum())
         best = ious[n][present[n]].amax(dim=0) if number else torch.zeros(len(BOXES))
-        expected = torch.full_like(labels[n], NEGATIVE)
-        expected[best >= 0.4] = IGNORED
-        expected[best >= 0.5] = POSITIVE
-        assert (expected != labels[n]).sum() <= number
-        chosen = ious[n].gather(0, match[n][None])[0]
+        different = (positive[n] != (best >= 0.5)) | (negative[n] != (best < 0.4))
+        assert different.sum() <= number
+        assert positive[n][different].all()
+        chosen = ious[n].gather(0, truth[n][None])[0]
         if number:
-            worse = (labels[n] == POSITIVE) & (chosen < best)
+            worse = positive[n] & (chosen < best)
             assert worse.sum() <= number
 
 
@@ -133,9 +130,12 @@ def test_owners_are_those_of_the_rule(num_truths, more, seed, levels):
 
 
 @pytest.mark.parametrize("dim", [0, 1, 2])
-def test_first_of_equal_maxima(dim):
+@pytest.mark.parametrize("width", [1, 70, BLOCK, 3 * BLOCK, 3 * BLOCK + 1])
+@pytest.mark.parametrize("levels", [4, 1000])
+def test_first_of_equal_maxima(dim, width, levels):
     torch.manual_seed(0)
-    table = torch.randint(4, (5, 6, 70)) / 3
+    table = torch.randint(levels, (5, 6, width)) / 3
+    table[2, 3, -1] = levels
     values, index = first_max(table, dim=dim)
     assert torch.equal(values, table.amax(dim=dim))
     assert torch.equal(index, table.argmax(dim=dim))
@@ -146,32 +146,34 @@ def test_the_closest_owns_a_shared_box():
     ious = torch.tensor(
         [[[0.3, 0.1, 0.2, 0.0, 0.0], [0.45, 0.0, 0.0, 0.0, 0.0], [0.2, 0.0, 0.0, 0.1, 0.0]]]
     )
-    labels, match = MATCHER(ious, torch.ones(1, 3, dtype=torch.bool))
-    assert labels[0, 0] == POSITIVE and match[0, 0] == 1
-    assert (labels[0] == POSITIVE).sum() == 3
-    assert_all_owned(labels, match, torch.ones(1, 3, dtype=torch.bool))
+    present = torch.ones(1, 3, dtype=torch.bool)
+    matches = MATCHER(ious, present)
+    assert matches.positive[0, 0] and matches.truth[0, 0] == 1
+    assert matches.positive[0].sum() == 3
+    assert_all_owned(matches, present)
 
 
 def test_thresholds_by_hand():
     # One truth; box 4 is its own.
     ious = torch.tensor([[[0.0, 0.39, 0.4, 0.49, 0.7, 0.5]]])
-    labels, match = MATCHER(ious, torch.ones(1, 1, dtype=torch.bool))
-    expected = [NEGATIVE, NEGATIVE, IGNORED, IGNORED, POSITIVE, POSITIVE]
-    assert labels[0].tolist() == expected
-    assert match.max() == 0
+    positive, negative, truth = MATCHER(ious, torch.ones(1, 1, dtype=torch.bool))
+    assert positive[0].tolist() == [False, False, False, False, True, True]
+    assert negative[0].tolist() == [True, True, False, False, False, False]
+    assert truth.max() == 0
 
 
 def test_a_ground_truth_owns_its_best_box_however_bad_it_is():
     ious = torch.tensor([[[0.01, 0.02, 0.0], [0.0, 0.0, 0.0]]])
-    labels, match = MATCHER(ious, torch.ones(1, 2, dtype=torch.bool))
-    assert match[0, 1] == 0 and labels[0, 1] == POSITIVE
-    assert (labels[0] == POSITIVE).sum() == 2
+    positive, negative, truth = MATCHER(ious, torch.ones(1, 2, dtype=torch.bool))
+    assert truth[0, 1] == 0 and positive[0, 1]
+    assert positive[0].sum() == 2 and negative[0].sum() == 1
 
 
 def test_an_image_without_objects_is_all_negative():
-    labels, _ = MATCHER(torch.rand(2, 4, 9), torch.tensor([[False] * 4, [True] * 4]))
-    assert (labels[0] == NEGATIVE).all()
-    assert (labels[1] == POSITIVE).sum() >= 4
+    present = torch.tensor([[False] * 4, [True] * 4])
+    positive, negative, _ = MATCHER(torch.rand(2, 4, 9), present)
+    assert negative[0].all() and not positive[0].any()
+    assert positive[1].sum() >= 4
 
 
 def test_padding_changes_nothing():
@@ -181,9 +183,9 @@ def test_padding_changes_nothing():
     alone = MATCHER(ious, torch.ones(1, 5, dtype=torch.bool))
     padded = torch.cat([ious, torch.zeros(1, 27, len(BOXES))], dim=1)
     together = MATCHER(padded, torch.arange(32)[None] < 5)
-    positive = alone[0] == POSITIVE
-    assert torch.equal(alone[0], together[0])
-    assert torch.equal(alone[1][positive], together[1][positive])
+    assert torch.equal(alone.positive, together.positive)
+    assert torch.equal(alone.negative, together.negative)
+    assert torch.equal(alone.truth[alone.positive], together.truth[alone.positive])
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -196,10 +198,11 @@ def test_agrees_with_torchvision(seed):
         truths = truths[:1]
         ious = box_iou(truths, BOXES)
     expected = TorchvisionMatcher(0.5)(ious)
-    labels, match = SSDMatcher(low=0.5, high=0.5)(ious[None], torch.ones(1, len(truths)) > 0)
-    assert torch.equal(labels[0] == POSITIVE, expected >= 0)
-    assert torch.equal(match[0][expected >= 0], expected[expected >= 0])
-    assert (labels != IGNORED).all()
+    matcher = SSDMatcher(low=0.5, high=0.5)
+    positive, negative, truth = matcher(ious[None], torch.ones(1, len(truths)) > 0)
+    assert torch.equal(positive[0], expected >= 0)
+    assert torch.equal(truth[0][expected >= 0], expected[expected >= 0])
+    assert (positive != negative).all()
 
 
 def test_iou_agrees_with_torchvision():

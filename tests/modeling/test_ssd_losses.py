@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -16,16 +17,17 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.ops import box_iou
 
-from rock_d2.modeling.matcher import IGNORED, NEGATIVE, POSITIVE, SSDMatcher
+from rock_d2.modeling.matcher import SSDMatcher
 from rock_d2.modeling.ssd_losses import (
     box_deltas,
     box_loss,
     focal_loss,
-    hard_negative_loss,
     matched_deltas,
     mine_negatives,
+    take_rows,
 )
 
+POSITIVE, IGNORED, NEGATIVE = 1, 0, -1
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 NUM_CLASSES = 4
 
@@ -148,6 +150,15 @@ def test_matched_boxes_are_coded_like_any():
     torch.testing.assert_close(matched_deltas(boxes, truths, match, WEIGHTS), expected)
 
 
+@pytest.mark.parametrize("shape", [(5, 4), (1, 5, 4), (3, 5, 4)], ids=str)
+def test_rows_are_taken_as_they_are(shape):
+    table = torch.tensor([0.0, -0.0, math.inf, math.nan, 1e-45, -3.5])[torch.randint(6, shape)]
+    index = torch.randint(5, (3, 50))
+    expected = torch.stack([rows[index[n]] for n, rows in enumerate(table.expand(3, 5, 4))])
+    taken = take_rows(table, index)
+    assert torch.equal(taken.view(torch.int32), expected.view(torch.int32))
+
+
 @given(
     st.lists(st.sampled_from([POSITIVE, NEGATIVE, IGNORED]), min_size=1, max_size=40),
     st.integers(0, 2**31),
@@ -158,7 +169,7 @@ def test_mining_keeps_the_hardest(labels, seed, ratio):
     torch.manual_seed(seed)
     labels = torch.tensor([labels, labels[::-1]])
     losses = torch.rand(labels.shape)
-    kept = mine_negatives(losses, labels, ratio)
+    kept = mine_negatives(losses, labels == POSITIVE, labels == NEGATIVE, ratio)
     for image in range(2):
         negative = labels[image] == NEGATIVE
         positives = int((labels[image] == POSITIVE).sum())
@@ -178,7 +189,7 @@ def test_of_equal_negatives_mining_keeps_the_first(seed, count, levels):
     losses = -torch.tensor([0.0, -1e-30, -0.5, -0.5, -3.0, -1e30])[
         torch.randint(levels, (3, count))
     ]
-    kept = mine_negatives(losses, labels, 1.0)
+    kept = mine_negatives(losses, labels == POSITIVE, labels == NEGATIVE, 1.0)
     for n in range(3):
         negatives = (labels[n] == NEGATIVE).nonzero()[:, 0].tolist()
         negatives.sort(key=lambda a: -float(losses[n, a]))
@@ -192,7 +203,7 @@ def test_hard_negative_loss_by_hand():
     labels = torch.tensor([[POSITIVE, IGNORED] + [NEGATIVE] * 5, [NEGATIVE] * 7])
     classes = torch.where(labels == POSITIVE, 1, 2)
     logits = torch.zeros(2, 7, 3)
-    loss = hard_negative_loss(logits, classes, labels, neg_pos_ratio=3.0)
+    loss = mine_three(logits, classes, labels == POSITIVE, labels == NEGATIVE)
     assert float(loss) == pytest.approx((4 + 3) * math.log(3))
 
 
@@ -202,18 +213,19 @@ def test_focal_loss_by_hand():
     classes = torch.tensor([[0, 3, 3, 0]])
     logits = torch.zeros(1, 4, 4)
     logits[0, 3, 0] = math.log(7)
+    logits[0, 2, 1] = 5.0
     expected = (
         0.25 * 0.75**2 * math.log(4) + 0.75 * 0.75**2 * math.log(4) + 0.25 * 0.3**2 * -math.log(0.7)
     )
-    loss = focal_loss(logits, classes, labels, gamma=2.0, alpha=0.25)
+    loss = focal_two(logits, classes, labels == POSITIVE, labels == NEGATIVE)
     assert float(loss) == pytest.approx(expected)
 
 
 def test_focal_loss_without_focus_is_half_the_cross_entropy():
     torch.manual_seed(0)
     logits, classes = torch.randn(2, 6, 4), torch.randint(3, (2, 6))
-    labels = torch.full((2, 6), POSITIVE)
-    loss = focal_loss(logits, classes, labels, gamma=0.0, alpha=0.5)
+    positive = torch.ones(2, 6, dtype=torch.bool)
+    loss = focal_loss(logits, classes, positive, ~positive, gamma=0.0, alpha=0.5)
     expected = 0.5 * F.cross_entropy(logits.flatten(0, 1), classes.flatten(), reduction="sum")
     torch.testing.assert_close(loss, expected)
 
@@ -221,25 +233,23 @@ def test_focal_loss_without_focus_is_half_the_cross_entropy():
 def test_box_loss_by_hand():
     # |d| = 0.5: 0.5 * 0.25; |d| = 2: 2 - 0.5. Only the positive counts.
     deltas = torch.tensor([[[0.5, -2.0, 0.0, 0.0], [9.0, 9.0, 9.0, 9.0]]])
-    labels = torch.tensor([[POSITIVE, NEGATIVE]])
-    assert float(box_loss(deltas, torch.zeros(1, 2, 4), labels, beta=1.0)) == 0.125 + 1.5
+    positive = torch.tensor([[True, False]])
+    assert float(box_loss(deltas, torch.zeros(1, 2, 4), positive, beta=1.0)) == 0.125 + 1.5
 
 
 def differentiable(name: str) -> tuple[Callable[[torch.Tensor], torch.Tensor], torch.Tensor]:
     """A loss of one argument and a float64 argument for it."""
     torch.manual_seed(0)
     labels = torch.tensor([[POSITIVE, NEGATIVE, NEGATIVE, IGNORED, NEGATIVE, NEGATIVE, NEGATIVE]])
-    classes = torch.where(labels == POSITIVE, 1, 3)
+    positive, negative = labels == POSITIVE, labels == NEGATIVE
+    classes = torch.where(positive, 1, 3)
     logits = torch.randn(1, 7, 4, dtype=torch.float64, requires_grad=True)
     deltas = torch.randn(1, 7, 4, dtype=torch.float64, requires_grad=True)
     return {
-        "mining": (
-            lambda x: hard_negative_loss(x, classes, labels, neg_pos_ratio=3.0),
-            logits,
-        ),
-        "focal": (lambda x: focal_loss(x, classes, labels, gamma=2.0, alpha=0.25), logits),
+        "mining": (lambda x: mine_three(x, classes, positive, negative), logits),
+        "focal": (lambda x: focal_two(x, classes, positive, negative), logits),
         "box": (
-            lambda x: box_loss(x, torch.zeros(1, 7, 4).double(), labels, beta=1.0),
+            lambda x: box_loss(x, torch.zeros(1, 7, 4).double(), positive, beta=1.0),
             deltas,
         ),
     }[name]
@@ -251,8 +261,7 @@ def test_gradients(name):
     assert torch.autograd.gradcheck(loss, prediction)
 
 
-def focal_two(logits: torch.Tensor, classes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return focal_loss(logits, classes, labels, gamma=2.0, alpha=0.25)
+focal_two = partial(focal_loss, gamma=2.0, alpha=0.25)
 
 
 @pytest.mark.parametrize("loss", ["mining", "focal"])

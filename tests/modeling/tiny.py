@@ -1,6 +1,7 @@
 """A detector small enough for one CPU core, and batches for it."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,7 @@ def bare_ssd(*, matcher: SSDMatcher, cls_loss: Callable[..., torch.Tensor] | Non
     )
 
 
-def mine_three(logits: torch.Tensor, classes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return hard_negative_loss(logits, classes, labels, neg_pos_ratio=3.0)
+mine_three = partial(hard_negative_loss, neg_pos_ratio=3.0)
 
 
 def random_boxes(count: int, *, size: tuple[int, int], smallest: float) -> torch.Tensor:
