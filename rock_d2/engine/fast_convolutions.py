@@ -34,7 +34,24 @@ def is_traced() -> bool:
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
-class PointwiseConv(nn.Module):
+class PlainConv(nn.Module):
+    """A convolution of stride 1 as PyTorch computes it."""
+
+    def __init__(self, conv: nn.Conv2d):
+        super().__init__()
+        self.weight, self.bias = conv.weight, conv.bias
+        self.padding, self.dilation = conv.padding[0], conv.dilation[0]
+        self.activation = getattr(conv, "activation", None)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.convolve(x)
+        return y if self.activation is None else self.activation(y)
+
+    def convolve(self, x: torch.Tensor) -> torch.Tensor:
+        return F.conv2d(x, self.weight, self.bias, padding=self.padding, dilation=self.dilation)
+
+
+class PointwiseConv(PlainConv):
     """A 1 x 1 convolution that oneDNN computes on a single thread, too.
 
     There PyTorch takes a matrix product of its own, which is slower, unless the convolution is
@@ -42,19 +59,14 @@ class PointwiseConv(nn.Module):
     Convolution.cpp). Dilation moves a kernel's taps apart, and this one has a single tap.
     """
 
-    def __init__(self, conv: nn.Conv2d):
-        super().__init__()
-        self.weight, self.bias = conv.weight, conv.bias
-        self.activation = getattr(conv, "activation", None)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def convolve(self, x: torch.Tensor) -> torch.Tensor:
         onednn = torch.backends.mkldnn.is_available() and x.dtype == torch.float32
-        dilation = 2 if onednn and torch.get_num_threads() == 1 and not is_traced() else 1
-        x = F.conv2d(x, self.weight, self.bias, dilation=dilation)
-        return x if self.activation is None else self.activation(x)
+        if not onednn or torch.get_num_threads() > 1 or is_traced():
+            return super().convolve(x)
+        return F.conv2d(x, self.weight, self.bias, dilation=2)
 
 
-class WinogradConv(nn.Module):
+class WinogradConv(PlainConv):
     """A 3 x 3 convolution of 4/9 of the multiplications (Lavin and Gray, 2016: F(2 x 2, 3 x 3)).
 
     A tile of 4 x 4 inputs and a kernel become 16 values each, whose products become 2 x 2 outputs.
@@ -65,39 +77,30 @@ class WinogradConv(nn.Module):
     """
 
     def __init__(self, conv: nn.Conv2d):
-        super().__init__()
-        self.weight, self.bias = conv.weight, conv.bias
-        self.dilation = conv.dilation[0]
-        self.activation = getattr(conv, "activation", None)
+        super().__init__(conv)
         rows = _transform_taps(conv.weight.detach().double().unbind(2))
         taps = torch.stack([_transform_taps(row.unbind(2)) for row in rows])
         # (16, C, output channels)
         kernels = taps.flatten(0, 1).transpose(1, 2).contiguous()
         self.register_buffer("kernels", kernels.to(conv.weight.dtype), persistent=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def convolve(self, x: torch.Tensor) -> torch.Tensor:
         # Half precision has processor instructions of its own and no digits to spare.
         if x.element_size() < 4 or torch.is_autocast_enabled("cpu") or is_traced():
-            d = self.dilation
-            y = F.conv2d(x, self.weight, self.bias, padding=d, dilation=d)
-        else:
-            y = self.by_tiles(x)
-        return y if self.activation is None else self.activation(y)
-
-    def by_tiles(self, x: torch.Tensor) -> torch.Tensor:
+            return super().convolve(x)
         (height, width), d = x.shape[2:], self.dilation
         h, w = (-(-size // (2 * d)) for size in (height, width))
         y = x.new_empty(len(x), 2 * h * d, 2 * w * d, len(self.weight))
         for image, output in zip(x.permute(0, 2, 3, 1), y, strict=True):
             below, right = (2 * h + 1) * d - height, (2 * w + 1) * d - width
             padded = F.pad(image, (0, 0, d, right, d, below))
-            self.convolve(
+            self.transform(
                 padded.view(2 * h + 2, d, 2 * w + 2, d, -1), output.view(h, 2, d, w, 2, d, -1)
             )
         y = y[:, :height, :width].permute(0, 3, 1, 2)
         return y if self.bias is None else y.add_(self.bias[:, None, None])
 
-    def convolve(self, image: torch.Tensor, output: torch.Tensor) -> None:
+    def transform(self, image: torch.Tensor, output: torch.Tensor) -> None:
         """From an image (2h + 2, d, 2w + 2, d, C) to the output (h, 2, d, w, 2, d, C')."""
         h, _, d, w, _, _, out_channels = output.shape
         rows = image.new_empty(4, h, d, 2 * w + 2, d, image.shape[-1])

@@ -17,9 +17,15 @@ from rock_d2.engine.compilation import compile_network
 from rock_d2.engine.fast_convolutions import fast_convolution, is_traced
 from rock_d2.modeling.fusion import DecoderFusion, ProductFusion, SumFusion
 from rock_d2.modeling.rock import ROCK
+from rock_d2.modeling.ssd import SSD
 from rock_d2.modeling.ssd_head import SSDHead
 
 BATCH_NORMS = (FrozenBatchNorm2d, nn.BatchNorm2d, nn.SyncBatchNorm)
+# The largest piece of memory that glibc's malloc ever keeps for the next one who asks
+# (DEFAULT_MMAP_THRESHOLD_MAX of its malloc.c).
+KEPT_BYTES = 2**25
+# Of a ResNet's largest maps, in fp32: 64 channels of half an image's sides or 256 of a quarter's.
+BYTES_PER_PIXEL = 64
 
 
 def inference_copy(model: nn.Module, cfg: CfgNode) -> nn.Module:
@@ -59,6 +65,9 @@ def fold(model: nn.Module) -> nn.Module:
         for name, child in module.named_children():
             if faster := fast_convolution(child):
                 setattr(module, name, faster)
+    # A subclass may predict otherwise.
+    if type(model) is SSD:
+        model.__class__ = SSDInParts
     return model.to(memory_format=torch.channels_last)
 
 
@@ -141,6 +150,32 @@ def set_weights(conv: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor) -> No
     conv.weight = nn.Parameter(weight, requires_grad=False)
     conv.bias = nn.Parameter(bias, requires_grad=False)
     conv.out_channels, conv.in_channels = weight.shape[:2]
+
+
+class SSDInParts(SSD):
+    """An SSD whose network sees only as many images at once as a CPU computes fastest.
+
+    Together images share each layer's overhead, which is what small ones take their time for. But
+    the memory of maps beyond KEPT_BYTES comes from the system anew every time, each of its pages
+    by a fault, and large images lose more by that (docs/PERFORMANCE.md).
+    """
+
+    def predict(
+        self, images: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        # A traced program shall take any number of images.
+        if images.device.type != "cpu" or is_traced():
+            return super().predict(images)
+        parts = images.tensor_split(num_parts(*images.shape))
+        logits, deltas, (boxes, *_), aux = zip(*map(super().predict, parts), strict=True)
+        tasks = {task: torch.cat([predicted[task] for predicted in aux]) for task in aux[0]}
+        return torch.cat(logits), torch.cat(deltas), boxes, tasks
+
+
+def num_parts(count: int, channels: int, height: int, width: int) -> int:
+    """The fewest parts of a batch whose largest maps are kept; at most one for each image."""
+    at_once = max(KEPT_BYTES // (BYTES_PER_PIXEL * height * width), 1)
+    return -(-count // at_once)
 
 
 class StackedHead(nn.Module):

@@ -10,7 +10,7 @@ from torch import nn
 
 @contextmanager
 def recorded_encodings(model: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
-    """Inside it, each forward pass leaves the encoding (N, K, h, w) of each task in the dict.
+    """Inside it, the dict gathers each task's encodings (N, K, h, w) of all N images that are seen.
 
     An encoding is what a predictor of the neck pools; a neck without tasks leaves none.
     """
@@ -18,7 +18,9 @@ def recorded_encodings(model: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
 
     def record(name: str) -> Any:
         def hook(predictor: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            encodings[name] = inputs[0].detach()
+            # A model may see its batch in parts.
+            before = [encodings[name]] if name in encodings else []
+            encodings[name] = torch.cat([*before, inputs[0].detach()])
 
         return hook
 

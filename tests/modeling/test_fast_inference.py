@@ -3,17 +3,20 @@
 import pytest
 import torch
 from command_line import run
-from tiny import item, tiny_cfg, tiny_model
+from tiny import SIZE, item, tiny_cfg, tiny_model
 from torch import nn
 
+from rock_d2.engine import fast_inference
 from rock_d2.engine.compilation import compiler_problem
 from rock_d2.engine.fast_inference import (
     BATCH_NORMS,
     FusionInPlace,
     StackedHead,
     inference_copy,
+    num_parts,
 )
 from rock_d2.modeling.fusion import build_fusion
+from rock_d2.visualization import recorded_encodings
 
 DETECTION = ["MODEL.ROCK.PREDICT_AUXILIARY", False]
 # The encoding is so wide for its trunk that merging pays.
@@ -107,6 +110,48 @@ def test_fusion_in_place_is_the_fusion(name, switched_off, memory_format):
     found = FusionInPlace(fusion)(x, encodings)
     torch.testing.assert_close(found, expected)
     assert found is x
+
+
+@pytest.mark.parametrize(
+    ("shape", "parts"),
+    [
+        # An image has maps of 64 * 480 * 640 = 19 660 800 bytes; those of two are over 2 ** 25.
+        ((8, 480, 640), 8),
+        # A quarter of that, so that six images are kept; 8 are not split into 6 and 2 but halves.
+        ((6, 240, 320), 1),
+        ((8, 240, 320), 2),
+        ((8, 120, 160), 1),
+        # No part has less than an image.
+        ((3, 1200, 1600), 3),
+    ],
+)
+def test_a_batch_has_as_many_parts_as_its_largest_maps_need(shape, parts):
+    count, height, width = shape
+    assert num_parts(count, 3, height, width) == parts
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@torch.no_grad()
+def test_large_batches_are_predicted_in_parts(monkeypatch):
+    """Two images at once are kept, so that five are three parts of two, two and one."""
+    height, width = SIZE
+    monkeypatch.setattr(fast_inference, "KEPT_BYTES", 2 * 64 * height * width)
+    model = lively_model(CASES["frozen"]).double()
+    folded = inference_copy(model, tiny_cfg(*CASES["frozen"]))
+    images = model.stack_images([item(seed, labels=()) for seed in range(5)])
+    sizes = []
+    folded.backbone.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    with recorded_encodings(model) as expected_encodings:
+        expected = model.predict(images)
+    with recorded_encodings(folded) as encodings:
+        found = folded.predict(images)
+    assert sizes == [2, 2, 1]
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(encodings, expected_encodings, rtol=1e-9, atol=1e-9)
+    # A traced program takes any number of images at once.
+    sizes.clear()
+    torch.jit.trace(lambda batch: folded.predict(batch)[:3], images, check_trace=False)
+    assert sizes == [5]
 
 
 def test_the_model_itself_stays_as_it_is():
