@@ -149,7 +149,7 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # and some minutes.
     cfg.SOLVER.COMPILE = False
     # Whether a training in one process on a GPU records its step as a CUDA graph and plays it back,
-    # the same to rounding; where it cannot, the log says why. No GPU has run it so far.
+    # the same to rounding; where it cannot, the log says why.
     cfg.SOLVER.CUDA_GRAPH = False
     # Whether a GPU computes the same bits each time (torch.use_deterministic_algorithms), which is
     # slower and without which a resumed training is the uninterrupted one to rounding only; CPUs

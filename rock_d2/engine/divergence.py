@@ -59,7 +59,8 @@ class DivergenceGuard:
         self._answer.copy_(bad, non_blocking=self._waits)
         self._pending = record
         if self._copied is not None:
-            self._copied.record()
+            # By default it would be the current GPU's, which need not be the model's.
+            self._copied.record(torch.cuda.current_stream(bad.device))
         else:
             self.settle()
 

@@ -1,11 +1,7 @@
-"""A step recorded as a CUDA graph and played back (SOLVER.CUDA_GRAPH).
-
-What the recording needs of a step is tested on the CPU, and its CUDA part has never been run: no
-GPU was at hand.
-"""
+"""A step recorded as a CUDA graph and played back (SOLVER.CUDA_GRAPH)."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -47,6 +43,8 @@ def graph_problem(cfg: CfgNode, model: nn.Module, optimizer: torch.optim.Optimiz
         return "SOLVER.DETERMINISTIC has operations that the host takes part in"
     if cfg.SOLVER.ACCUMULATE > 1:
         return "SOLVER.ACCUMULATE splits its batches"
+    if cfg.TEST.OVERLAP:
+        return "TEST.OVERLAP's thread waits for the whole GPU, which may not happen meanwhile"
     if cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE == "fp16":
         return "the host scales fp16's loss (SOLVER.AMP.DTYPE: bf16 needs no scale)"
     if not hasattr(model, "compute_losses"):
@@ -58,17 +56,25 @@ def graph_problem(cfg: CfgNode, model: nn.Module, optimizer: torch.optim.Optimiz
     return ""
 
 
+def first_cause(problem: BaseException) -> BaseException:
+    """What failed first: of the end of a recording CUDA says only that something did before."""
+    while isinstance(problem.__context__, RuntimeError):
+        problem = problem.__context__
+    return problem
+
+
 class Recorder:
     """Records what is done to tensors, as a CUDA graph."""
 
-    def __init__(self) -> None:
-        self._stream = torch.cuda.Stream()
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
         # One after another the graphs use the same memory.
         self._pool = torch.cuda.graph_pool_handle()
 
     def warm_up(self, function: Callable[[], T]) -> T:
         """Runs a function on the stream that will be recorded."""
-        current = torch.cuda.current_stream()
+        current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
             found = function()
@@ -80,7 +86,7 @@ class Recorder:
         graph = torch.cuda.CUDAGraph()
         # Meanwhile the thread that pins memory may allocate some.
         modes = {"pool": self._pool, "stream": self._stream, "capture_error_mode": "thread_local"}
-        current = torch.cuda.current_stream()
+        current = torch.cuda.current_stream(self._device)
         try:
             with torch.cuda.graph(graph, **modes):
                 found = function()
@@ -137,11 +143,11 @@ class GraphStep(TrainingStep):
             data_loader, optimizer, settings: of TrainingStep.
         """
         super().__init__(model, data_loader, optimizer, **settings)
-        self._recorder = recorder or Recorder()
+        self._recorder = recorder or Recorder(self.device)
         self._batches: dict[Any, StaticBatch] = {}
         groups = optimizer.param_groups
         # CUDA's fused optimizers read fp32: another rounding than that of a Python number.
-        self._rates = [torch.tensor(float(g["lr"]), device=self.device) for g in groups]
+        self._rates = [torch.full((), float(g["lr"]), device=self.device) for g in groups]
 
     def _learn(self, batch: Sequence[Any]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         collated = self.model.collate(batch)
@@ -179,13 +185,19 @@ class GraphStep(TrainingStep):
                 with self._rates_on_device(capturable=True):
                     static.play = self._recorder.record(learn)
             except RuntimeError as problem:
-                reason = str(problem).strip().partition("\n")[0]
+                reason = str(first_cause(problem)).strip().partition("\n")[0]
                 logger.warning(f"SOLVER.CUDA_GRAPH: recording fails, steps go on without: {reason}")
                 self._recorder = None
+                self._batches.clear()
         return found
 
     def _losses_of(self, part: TrainingBatch) -> dict[str, torch.Tensor]:
         return self.model.compute_losses(part)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        # The optimizer's state has moved, and a recorded step would go on with the old one.
+        self._batches.clear()
 
     @contextmanager
     def _rates_on_device(self, *, capturable: bool) -> Iterator[None]:

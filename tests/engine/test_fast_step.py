@@ -1,10 +1,11 @@
 """Whatever makes a step fast, it stays the same step to rounding."""
 
 from functools import partial
-from itertools import islice
+from itertools import cycle, groupby, islice
 
 import pytest
 import torch
+from fake_cuda import fake_gpu, name_of, needs_cuda_build
 from torch import nn
 from trainings import config, few_rooms
 
@@ -18,6 +19,8 @@ from rock_d2.benchmarks.train import (
     rebuilt,
 )
 from rock_d2.engine.optimizer import build_optimizer, parameters_of
+from rock_d2.engine.step import TrainingStep, step_settings
+from rock_d2.engine.trainer import RockTrainer
 
 # Of what a step changes. In another memory format convolutions add in another order, and batch
 # normalisation over few pixels enlarges that; a wrong step would be wrong by about 1.
@@ -68,6 +71,23 @@ def expected(cfg, batches) -> torch.Tensor:
 def test_each_part_may_be_left_out(cfg, batches, expected, without):
     found = change(our_step(cfg, batches, **without))
     assert (found - expected).norm() < TOLERANCE * expected.norm()
+
+
+@needs_cuda_build
+def test_gpu_is_asked_for_a_whole_step_before_anybody_waits_for_the_last(cfg, batches):
+    """Each copy to it or from it is from pinned memory and does not wait, or raises."""
+    with fake_gpu() as gpu:
+        model = RockTrainer.build_model(cfg).train()
+        gpu.take(model)
+        data = cycle(gpu.pinned(batches))
+        step = TrainingStep(model, data, build_optimizer(cfg, model), **step_settings(cfg, 1))
+        for _ in range(3):
+            step.run()
+    told = {"_fused_sgd_": "weights", "records": "its end", "waits": "waits"}
+    names = [told[name_of(entry)] for entry in gpu.log if name_of(entry) in told]
+    # Once for each group of parameters.
+    order = [name for name, _ in groupby(names)]
+    assert order == ["weights", "its end", *["weights", "waits", "its end"] * 2]
 
 
 def test_detectron2s_trainer_steps_alike(cfg, batches, expected):
