@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
+from rock_d2.imports import defer_compiler
 from rock_d2.noise import silence
 
 if importlib.util.find_spec("detectron2") is None:
@@ -17,6 +18,7 @@ if importlib.util.find_spec("detectron2") is None:
     )
 
 silence()
+defer_compiler()
 
 if TYPE_CHECKING:
     from rock_d2.config import add_rock_config

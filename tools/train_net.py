@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rock_d2.engine.arguments import training_parser
+from rock_d2.imports import collector_resting
 
 # All else is imported where it is used: --help need not wait for PyTorch.
 
@@ -42,8 +43,9 @@ def prepared(args: argparse.Namespace, prepare: Callable[..., Any], **options: A
 
 def main(args: argparse.Namespace) -> None:
     """One process of the run."""
-    from rock_d2.engine.ending import exit_with_code
-    from rock_d2.engine.trainer import Evaluation, RockTrainer, report
+    with collector_resting():
+        from rock_d2.engine.ending import exit_with_code
+        from rock_d2.engine.trainer import Evaluation, RockTrainer, report
 
     with exit_with_code("train_net"):
         if args.eval_only:
@@ -53,8 +55,9 @@ def main(args: argparse.Namespace) -> None:
 
 
 def start(args: argparse.Namespace) -> None:
-    from rock_d2.engine.launch import launch_training
-    from rock_d2.engine.setup import setup_config
+    with collector_resting():
+        from rock_d2.engine.launch import launch_training
+        from rock_d2.engine.setup import setup_config
 
     try:
         args.cfg = setup_config(args)

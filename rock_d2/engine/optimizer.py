@@ -1,5 +1,6 @@
 """Optimizers by name."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,11 +9,22 @@ from detectron2.config import CfgNode
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from torch import nn
 
+# What PyTorch wraps, to keep its compiler out of them: each imports the compiler to tell it.
+WRAPPED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+
+
+def without_compiler(kind: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """The same optimizer for steps that nobody compiles."""
+    methods = {name: inspect.unwrap(getattr(kind, name)) for name in WRAPPED}
+    methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (kind,), methods)
+
+
 # What each takes from SOLVER beside BASE_LR and WEIGHT_DECAY.
 OPTIMIZERS = {
-    "Adam": (torch.optim.Adam, {}),
-    "AdamW": (torch.optim.AdamW, {}),
-    "SGD": (torch.optim.SGD, {"momentum": "MOMENTUM", "nesterov": "NESTEROV"}),
+    "Adam": (without_compiler(torch.optim.Adam), {}),
+    "AdamW": (without_compiler(torch.optim.AdamW), {}),
+    "SGD": (without_compiler(torch.optim.SGD), {"momentum": "MOMENTUM", "nesterov": "NESTEROV"}),
 }
 
 

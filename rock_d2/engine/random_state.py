@@ -13,7 +13,9 @@ def compute_the_same(enabled: bool) -> None:
     if enabled:
         # cuBLAS asks for it, and reads it when the GPU is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(enabled)
+    # Only where it changes something, since it imports PyTorch's compiler.
+    if torch.are_deterministic_algorithms_enabled() != enabled:
+        torch.use_deterministic_algorithms(enabled)
 
 
 def random_state() -> dict[str, Any]:

@@ -4,7 +4,7 @@ import datetime
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +33,16 @@ PAPER_CONFIG = "rock_nyuv2.yaml"
 NO_DEVIATION = ("VERSION", "OUTPUT_DIR", "SEED", "DATALOADER.NUM_WORKERS", "MODEL.DEVICE")
 
 
-def header(cfg: CfgNode, model: nn.Module) -> str:
-    """What is learnt from which data by which model, and how that differs from the paper's."""
-    data = [
-        (name, use, len(records), sum(len(record["annotations"]) for record in records))
-        for use, names in (("train", cfg.DATASETS.TRAIN), ("test", cfg.DATASETS.TEST))
-        for name in names
-        for records in (DatasetCatalog.get(name),)
-    ]
+def header(cfg: CfgNode, model: nn.Module, records: Sequence[Mapping[str, Any]]) -> str:
+    """What is learnt from which data by which model, and how that differs from the paper's.
+
+    Args:
+        cfg: of the training.
+        model: of the training.
+        records: of the training sets, those that are used.
+    """
+    data = [data_row(" + ".join(cfg.DATASETS.TRAIN), "train", records)]
+    data += [data_row(name, "test", DatasetCatalog.get(name)) for name in cfg.DATASETS.TEST]
     parts = [(name, num_parameters(part)) for name, part in named_parts(model).items()]
     parts.append(("total", num_parameters(model)))
     differences = deviations(cfg, model_zoo.get_config(PAPER_CONFIG))
@@ -56,6 +58,12 @@ def header(cfg: CfgNode, model: nn.Module) -> str:
             else "nowhere",
         ]
     )
+
+
+def data_row(
+    name: str, use: str, records: Sequence[Mapping[str, Any]]
+) -> tuple[str, str, int, int]:
+    return name, use, len(records), sum(len(record["annotations"]) for record in records)
 
 
 def deviations(cfg: CfgNode, paper: CfgNode) -> list[tuple[str, Any, Any]]:

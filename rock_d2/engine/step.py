@@ -145,9 +145,9 @@ class TrainingStep:
             losses = self._losses_of(part)
         losses = {name: loss / self.accumulate for name, loss in losses.items()}
         total = sum(losses.values())
-        # 1, as usual; not a number makes every gradient so.
-        seed = torch.where(total.detach().isfinite(), 1.0, math.nan).to(total.dtype)
-        self.scaler.scale(total).backward(seed)
+        # Not a number makes every gradient so. (As backward's argument it would import SymPy.)
+        factor = torch.where(total.detach().isfinite(), 1.0, math.nan).to(total.dtype)
+        self.scaler.scale(total * factor).backward()
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _losses_of(self, part: Any) -> dict[str, torch.Tensor]:

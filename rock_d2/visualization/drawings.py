@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from detectron2.data import Metadata
 from detectron2.data.detection_utils import read_image
-from detectron2.utils.visualizer import Visualizer
 
 from rock_d2.data.dataset_mapper import boxes_of
 from rock_d2.tasks import AuxTask
@@ -220,6 +219,9 @@ def draw_boxes(
     image: np.ndarray, boxes: np.ndarray, classes: Sequence[int], names: Sequence[str]
 ) -> np.ndarray:
     """The image, enlarged so that text is legible, with boxes; a class always has its colour."""
+    # Here, since it brings matplotlib: a training should begin without.
+    from detectron2.utils.visualizer import Visualizer
+
     scale = panel_size(image)[0] / image.shape[1]
     canvas = Visualizer(image, scale=scale)
     colours = [class_colour(label) for label in classes]

@@ -52,6 +52,14 @@ def test_importing_the_package_is_quick_and_its_names_are_there_when_used():
         "import rock_d2\n"
         "assert 'rooms_train' in DatasetCatalog.list() and 'SSD' in META_ARCH_REGISTRY\n"
         "for name in rock_d2.__all__: getattr(rock_d2, name)\n"
+        "import sys\n"
+        "from rock_d2.engine import trainer\n"
+        "late = {'matplotlib', 'scipy', 'sympy', 'torch._dynamo', 'torch._inductor'}\n"
+        "assert not late & sys.modules.keys(), late & sys.modules.keys()\n"
+        # What torchvision asks is answered nevertheless.
+        "ask = sys.modules['torchvision.ops.roi_align'].is_compile_supported\n"
+        "from torch._dynamo.utils import is_compile_supported\n"
+        "assert ask is not is_compile_supported and ask('cpu') == is_compile_supported('cpu')\n"
         "try: rock_d2.nonsense\n"
         "except AttributeError: print('all')\n"
     )

@@ -29,10 +29,30 @@ NAMES = ("Adam", "AdamW", "SGD")
 @pytest.mark.parametrize("name", NAMES)
 def test_optimizer_is_pytorchs_of_that_name(name):
     optimizer = build_optimizer(settings("SOLVER.OPTIMIZER", name), model())
-    assert type(optimizer) is getattr(torch.optim, name)
+    assert isinstance(optimizer, getattr(torch.optim, name))
     assert {group["lr"] for group in optimizer.param_groups} == {0.5}
     # As few groups as there are settings, however many parameters.
     assert [len(group["params"]) for group in optimizer.param_groups] == [2, 2]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_are_pytorchs_to_the_last_bit(name):
+    ours, theirs = model(), model()
+    options = ("SOLVER.OPTIMIZER", name, "SOLVER.WEIGHT_DECAY", 0.1)
+    optimizer = build_optimizer(settings(*options), ours)
+    twins = dict(zip(ours.parameters(), theirs.parameters(), strict=True))
+    groups = [{**g, "params": [twins[p] for p in g["params"]]} for g in optimizer.param_groups]
+    plain = getattr(torch.optim, name)(groups)
+    for _ in range(3):
+        for parameter, twin in twins.items():
+            parameter.grad = torch.randn_like(parameter)
+            twin.grad = parameter.grad.clone()
+        optimizer.step()
+        plain.step()
+        assert all(torch.equal(parameter, twin) for parameter, twin in twins.items())
+    assert repr(optimizer.state_dict()) == repr(plain.state_dict())
+    optimizer.zero_grad()
+    assert all(parameter.grad is None for parameter in twins)
 
 
 def test_sgd_has_detectron2s_momentum():
