@@ -8,15 +8,18 @@ infer        whole inference, against Detectron2's detectors and without its fas
 losses       matching and losses, forward and backward, against torchvision's SSD
 postprocess  from a head's outputs to detections, against a loop over images and classes
 eval         COCO's box evaluation, against pycocotools
-data         mapping an image with all labels, against Detectron2's DatasetMapper, which maps
-             image and boxes, with the same transforms
+data         mapping an image with all labels, from files and from memory, against Detectron2's
+             DatasetMapper, which maps image and boxes, with the same transforms
 train        an iteration, against Detectron2's SimpleTrainer and without our parts
-resident     the same from files and from memory (DATALOADER.RESIDENT)
+loop         the same with hooks, log and checkpoints, against Detectron2's DefaultTrainer
+overlap      a training with evaluations beside its iterations (TEST.OVERLAP)
+resident     an iteration from files and from memory (DATALOADER.RESIDENT)
 startup      importing, --help, and a training up to its first iteration
 memory       of four loader workers over two passes over 20 000 registered images, which are the
              data set's own, repeated
 
-A time is the median of the rounds with its quartiles; so is a ratio, round by round.
+A time is the median of the rounds with its quartiles; so is a ratio, round by round. Figures of a
+profile are the least of several computations.
 """
 
 import argparse
@@ -28,7 +31,7 @@ from rock_d2.engine.arguments import tool_parser
 
 SUBJECTS = (
     *("infer", "losses", "postprocess", "eval"),
-    *("data", "train", "resident", "startup", "memory"),
+    *("data", "train", "loop", "overlap", "resident", "startup", "memory"),
 )
 
 
@@ -41,10 +44,12 @@ def parse_args() -> argparse.Namespace:
     add("--device", default="cpu", help="of networks and losses (default: %(default)s)")
     add("--threads", type=int, help="of the CPU (default: PyTorch's)")
     add("--batch-size", type=int, default=8, help="of the same (default: %(default)s)")
-    add("--only", action="append", metavar="NAME", help="of infer, startup; may be repeated")
+    add("--only", action="append", metavar="NAME", help="of infer, train, startup; repeatable")
+    shown = "also where the time of the first two rows of infer, losses, train goes"
+    add("--profile", action="store_true", help=shown)
     add("--images", type=int, default=5000, help="of eval (default: %(default)s)")
-    add("--config", default="rock_rooms.yaml", help="of train, resident, startup (%(default)s)")
-    add("--dataset", default="rooms_train", help="of the same, data, memory (%(default)s)")
+    add("--config", default="rock_rooms.yaml", help="of train to startup (default: %(default)s)")
+    add("--dataset", default="rooms_train", help="of the same, data, memory (default: %(default)s)")
     add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
     return parser.parse_intermixed_args()
 

@@ -3,7 +3,8 @@
 import argparse
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import count
+from itertools import count, cycle, islice
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,11 +14,12 @@ from detectron2.data import DatasetCatalog, DatasetMapper
 
 from rock_d2.benchmarks.timing import report, take_turns
 from rock_d2.config import add_rock_config
-from rock_d2.data import RockDatasetMapper
+from rock_d2.data import RockDatasetMapper, build_train_loader
 from rock_d2.data.augmentation import build_augmentations
 from rock_d2.data.build import keep_freed_memory
 
 ROUNDS = 20
+BATCHES = 6
 
 
 def run(args: argparse.Namespace) -> None:
@@ -28,7 +30,8 @@ def run(args: argparse.Namespace) -> None:
     cfg = get_cfg()
     add_rock_config(cfg)
     cfg.merge_from_list(args.opts)
-    records = DatasetCatalog.get(args.dataset)[:50]
+    # As many as the batches have, whatever the size of the data set.
+    records = list(islice(cycle(DatasetCatalog.get(args.dataset)), BATCHES * args.batch_size))
     mappers = {
         "Detectron2, image and boxes": detectron2_mapper(cfg),
         "rock_d2, image and boxes": rock_mapper(cfg, tasks=[]),
@@ -37,7 +40,12 @@ def run(args: argparse.Namespace) -> None:
     candidates = {
         name: partial(map_all, mapper, records, count()) for name, mapper in mappers.items()
     }
-    times = take_turns(candidates, rounds=args.rounds or ROUNDS, warm_up=1)
+    mapper = mappers["rock_d2, all labels"]
+    resident = partial(resident_batches, records, mapper, args.batch_size)
+    candidates["the same, from memory"] = resident(None)
+    device = torch.device(args.device)
+    candidates[f"the same, from memory, whole batches on {device}"] = resident(device)
+    times = take_turns(candidates, rounds=args.rounds or ROUNDS, warm_up=1, device=args.device)
     report(
         {name: seconds / len(records) for name, seconds in times.items()},
         title=f"mapping an image of {args.dataset}",
@@ -70,3 +78,12 @@ def map_all(mapper: Callable, records: list[dict], seeds: Iterator[int]) -> None
     np.random.seed(next(seeds))
     for record in records:
         mapper(record)
+
+
+def resident_batches(
+    records: list[dict], mapper: RockDatasetMapper, batch_size: int, device: torch.device | None
+) -> Callable[[], Any]:
+    """What makes the next batches of decoded images; ``device`` None leaves them to the host."""
+    settings = {"total_batch_size": batch_size, "seed": 0, "resident": True, "device": device}
+    batches = iter(build_train_loader(records, mapper=mapper, **settings))
+    return lambda: list(islice(batches, BATCHES))

@@ -15,9 +15,11 @@ from torch import nn
 from torchvision.models.detection import ssd300_vgg16
 
 from rock_d2 import model_zoo
+from rock_d2.benchmarks.profiling import print_profiles
 from rock_d2.benchmarks.roofline import count_work, fraction, measure_machine
 from rock_d2.benchmarks.timing import Goal, report, take_turns
-from rock_d2.engine.fast_inference import inference_copy
+from rock_d2.engine.fast_convolutions import PointwiseConv, WinogradConv
+from rock_d2.engine.fast_inference import SSDInParts, inference_copy
 
 ROUNDS, WARM_UP = 15, 2
 DETECTRON2 = {
@@ -35,6 +37,16 @@ OURS: dict[str, tuple[str, tuple[Any, ...]]] = {
     "ROCK, not folded": ("rock_nyuv2.yaml", (*ALONE, "TEST.FOLD", False)),
     "SSD-R50, compiled": ("ssd_nyuv2.yaml", ("TEST.COMPILE", True)),
     "ROCK, compiled": ("rock_nyuv2.yaml", (*ALONE, "TEST.COMPILE", True)),
+    "SSD-R50, batch as a whole": ("ssd_nyuv2.yaml", ()),
+    "ROCK, batch as a whole": ("rock_nyuv2.yaml", ALONE),
+    "SSD-R50, 1 x 1 by PyTorch": ("ssd_nyuv2.yaml", ()),
+    "SSD-R50, 3 x 3 by PyTorch": ("ssd_nyuv2.yaml", ()),
+}
+# What becomes what it is derived from, in a row of such a name.
+SWITCHED_OFF: dict[str, type[nn.Module]] = {
+    "batch as a whole": SSDInParts,
+    "1 x 1 by PyTorch": PointwiseConv,
+    "3 x 3 by PyTorch": WinogradConv,
 }
 
 
@@ -77,6 +89,9 @@ def run(args: argparse.Namespace) -> None:
         file=args.json,
     )
     print(f"Measured: {machine.flops / 1e9:.0f} GFLOP/s, {machine.bytes / 1e9:.1f} GB/s")
+    if args.profile:
+        with torch.inference_mode():
+            print_profiles(candidates, device)
 
 
 def inputs(name: str, args: argparse.Namespace, size: tuple[int, int]) -> list[Any]:
@@ -98,4 +113,9 @@ def build(name: str, args: argparse.Namespace) -> nn.Module:
     file, options = OURS[name]
     cfg = model_zoo.get_config(file)
     cfg.merge_from_list(["MODEL.DEVICE", args.device, *options, *args.opts])
-    return inference_copy(build_model(cfg).eval(), cfg)
+    model = inference_copy(build_model(cfg).eval(), cfg)
+    switched_off = SWITCHED_OFF.get(name.partition(", ")[2], ())
+    for module in model.modules():
+        if isinstance(module, switched_off):
+            module.__class__ = type(module).__base__
+    return model

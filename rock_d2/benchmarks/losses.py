@@ -11,6 +11,7 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.ops import box_iou
 
 from rock_d2 import model_zoo
+from rock_d2.benchmarks.profiling import print_profiles
 from rock_d2.benchmarks.timing import Goal, report, take_turns
 from rock_d2.modeling.ssd import SSD, pad_truths
 
@@ -54,12 +55,8 @@ def run(args: argparse.Namespace) -> None:
         anchors = [boxes] * args.batch_size
         backward(theirs.compute_loss(on_device, outputs, anchors, matched), logits, deltas)
 
-    times = take_turns(
-        {"torchvision's SSD": their_step, "rock_d2": our_step},
-        rounds=args.rounds or ROUNDS,
-        warm_up=WARM_UP,
-        device=device,
-    )
+    candidates = {"torchvision's SSD": their_step, "rock_d2": our_step}
+    times = take_turns(candidates, rounds=args.rounds or ROUNDS, warm_up=WARM_UP, device=device)
     report(
         times,
         title=f"matching and losses, batch {args.batch_size} x {NUM_OBJECTS} objects, "
@@ -67,6 +64,8 @@ def run(args: argparse.Namespace) -> None:
         goals=[Goal("rock_d2", "torchvision's SSD", 0.5)],
         file=args.json,
     )
+    if args.profile:
+        print_profiles(candidates, device)
 
 
 def backward(losses: dict[str, torch.Tensor], *predictions: torch.Tensor) -> None:

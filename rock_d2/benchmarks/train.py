@@ -22,6 +22,7 @@ from torch import nn
 from rock_d2 import model_zoo
 from rock_d2.benchmarks import infer
 from rock_d2.benchmarks.data import detectron2_mapper
+from rock_d2.benchmarks.profiling import print_profiles
 from rock_d2.benchmarks.roofline import Work, count_work, fraction, measure_machine
 from rock_d2.benchmarks.timing import Goal, report, take_turns
 from rock_d2.data import build_train_loader
@@ -98,6 +99,8 @@ def run(args: argparse.Namespace) -> None:
         columns={"images/s": images, **roofline(candidates, times, args.device)},
         file=args.json,
     )
+    if args.profile:
+        print_profiles(candidates, args.device)
 
 
 def rows_of(args: argparse.Namespace, cfg: CfgNode) -> dict[str, Callable[[], Any]]:
