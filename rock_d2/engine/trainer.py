@@ -168,7 +168,8 @@ class RockTrainer(DefaultTrainer):
 
     def train(self) -> None:
         if comm.is_main_process():
-            logger.info(f"\n{header(self.cfg, self.checkpointer.model)}\n")
+            records = self.data_loader.dataset.records
+            logger.info(f"\n{header(self.cfg, self.checkpointer.model, records)}\n")
         try:
             with naming_the_lost():
                 super().train()
@@ -194,12 +195,20 @@ class RockTrainer(DefaultTrainer):
         self.iter = min(self.iter, self.max_iter)
         super().after_train()
 
+    # Within the loop, too: Detectron2 logs whatever else leaves it with a traceback.
+    @naming_the_lost()
+    def before_step(self) -> None:
+        super().before_step()
+
+    @naming_the_lost()
     def run_step(self) -> None:
-        # Here, too: Detectron2's loop logs whatever else leaves it with a traceback.
-        with naming_the_lost():
-            self._trainer.run()
+        self._trainer.run()
         if self.average is not None:
             self.average.update()
+
+    @naming_the_lost()
+    def after_step(self) -> None:
+        super().after_step()
 
     def evaluate(self) -> dict[str, Any]:
         """The results of all test sets, with the averaged weights if there are any."""
