@@ -4,7 +4,7 @@ import re
 import shutil
 from collections.abc import Iterator
 
-from command_line import ROOT, run
+from command_line import ROOT, run, run_warm
 
 # One needs NYUv2, the other serves a page for ever (tests/tools/test_demo_web.py).
 ELSEWHERE = {"configs/rock_nyuv2.yaml", "--web"}
@@ -40,11 +40,12 @@ def test_they_run(rooms_root, tmp_path):
             for there, place in here.items():
                 line = line.replace(there, place)
             program, *arguments = line.split()
-            start = ["-m", "torch.distributed.run"] if program == "torchrun" else []
             tool = next(word for word in arguments if word.endswith(".py")).split("/")[-1]
-            done = run(
-                "-W", "ignore", *start, *arguments, *output_of.get(tool, ()), root=rooms_root
-            )
+            arguments += output_of.get(tool, ())
+            if program == "torchrun":
+                done = run("-m", "torch.distributed.run", *arguments, root=rooms_root)
+            else:
+                done = run_warm(*arguments, root=rooms_root)
             assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
             ran.append(tool)
     assert ran.count("train_net.py") == 4

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from command_line import run
+from command_line import run_warm
 
 from rock_d2.benchmarks.timing import Goal, report, take_turns
 
@@ -45,7 +45,7 @@ def test_ratios_are_taken_round_by_round(tmp_path, capsys):
 def test_command_prints_and_writes(tmp_path):
     file = tmp_path / "eval.json"
     options = ["eval", "--images", "20", "--rounds", "2", "--json", file]
-    done = run("-W", "ignore", "tools/benchmark.py", *options, root=tmp_path)
+    done = run_warm("tools/benchmark.py", *options, root=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "20 images x 100 detections, 19 classes" in done.stdout
     assert len(json.loads(file.read_text())["seconds"]["pycocotools"]) == 2

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from command_line import run
+from command_line import run_warm
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog
 from detectron2.data import transforms as T
@@ -291,7 +291,7 @@ def test_a_training_by_command_line(rooms_root, tmp_path):
     data = ("DATALOADER.RESIDENT", True, "DATALOADER.AUGMENT_ON", "device")
     config = ("--config-file", "configs/quick_schedules/rock_rooms_quick.yaml")
     command = ("tools/train_net.py", *config, *tiny, *steps, *data, "OUTPUT_DIR", tmp_path)
-    done = run(*command, root=rooms_root)
+    done = run_warm(*command, root=rooms_root)
     assert done.returncode == 0, done.stderr
     assert "15 images decoded" in done.stdout + done.stderr
     losses = [json.loads(x) for x in (tmp_path / "metrics.json").read_text().splitlines()]

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from command_line import run
+from command_line import run, run_warm
 
 from rock_d2.data.stream import epoch_order
 
@@ -64,13 +64,14 @@ def test_two_processes_train_to_the_losses_of_one(partly_labelled_root, tmp_path
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
     machines = ("--num-machines", 2, "--dist-url", f"tcp://127.0.0.1:{free_port()}")
     commands = {
-        "one": [TRAINING],
         "two": [
             (*TRAINING[:3], *machines, "--machine-rank", rank, *TRAINING[3:]) for rank in (0, 1)
         ],
         # Half the learning rate of a whole batch would show as well as a wrong mean.
         "parts": [(*torchrun, *TRAINING, "SOLVER.ACCUMULATE", 2)],
     }
+    alone = run_warm(*TRAINING, "OUTPUT_DIR", tmp_path / "one", root=root)
+    assert alone.returncode == 0, alone.stderr
     for name, started in commands.items():
         with ThreadPoolExecutor() as side_by_side:
             ends = [

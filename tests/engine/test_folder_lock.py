@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import reproduce
-from command_line import ROOT, run
+from command_line import ROOT, run_warm
 
 from rock_d2.engine.folder_lock import LOCK, take_folder
 
@@ -48,7 +48,7 @@ def test_second_run_is_refused_before_it_touches_anything(held):
     folder, holder, _ = held
     (folder / "config.yaml").write_text("of the first run")
     before = contents(folder)
-    done = run(*TRAIN, "OUTPUT_DIR", folder, root=folder.parent)
+    done = run_warm(*TRAIN, "OUTPUT_DIR", folder, root=folder.parent)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"train_net: {folder} is in use by process {holder.pid} on ")

@@ -2,18 +2,21 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
-from command_line import ROOT, run
+from command_line import ROOT
 from detectron2.engine.hooks import CallbackHook
-from trainings import differing, few_rooms, files_up_to, metrics, new_trainer, stored
+from trainings import differing, few_rooms, files_up_to, first_images, metrics, new_trainer, stored
+from two_processes import EMA
 
 from rock_d2.engine.ending import (
     DataUnreadable,
@@ -26,17 +29,36 @@ from rock_d2.engine.ending import (
 )
 from rock_d2.engine.setup import claim
 
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--max-restarts=1")
 SCRIPT = "tests/engine/two_processes.py"
+PREFIX = "two_processes: "
 
 
 @pytest.fixture(scope="module")
 def ends(rooms_root, tmp_path_factory) -> Path:
-    """What two processes leave that train to the end, are asked to end, and diverge."""
+    """What two processes leave, in all of two_processes.py; before them there was one."""
     folder = tmp_path_factory.mktemp("two")
-    done = run(*TORCHRUN, SCRIPT, rooms_root, folder, "ends", root=rooms_root, PYTHONPATH="tests")
-    assert done.returncode == 0, done.stderr
+    with few_rooms(rooms_root):
+        new_trainer(folder / "alone", *EMA, "SOLVER.MAX_ITER", 3).train()
+    shutil.copytree(folder / "alone", folder / "still alone")
+    command = [sys.executable, *TORCHRUN, SCRIPT, str(rooms_root), str(folder)]
+    environment = os.environ | {"PYTHONPATH": "tests", "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    ) as torchrun:
+        lines = list(map(partial(end_stopped, folder / "stopped"), torchrun.stderr))
+    # Whatever its processes end with, and here one hung at last.
+    assert torchrun.returncode == 1, "".join(lines)
+    assert (folder / "ends0.json").exists() and (folder / "stopped").exists(), "".join(lines)
+    (folder / "told.txt").write_text("".join(x for x in lines if x.startswith(PREFIX)))
     return folder
+
+
+def end_stopped(stopped: Path, line: str) -> str:
+    """Spares torchrun the half minute after which it kills what does not listen."""
+    if line.startswith(PREFIX):
+        os.kill(int(stopped.read_text()), signal.SIGKILL)
+    return line
 
 
 def ends_of(folder: Path, name: str) -> list[dict]:
@@ -69,32 +91,47 @@ def test_both_of_two_processes_end_in_the_step_that_is_not_finite(ends):
     assert not (ends / "diverging" / "model_final.pth").exists()
 
 
-def test_torchrun_resumes_by_itself_when_a_process_is_killed(ends, rooms_root):
-    command = (*TORCHRUN, "--max-restarts=1", SCRIPT, rooms_root, ends, "killed")
-    done = run(*command, root=rooms_root, PYTHONPATH="tests")
-    assert done.returncode == 0, done.stderr
+def test_torchrun_resumes_by_itself_when_a_process_is_killed(ends):
     assert differing(stored(ends / "straight"), stored(ends / "killed")) == []
     assert metrics(ends / "straight") == metrics(ends / "killed")
 
 
-def test_process_that_hangs_is_named_in_time(rooms_root, tmp_path):
-    command = [sys.executable, *TORCHRUN, SCRIPT, str(rooms_root), str(tmp_path), "hangs"]
-    environment = os.environ | {"PYTHONPATH": "tests", "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
-    ) as torchrun:
-        found = [line for line in torchrun.stderr if stopped_is_told(line, tmp_path / "stopped")]
-    assert found == [found[0]]
-    assert "two_processes: process 0: process 1 died or hangs: " in found[0]
-    assert torchrun.returncode == 1
+def test_process_that_hangs_is_named_in_time(ends):
+    (line,) = (ends / "told.txt").read_text().splitlines()
+    assert line.startswith("two_processes: process 0: process 1 died or hangs: ")
 
 
-def stopped_is_told(line: str, stopped: Path) -> bool:
-    """Spares torchrun the half minute after which it kills what does not listen."""
-    told = line.startswith("two_processes: ")
-    if told:
-        os.kill(int(stopped.read_text()), signal.SIGKILL)
-    return told
+def test_two_processes_go_on_with_what_one_has_left_only_if_told_to(ends, rooms_root):
+    for end in ends_of(ends, "refused"):
+        assert "processes was 1 and is 2. Restore these, choose another OUTPUT_DIR" in end["text"]
+        assert end["text"].endswith("or go on with --resume-anyway")
+    with few_rooms(rooms_root):
+        alone = new_trainer(ends / "still alone", *EMA, resume=True)
+    ends_anyway = ends_of(ends, "anyway")
+    assert [end["start"] for end in ends_anyway] == [alone.start_iter] * 2 == [3, 3]
+    # The batches go on where they were: each process has its half of the next one.
+    images = [image for end in ends_anyway for image in end["images"]]
+    assert images == first_images(alone)
+    weights = alone.checkpointer.model.state_dict()
+    for rank in (0, 1):
+        assert differing(weights, stored(ends / "alone", f"loaded{rank}")) == []
+    final = stored(ends / "alone")
+    assert (final["trainer"]["iteration"], len(final["processes"])) == (5, 2)
+    assert [line["iteration"] for line in metrics(ends / "alone")] == [2, 5]
+
+
+def test_one_process_goes_on_with_what_two_have_left_only_if_told_to(ends, rooms_root, tmp_path):
+    folder = tmp_path / "alone"
+    shutil.copytree(ends / "straight", folder)
+    (folder / "last_checkpoint").write_text("model_0000003.pth")
+    with few_rooms(rooms_root):
+        with pytest.raises(ValueError, match=r"processes was 2 and is 1. Rest.*--resume-anyway"):
+            new_trainer(folder, *EMA, resume=True)
+        trainer = new_trainer(folder, *EMA, resume=True, anyway=True)
+        trainer.train()
+    assert trainer.start_iter == 4
+    assert (trainer.iter, len(stored(folder)["processes"])) == (6, 1)
+    assert [line["iteration"] for line in metrics(folder)] == [2, 5]
 
 
 def test_signal_ends_the_training_after_its_iteration(rooms_root, tmp_path):

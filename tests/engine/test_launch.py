@@ -1,5 +1,6 @@
 """The processes of `--num-gpus`: how they are started, asked to end, killed, and left alone."""
 
+import json
 import os
 import re
 import signal
@@ -21,8 +22,10 @@ from rock_d2.engine.launch import check_processes
 TRAINING = (
     *("tools/train_net.py", "--config-file", "configs/quick_schedules/rock_rooms_quick.yaml"),
     *("--num-gpus", 2, "--dist-url", "auto", "MODEL.DEVICE", "cpu", "INPUT.SIZE", "[48, 64]"),
+    *("MODEL.RESNETS.OUT_FEATURES", "['res4']", "MODEL.SSD.IN_FEATURES", "['res4']"),
+    *("MODEL.ROCK.IN_FEATURE", "res4", "MODEL.ROCK.WIDTH", 32, "MODEL.SSD.EXTRA_CHANNELS", "[32]"),
     *("DATASETS.TEST", "()", "TEST.EVAL_PERIOD", 0, "DATALOADER.NUM_WORKERS", 1),
-    *("SOLVER.MAX_ITER", 100_000, "SOLVER.LOG_PERIOD", 1, "SOLVER.CHECKPOINT_PERIOD", 100_000),
+    *("SOLVER.MAX_ITER", 100_000, "SOLVER.LOG_PERIOD", 1, "SOLVER.CHECKPOINT_PERIOD", 5),
     *("SOLVER.IMS_PER_BATCH", 4, "SOLVER.SKIP_NONFINITE", 100_000),
 )
 EXCHANGE = ("tests/engine/launched.py",)
@@ -74,23 +77,51 @@ def session_of(leader: int) -> dict[int, list[str]]:
     return found
 
 
+def children_of(parent: int, leader: int) -> list[int]:
+    """In the order in which they were started."""
+    return sorted(pid for pid, stat in session_of(leader).items() if int(stat[1]) == parent)
+
+
 def told(output: Path) -> list[str]:
     lines = output.read_text().splitlines()
     return [line for line in lines if line.startswith(("train_net: ", "launched: "))]
 
 
-def test_signal_to_a_training_of_two_processes_saves_and_ends_with_its_code(rooms_root, tmp_path):
-    output = tmp_path / "console.txt"
-    command = (*TRAINING, "OUTPUT_DIR", tmp_path)
-    with started(*command, works="/100000  eta ", output=output, root=rooms_root) as process:
+def iterations(folder: Path) -> list[int]:
+    lines = (folder / "metrics.json").read_text().splitlines()
+    return [json.loads(line)["iteration"] for line in lines]
+
+
+def test_training_of_two_processes_loses_a_worker_goes_on_and_is_asked_to_end(rooms_root, tmp_path):
+    folder, output = tmp_path / "run", tmp_path / "console.txt"
+    command = (*TRAINING, "OUTPUT_DIR", folder)
+    saves = "Saving checkpoint to"
+    with started(*command, works=saves, output=output, root=rooms_root) as process:
+        last = children_of(process.pid, process.pid)[-1]
+        (worker,) = children_of(last, process.pid)
+        os.kill(worker, signal.SIGKILL)
+        assert process.wait(PATIENCE) == 69
+        wait_for(lambda: not session_of(process.pid))
+    lost = rf"train_net: process 1: a loader worker is lost: DataLoader worker \(pid {worker}\)"
+    assert len([line for line in told(output) if re.match(lost, line)]) == 1
+    assert "Traceback" not in output.read_text()
+    saved = CheckpointStore(folder).find_last()
+    assert saved.name == f"model_{output.read_text().count(saves) * 5 - 1:07d}.pth"
+
+    resume = (*command[:3], "--resume", *command[3:])
+    with started(*resume, works="/100000  eta ", output=output, root=rooms_root) as process:
         # As a scheduler sends it: loader workers get it, too.
         os.killpg(process.pid, signal.SIGTERM)
         assert process.wait(PATIENCE) == 75
         wait_for(lambda: not session_of(process.pid))
     (line,) = told(output)
-    assert re.match(r"train_net: process 0: ended by signal 15 after \d+ of 100000 iter", line)
-    assert CheckpointStore(tmp_path).find_last().name in line
+    found = re.match(r"train_net: process 0: ended by signal 15 after (\d+) of 100000 iter", line)
+    assert CheckpointStore(folder).find_last().name in line
     assert "Traceback" not in output.read_text()
+    # It went on after what was saved, which is all still there.
+    assert f"model_{int(found[1]) - 1:07d}.pth" in line and saved.exists()
+    assert f"from iteration {int(saved.stem[-7:]) + 1}\n" in output.read_text()
+    assert iterations(folder) == list(range(int(found[1])))
 
 
 def test_signal_to_the_starting_process_alone_reaches_the_others(tmp_path):
@@ -104,10 +135,7 @@ def test_signal_to_the_starting_process_alone_reaches_the_others(tmp_path):
 def test_killed_process_ends_the_other_in_time(tmp_path):
     output = tmp_path / "console.txt"
     with started(*EXCHANGE, works="process 1: 2 in all", output=output) as process:
-        children = [
-            pid for pid, stat in session_of(process.pid).items() if int(stat[1]) == process.pid
-        ]
-        os.kill(max(children), signal.SIGKILL)
+        os.kill(children_of(process.pid, process.pid)[-1], signal.SIGKILL)
         assert process.wait(PATIENCE) == 69
         wait_for(lambda: not session_of(process.pid))
     survivor, parent = told(output)

@@ -11,7 +11,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from trainings import differing, few_rooms, metrics, new_trainer, stored
 
 from rock_d2.engine.random_state import compute_the_same, random_state, set_random_state
-from rock_d2.engine.resume import check_identity
 
 # All that has a state: averaged weights, a best metric, losses summed over several steps, parts of
 # batches; 15 images in batches of 4, so that passes end within batches.
@@ -71,11 +70,7 @@ def test_resumed_training_is_the_uninterrupted_one(
     assert differing(expected, found) == []
     assert metrics(folder) == metrics(straight)
     assert [line["iteration"] for line in metrics(folder)] == [2, 3, 5, 6]
-
-
-def test_tensorboard_shows_each_value_once(straight, tmp_path):
-    folder = interrupted(straight, tmp_path / "run", after=2)
-    new_trainer(folder, *FULL, resume=True).train()
+    # TensorBoard shows each value once, too.
     events = EventAccumulator(str(folder)).Reload()
     assert [event.step for event in events.Scalars("total_loss")] == [2, 5]
     assert [event.step for event in events.Scalars("depth/rmse")] == [3, 6]
@@ -104,13 +99,6 @@ def test_drawn_seed_is_kept(tmp_path):
 def test_another_training_is_not_gone_on_with(straight, settings, message):
     with pytest.raises(ValueError, match=rf"model_final.pth is of another training: .*{message}"):
         new_trainer(straight, *FULL, *settings, resume=True)
-
-
-def test_another_number_of_processes_is_another_training(straight):
-    identity = stored(straight)["identity"]
-    alone = {**identity, "decisive": {**identity["decisive"], "processes": 2}}
-    with pytest.raises(ValueError, match=r"processes was 2 and is 1. Restore.*--resume-anyway"):
-        check_identity("x.pth", stored=alone, now=identity, anyway=False)
 
 
 def test_settings_that_decide_nothing_are_told(straight, tmp_path, heard):
@@ -177,9 +165,11 @@ PRECISIONS = {
 def test_resumed_training_in_half_precision_is_the_uninterrupted_one(precision, tmp_path):
     """With fp16 the scale of the loss goes on, too."""
     straight = tmp_path / "straight"
-    new_trainer(straight, *PRECISIONS[precision]).train()
+    # CPUs are slow at it.
+    settings = (*PRECISIONS[precision], "SOLVER.IMS_PER_BATCH", 2)
+    new_trainer(straight, *settings).train()
     folder = interrupted(straight, tmp_path / "run", after=3)
-    new_trainer(folder, *PRECISIONS[precision], resume=True).train()
+    new_trainer(folder, *settings, resume=True).train()
     expected, found = stored(straight), stored(folder)
     assert bool(found["trainer"]["step"]["scaler"]) == (precision == "fp16")
     assert differing(expected, found) == []

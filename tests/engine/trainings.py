@@ -81,6 +81,11 @@ def new_trainer(folder: Path, *settings: object, resume: bool = False, **options
     return trainer
 
 
+def first_images(trainer: RockTrainer) -> list[int]:
+    """The images that this process reads next."""
+    return [item["image_id"] for item in next(iter(trainer.data_loader))]
+
+
 def stored(folder: Path, name: str = "model_final") -> dict[str, Any]:
     return torch.load(folder / f"{name}.pth", weights_only=True)
 

@@ -1,11 +1,13 @@
 """Two processes find what one process finds, however images and labels are shared out."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from command_line import run_warm
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog
 from detectron2.structures import Boxes, Instances
@@ -90,7 +92,8 @@ def work(rank: int, root: str, folder: str) -> None:
 @pytest.fixture(scope="module")
 def two_processes(rooms_root, tmp_path_factory) -> list[dict]:
     folder = tmp_path_factory.mktemp("two")
-    mp.spawn(work, args=(str(rooms_root), str(folder)), nprocs=2)
+    done = run_warm(__file__, rooms_root, folder, root=rooms_root)
+    assert done.returncode == 0, done.stderr
     return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(2)]
 
 
@@ -105,3 +108,7 @@ def test_same_results_as_one_process(two_processes, rooms_root, tmp_path, kind):
     assert 0 < expected["bbox"]["AP50"] < 100
     # Detectron2 wants results from the main process alone.
     assert not other
+
+
+if __name__ == "__main__":
+    mp.start_processes(work, args=tuple(sys.argv[1:]), nprocs=2, start_method="fork")

@@ -6,7 +6,7 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from command_line import run
+from command_line import run, run_warm
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from rock_d2 import register_multitask_coco
@@ -104,7 +104,7 @@ def test_splits_that_share_a_sequence_are_found(rooms_root, tmp_path):
     document = json.loads(path.read_text())
     shared = document["images"][0]["sequence"] = train["images"][0]["sequence"]
     path.write_text(json.dumps(document))
-    done = run("tools/check_dataset.py", "rooms_val", "--jobs", "1", root=tmp_path)
+    done = run_warm("tools/check_dataset.py", "rooms_val", "--jobs", "1", root=tmp_path)
     assert done.returncode == 1
     assert f"sequence `{shared}` is in rooms_val and in rooms_train" in done.stdout
 
@@ -114,13 +114,13 @@ def test_a_file_that_is_no_coco_json_is_one_clear_line(rooms_root, tmp_path, con
     path = tmp_path / "rooms/annotations/rooms_val.json"
     path.parent.mkdir(parents=True)
     path.write_text(content)
-    done = run("tools/check_dataset.py", "rooms_val", "--jobs", "1", root=tmp_path)
+    done = run_warm("tools/check_dataset.py", "rooms_val", "--jobs", "1", root=tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "is no JSON" in done.stdout or "lacks the list" in done.stdout
 
 
 def test_unknown_names_are_refused(rooms_root):
-    done = run("tools/check_dataset.py", "rooms_tset", root=rooms_root)
+    done = run_warm("tools/check_dataset.py", "rooms_tset", root=rooms_root)
     assert done.returncode == 2
     assert "not registered: rooms_tset" in done.stderr

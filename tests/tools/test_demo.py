@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from command_line import run
+from command_line import run_warm
 from tiny_model import CONFIG, OPTS, THRESHOLD, tiny_config
 
 from rock_d2.demo import list_images, output_files
@@ -23,7 +23,7 @@ PICTURE_WIDTH = 5 * 480 + 4 * 4
 def demo(weights: Path, *options: str | Path, root: Path) -> subprocess.CompletedProcess:
     threshold = ("--confidence-threshold", THRESHOLD)
     model = ("--config-file", CONFIG, "--weights", weights)
-    return run("tools/demo.py", *model, *options, *threshold, "--opts", *OPTS, root=root)
+    return run_warm("tools/demo.py", *model, *options, *threshold, "--opts", *OPTS, root=root)
 
 
 def test_folder_with_json(rooms_root, tiny_weights, tmp_path):
@@ -85,7 +85,7 @@ def test_video(rooms_root, tiny_weights, tmp_path):
 def test_missing_weights_are_one_line(rooms_root):
     image = next((rooms_root / "rooms" / "images").iterdir())
     options = ("--config-file", CONFIG, "--input", image, "--output", "nowhere")
-    done = run("-W", "ignore", "tools/demo.py", *options, root=rooms_root)
+    done = run_warm("tools/demo.py", *options, root=rooms_root)
     assert done.returncode == 1
     assert done.stderr.startswith("demo.py: no weights: name a trained model")
     assert done.stderr.count("\n") == 1

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -111,16 +112,24 @@ def upload(address: str, name: str, content: bytes) -> str:
         return json.load(reply)[0]
 
 
-def ask(address: str, path: str, score: float = THRESHOLD) -> str:
+def ask(address: str, path: str) -> str:
     """The events that the page's endpoint answers with."""
+    return answer_to(address, queued(address, path))
+
+
+def queued(address: str, path: str) -> str:
+    """Asks for an answer; returns what it can be had by."""
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
     request = urllib.request.Request(
         f"{address}/gradio_api/call/look",
-        data=json.dumps({"data": [file, score]}).encode(),
+        data=json.dumps({"data": [file, THRESHOLD]}).encode(),
         headers={"Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request) as reply:
-        event = json.load(reply)["event_id"]
+        return json.load(reply)["event_id"]
+
+
+def answer_to(address: str, event: str) -> str:
     with urllib.request.urlopen(f"{address}/gradio_api/call/look/{event}") as reply:
         return reply.read().decode()
 
@@ -139,6 +148,41 @@ def test_uploads_are_bounded_and_their_names_tamed(address, rooms_root):
 def test_hand_made_requests_get_nothing(address):
     for path in (str(ROOT / "setup.py"), "/etc/hostname", f"{address}/favicon.ico"):
         assert "event: error" in ask(address, path)
+
+
+@contextmanager
+def opened_when_read(pipe: Path) -> Iterator[None]:
+    """Whoever has opened the pipe to read from it waits meanwhile."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            descriptor = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+            break
+        except OSError:  # Nobody has yet.
+            assert time.monotonic() < end
+            time.sleep(0.02)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def test_requests_beyond_the_queue_are_turned_away(address, rooms_root):
+    image = sorted((rooms_root / "rooms" / "images").iterdir())[0]
+    path = upload(address, "room.png", image.read_bytes())
+    pipe = Path(upload(address, "pipe.png", b""))
+    pipe.unlink()
+    os.mkfifo(pipe)
+    first = queued(address, str(pipe))
+    with opened_when_read(pipe):
+        waiting = [queued(address, path) for _ in range(web.MAX_QUEUE)]
+        with pytest.raises(urllib.error.HTTPError) as refusal:
+            queued(address, path)
+    assert refusal.value.code == 503
+    assert "event: error" in answer_to(address, first)
+    for event in waiting:
+        assert "event: complete" in answer_to(address, event)
+    assert "event: complete" in ask(address, path)
 
 
 def test_only_this_machine_sees_the_page(address):

@@ -7,7 +7,7 @@ from subprocess import CompletedProcess
 
 import pytest
 import torch
-from command_line import run
+from command_line import run_warm
 
 from rock_d2.data.stream import epoch_order
 
@@ -33,9 +33,8 @@ def broken(rooms_root, tmp_path_factory) -> tuple[Path, Path]:
 
 
 def train(folder: Path, *settings: object, root: Path, flags: tuple = ()) -> CompletedProcess:
-    return run(
-        "tools/train_net.py", *CONFIG, *flags, *TINY, "OUTPUT_DIR", folder, *settings, root=root
-    )
+    command = ("tools/train_net.py", *CONFIG, *flags, *TINY, "OUTPUT_DIR", folder, *settings)
+    return run_warm(*command, root=root)
 
 
 def last_line(done: CompletedProcess) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import evaluate_predictions
 import pytest
 import torch
-from command_line import run
+from command_line import run, run_warm
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
@@ -81,7 +81,7 @@ def test_on_the_command_line(evaluated, rooms_root, tmp_path):
     found = json.loads((tmp_path / "results.json").read_text())
     assert found["bbox"]["AP"] == pytest.approx(expected["bbox"]["AP"], rel=1e-12)
     boxes.write_text("[")
-    done = run(*command, root=rooms_root)
+    done = run_warm(*command, root=rooms_root)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"evaluate_predictions: {boxes}: is no JSON")
     assert "Traceback" not in done.stderr

@@ -4,7 +4,7 @@ import json
 
 import torch
 import torchvision  # noqa: F401
-from command_line import run
+from command_line import run, run_warm
 from tiny_model import CONFIG, OPTS
 
 pytest_plugins = ("tiny_weights",)
@@ -31,8 +31,8 @@ def test_a_trained_model_becomes_a_file(tiny_weights, tmp_path):
 
 
 def test_one_line_says_what_cannot_be(tiny_weights, tmp_path):
-    done = run(
-        *("-W", "ignore", "tools/export.py", "--format", "torchscript", "--output", tmp_path / "x"),
+    done = run_warm(
+        *("tools/export.py", "--format", "torchscript", "--output", tmp_path / "x"),
         *("--auxiliary", "--config-file", CONFIG, "--weights", tiny_weights["rock"], *OPTS),
         root=tmp_path,
     )

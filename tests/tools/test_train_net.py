@@ -28,17 +28,31 @@ TINY = (
 LOSSES = {"loss_cls", "loss_box_reg", "loss_scene", "loss_depth", "loss_normals"}
 
 
-def train_net(*arguments: object, root: Path) -> CompletedProcess:
-    return run("tools/train_net.py", *CONFIG, *arguments, root=root)
+def train_net(*arguments: object, root: Path, python: tuple[str, ...] = ()) -> CompletedProcess:
+    return run(*python, "tools/train_net.py", *CONFIG, *arguments, root=root)
 
 
 @pytest.fixture(scope="module")
-def trained(rooms_root, tmp_path_factory) -> Path:
-    """The output folder of four iterations, evaluated after two and after all."""
-    folder = tmp_path_factory.mktemp("trained")
-    done = train_net(*TINY, "OUTPUT_DIR", folder, root=rooms_root)
+def training(rooms_root, tmp_path_factory) -> CompletedProcess:
+    """Four iterations, evaluated after two and after all; it tells what it imports."""
+    settings = (*TINY, "OUTPUT_DIR", tmp_path_factory.mktemp("trained"))
+    done = train_net(*settings, root=rooms_root, python=("-X", "importtime"))
     assert done.returncode == 0, done.stderr
-    return folder
+    return done
+
+
+@pytest.fixture(scope="module")
+def trained(training) -> Path:
+    """Its output folder."""
+    return Path(training.args[-1])
+
+
+def test_a_training_does_without_pytorchs_compiler(training):
+    """Which takes as long to import as PyTorch; several parts of both would do it by the way."""
+    told = [line for line in training.stderr.splitlines() if line.startswith("import time:")]
+    imported = {line.rsplit("|", 1)[1].strip() for line in told}
+    assert "rock_d2.engine.trainer" in imported
+    assert not imported & {"sympy", "torch._dynamo", "torch._inductor"}
 
 
 def lines(folder: Path, key: str) -> list[dict[str, float]]:

@@ -1,7 +1,7 @@
 """The pictures of the ground truth, through the command line."""
 
 import cv2
-from command_line import run
+from command_line import run, run_warm
 
 
 def test_every_label_is_drawn(rooms_root, tmp_path):
@@ -26,7 +26,7 @@ def test_every_label_is_drawn(rooms_root, tmp_path):
 
 
 def test_loader_items_are_drawn(rooms_root, tmp_path):
-    done = run(
+    done = run_warm(
         "tools/visualize_data.py",
         *("--source", "dataloader", "--config-file", "configs/rock_rooms.yaml"),
         *("--num-images", "4", "--output-dir", tmp_path, "INPUT.SIZE", "[96, 128]", "SEED", "3"),
