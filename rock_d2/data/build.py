@@ -154,8 +154,9 @@ def heed_parent() -> None:
 def keep_freed_memory() -> None:
     """Stops glibc from giving large arrays back to the system as soon as they are freed.
 
-    Every image needs some megabytes and frees them again; touching new pages costs a mapper more
-    than decoding a label. Other C libraries are left as they are.
+    Every image needs some megabytes and frees them again, and so do the maps of a CPU's step;
+    touching new pages costs a mapper more than decoding a label. Other C libraries are left as
+    they are.
     """
     with suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt

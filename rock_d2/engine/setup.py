@@ -13,6 +13,7 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
+from rock_d2.data.build import keep_freed_memory
 from rock_d2.engine.folder_lock import take_folder
 from rock_d2.engine.launch import check_processes, num_processes
 from rock_d2.engine.random_state import compute_the_same
@@ -82,6 +83,8 @@ def start_run(cfg: CfgNode) -> None:
     if cfg.MODEL.DEVICE.startswith("cuda:"):
         # Streams, events and random numbers are the present device's.
         torch.cuda.set_device(cfg.MODEL.DEVICE)
+    if cfg.MODEL.DEVICE == "cpu":
+        keep_freed_memory()
     # Which algorithm is the fastest can be another one each time.
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not cfg.SOLVER.DETERMINISTIC
     compute_the_same(cfg.SOLVER.DETERMINISTIC)
