@@ -23,7 +23,7 @@ OUTPUT := output/rock_rooms
 
 train: venv ## render rooms if they are not there, train ROCK on them, evaluate it and draw its predictions
 	@test -f "$${DETECTRON2_DATASETS:-datasets}/rooms/annotations/rooms_val.json" || $(VENV_PYTHON) datasets/make_rooms.py
-	$(VENV_PYTHON) tools/train_net.py --config-file configs/rock_rooms.yaml OUTPUT_DIR $(OUTPUT) $(ARGS)
+	$(VENV_PYTHON) tools/train_net.py --config-file configs/rock_rooms.yaml $(ARGS) OUTPUT_DIR $(OUTPUT)
 	$(VENV_PYTHON) tools/visualize_predictions.py --config-file $(OUTPUT)/config.yaml --weights $(OUTPUT)/model_final.pth --output-dir $(OUTPUT)/pictures --num-images 8 --contact-sheet
 
 # One thread a process: the processes are what keeps the cores busy.

@@ -4,6 +4,9 @@ import argparse
 from collections.abc import Callable
 from typing import NoReturn
 
+# Of the commands on NYUv2's .mat files.
+NEEDS_H5PY = 'needs h5py: pip install -e ".[nyuv2]"'
+
 
 class OneLineParser(argparse.ArgumentParser):
     """Tells what is wrong in one line, without the usage."""

@@ -7,9 +7,12 @@
 A run that was killed goes on where it stopped. README.md beside this file says what is written.
 """
 
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+
+from one_line_parser import NEEDS_H5PY
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,6 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # hence the late import.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+    if importlib.util.find_spec("h5py") is None:
+        print(f"prepare_nyuv2.py: {NEEDS_H5PY}", file=sys.stderr)
+        return 1
     from nyuv2prep.command import main as run
 
     return run(argv)

@@ -181,6 +181,8 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # Weight of the average so far; less in the first iterations.
     cfg.MODEL_EMA.DECAY = 0.999
 
+
+def _add_test_config(cfg: CfgNode) -> None:
     # The metric whose best value so far model_best.pth has, as the closing table names it; of the
     # first set if DATASETS.TEST has several.
     cfg.TEST.BEST_METRIC = "bbox/AP50"
@@ -188,9 +190,6 @@ def _add_solver_config(cfg: CfgNode) -> None:
     cfg.TEST.BEST_MODE = "max"
     # Images of each test set whose predictions TensorBoard shows after each evaluation.
     cfg.TEST.NUM_PICTURES = 4
-
-
-def _add_test_config(cfg: CfgNode) -> None:
     # Images that the model sees at once in evaluation, in each process.
     cfg.TEST.IMS_PER_BATCH = 8
     # Whether evaluation and Predictor take a copy of the model with fewer operations: batch

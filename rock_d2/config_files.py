@@ -6,14 +6,32 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, get_cfg
 from detectron2.utils.file_io import PathManager
 from fvcore.common.config import BASE_KEY
+
+from rock_d2.config import add_rock_config
 
 # A few aliases of aliases can stand for more values than any memory holds.
 MOST_VALUES = 100_000
 # Detectron2's versions of configs; the first is upgraded.
 VERSIONS = (1, 2)
+
+
+def load_config(config: CfgNode | str | os.PathLike, opts: Sequence[str] = ()) -> CfgNode:
+    """A config of its own, from a file or another config, with KEY VALUE pairs merged.
+
+    Raises ValueError or OSError if these are no settings.
+    """
+    if isinstance(config, CfgNode):
+        cfg = config.clone()
+        cfg.defrost()
+    else:
+        cfg = get_cfg()
+        add_rock_config(cfg)
+        merge_file(cfg, config)
+    merge_pairs(cfg, opts)
+    return cfg
 
 
 def merge_file(cfg: CfgNode, path: str | os.PathLike) -> None:

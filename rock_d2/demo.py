@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from rock_d2.predictor import Predictor, read_rgb
+from rock_d2.image_files import read_color_image
+from rock_d2.predictor import Predictor
 from rock_d2.visualization import class_title, panel_row, prediction_drawings, write_picture
 
 WEBCAM = "webcam"
@@ -64,7 +66,7 @@ def run_on_images(
     size = predictor.batch_size
     starts = range(0, len(images), size)
     for start in tqdm(starts, desc="predicting", disable=None):
-        pixels = [read_rgb(image) for image in images[start : start + size]]
+        pixels = [read_color_image(image) for image in images[start : start + size]]
         outputs = predictor(pixels, encodings=True)
         batch = zip(images[start:], files[start:], pixels, outputs, strict=False)
         for image, file, rgb, found in batch:
@@ -88,28 +90,37 @@ def run_on_video(
     output.parent.mkdir(parents=True, exist_ok=True)
     capture = cv2.VideoCapture(0 if source == WEBCAM else source)
     rate = capture.get(cv2.CAP_PROP_FPS) or FRAMES_PER_SECOND
-    writer, count, lines = None, 0, []
-    try:
-        for frame in tqdm(frames_of(capture), desc="frames", disable=None):
-            found = predictor(frame, encodings=True)
-            picture = even_sided(draw(predictor, frame, found, score_threshold))
-            if writer is None:
-                codec = cv2.VideoWriter_fourcc(*VIDEO_CODECS[output.suffix.lower()])
-                writer = cv2.VideoWriter(str(output), codec, rate, picture.shape[1::-1])
-            writer.write(picture[..., ::-1])
-            lines.append(json.dumps({"frame": count, **summary(predictor, found, score_threshold)}))
-            count += 1
-    except KeyboardInterrupt:
-        print("stopped")
-    finally:
-        capture.release()
-        if writer is not None:
-            writer.release()
+    count = 0
+    with ExitStack() as closing:
+        closing.callback(capture.release)
+        try:
+            for frame in tqdm(frames_of(capture), desc="frames", disable=None):
+                found = predictor(frame, encodings=True)
+                picture = even_sided(draw(predictor, frame, found, score_threshold))
+                if not count:
+                    writer = open_video(output, rate, picture)
+                    closing.callback(writer.release)
+                    if write_json:
+                        lines = closing.enter_context(output.with_suffix(".jsonl").open("w"))
+                writer.write(picture[..., ::-1])
+                if write_json:
+                    facts = {"frame": count, **summary(predictor, found, score_threshold)}
+                    lines.write(json.dumps(facts) + "\n")
+                count += 1
+        except KeyboardInterrupt:
+            print("stopped")
     if not count:
         raise ValueError(f"{source}: gives no frame that OpenCV reads")
-    if write_json:
-        output.with_suffix(".jsonl").write_text("\n".join(lines) + "\n")
     return count
+
+
+def open_video(path: Path, rate: float, picture: np.ndarray) -> cv2.VideoWriter:
+    """A video of pictures of this one's size."""
+    codec = cv2.VideoWriter_fourcc(*VIDEO_CODECS[path.suffix.lower()])
+    writer = cv2.VideoWriter(str(path), codec, rate, picture.shape[1::-1])
+    if not writer.isOpened():
+        raise ValueError(f"{path}: OpenCV cannot write this video; take another folder or .avi")
+    return writer
 
 
 def frames_of(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
@@ -146,11 +157,6 @@ def summary(
     corners = found.pred_boxes.tensor.numpy().astype(float)
     boxes = np.hstack([corners[:, :2], corners[:, 2:] - corners[:, :2]]).round(2).tolist()
     objects = zip(found.pred_classes.tolist(), found.scores.tolist(), boxes, strict=True)
-    rankings = {
-        task.name: task.ranking(output[task.name].numpy(), predictor.metadata, count=5)
-        for task in predictor.tasks
-        if task.name in output
-    }
     return {
         "height": height,
         "width": width,
@@ -159,7 +165,7 @@ def summary(
             {"category": class_title(label, predictor.metadata), "score": score, "bbox": box}
             for label, score, box in objects
         ],
-        **{name: ranking for name, ranking in rankings.items() if ranking},
+        **predictor.rankings(output, count=5),
     }
 
 

@@ -1,5 +1,6 @@
 """Reading an image file with errors that name it."""
 
+from os import PathLike
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,15 @@ PNG = b"\x89PNG\r\n\x1a\n"
 JPEG = b"\xff\xd8"
 
 
-def read_pixels(path: str, flags: int, *, field: str | None = None) -> np.ndarray:
+def read_color_image(
+    path: str | PathLike, *, rgb: bool = True, field: str | None = None
+) -> np.ndarray:
+    """uint8 (H, W, 3), turned upright by its EXIF tag; ``field`` as for ``read_pixels``."""
+    image = read_pixels(path, cv2.IMREAD_COLOR, field=field)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if rgb else image
+
+
+def read_pixels(path: str | PathLike, flags: int, *, field: str | None = None) -> np.ndarray:
     """The pixels as OpenCV decodes them, of a whole file only.
 
     Args:

@@ -20,7 +20,7 @@ QUESTION = "is_compile_supported"
 def defer_compiler() -> None:
     """From now on importing torchvision, as Detectron2 does, leaves PyTorch's compiler for later.
 
-    With SymPy, Triton and Inductor it takes as long to import as PyTorch itself.
+    With SymPy, Triton and Inductor it takes long to import.
     """
     if not any(isinstance(finder, RoiAlignFinder) for finder in sys.meta_path):
         sys.meta_path.insert(0, RoiAlignFinder())

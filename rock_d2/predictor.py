@@ -7,23 +7,22 @@ outputs = predictor(["kitchen.jpg", "office.jpg"])
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from os import PathLike
 from typing import Any, TypeAlias
 
-import cv2
 import numpy as np
 import torch
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.data import Metadata, MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 
-from rock_d2.config import add_rock_config
-from rock_d2.config_files import merge_file, merge_pairs
+from rock_d2.config_files import load_config
 from rock_d2.data.augmentation import build_augmentations
-from rock_d2.engine.checkpoint import RockCheckpointer, learnt_values
+from rock_d2.engine.checkpoint import CompleteCheckpointer
 from rock_d2.engine.fast_inference import inference_copy
-from rock_d2.image_files import read_pixels
+from rock_d2.image_files import read_color_image
 from rock_d2.visualization import recorded_encodings
 
 Image: TypeAlias = np.ndarray | str | PathLike
@@ -95,7 +94,7 @@ class Predictor:
     def _predict(
         self, batch: Sequence[Mapping[str, Any]], *, encodings: bool
     ) -> list[dict[str, Any]]:
-        with recorded_encodings(self.model) as found:
+        with recorded_encodings(self.model) if encodings else nullcontext({}) as found:
             outputs = self.model(batch)
         if encodings:
             for i, output in enumerate(outputs):
@@ -105,9 +104,18 @@ class Predictor:
             for output in outputs
         ]
 
+    def rankings(self, output: Mapping[str, Any], count: int) -> dict[str, dict[str, float]]:
+        """The ``count`` most probable classes of an output, best first, by each task that ranks."""
+        found = {
+            task.name: task.ranking(output[task.name].numpy(), self.metadata, count)
+            for task in self.tasks
+            if task.name in output
+        }
+        return {name: ranking for name, ranking in found.items() if ranking}
+
     def _item(self, image: Image) -> dict[str, Any]:
         """A batch item; its ``height`` and ``width`` are what the outputs shall have."""
-        pixels = image if isinstance(image, np.ndarray) else read_rgb(image)
+        pixels = image if isinstance(image, np.ndarray) else read_color_image(image)
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
             raise ValueError(
                 f"image is {pixels.dtype} {pixels.shape}; it must be uint8 (H, W, 3), RGB"
@@ -117,45 +125,3 @@ class Predictor:
         self._augmentations(view)
         resized = np.ascontiguousarray(view.image.transpose(2, 0, 1))
         return {"image": torch.from_numpy(resized), "height": height, "width": width}
-
-
-class CompleteCheckpointer(RockCheckpointer):
-    """Refuses weights that leave any part of the model as it was: nobody wants its noise."""
-
-    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        self._path = path
-        return super().load(path, *args, **kwargs)
-
-    def _log_incompatible_keys(self, incompatible: Any) -> None:
-        wanted = learnt_values(self.model.state_dict())
-        misshapen = {name for name, *_ in incompatible.incorrect_shapes}
-        unfilled = [
-            name for name in wanted if name in misshapen or name in incompatible.missing_keys
-        ]
-        if unfilled:
-            raise ValueError(
-                f"{self._path}: no trained model of this config: it fills "
-                f"{len(wanted) - len(unfilled)} of {len(wanted)} tensors, and not {unfilled[0]}"
-            )
-
-
-def load_config(config: CfgNode | str | PathLike, opts: Sequence[str] = ()) -> CfgNode:
-    """A config of its own, from a file or another config, with KEY VALUE pairs merged.
-
-    Raises ValueError or OSError if these are no settings.
-    """
-    if isinstance(config, CfgNode):
-        cfg = config.clone()
-        cfg.defrost()
-    else:
-        cfg = get_cfg()
-        add_rock_config(cfg)
-        merge_file(cfg, config)
-    merge_pairs(cfg, opts)
-    return cfg
-
-
-def read_rgb(path: str | PathLike) -> np.ndarray:
-    """uint8 (H, W, 3), turned upright by its EXIF tag."""
-    image = read_pixels(str(path), cv2.IMREAD_COLOR)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

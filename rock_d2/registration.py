@@ -1,6 +1,6 @@
 """Adds to Detectron2's registries and catalogs what rock_d2 has: importing this module does it.
 
-A new data set, neck, fusion or meta-architecture adds its module here.
+A new neck, fusion or meta-architecture adds its module here.
 """
 
 from rock_d2.data import datasets  # noqa: F401

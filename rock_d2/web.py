@@ -13,7 +13,8 @@ try:
 except ImportError:
     raise ImportError('the page needs Gradio: pip install -e ".[demo]"') from None
 
-from rock_d2.predictor import Predictor, read_rgb
+from rock_d2.image_files import read_color_image
+from rock_d2.predictor import Predictor
 from rock_d2.visualization import detection_drawing, panel_row, task_drawings
 
 MAX_FILE_SIZE = "10mb"
@@ -175,14 +176,9 @@ def look_at(
         for title, result in models
     ]
     maps = task_drawings(output, predictor.tasks, metadata, labels={})
-    rankings = {
-        task.name: task.ranking(output[task.name].numpy(), metadata, count=RANKED)
-        for task in predictor.tasks
-        if task.name in output
-    }
     return Look(
         detections=[panel_row(image, [drawing]) for drawing in found],
-        rankings={name: ranking for name, ranking in rankings.items() if ranking},
+        rankings=predictor.rankings(output, RANKED),
         maps=[panel_row(image, [drawing]) for drawing in maps if drawing.image is not None],
     )
 
@@ -208,6 +204,6 @@ def read_bounded(path: str) -> np.ndarray:
             "the other"
         )
     try:
-        return read_rgb(path)
+        return read_color_image(path)
     except ValueError:
         raise ValueError(f"the file's pixels cannot be read; {kinds}") from None

@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+# What takes seconds to import.
+SLOW = {"torch", "detectron2", "cv2", "sklearn", "gradio", "tensorboard", "matplotlib", "scipy"}
 
 
 def run(*command: str | Path, root: Path, **environment: str) -> subprocess.CompletedProcess:
@@ -25,7 +27,7 @@ def run(*command: str | Path, root: Path, **environment: str) -> subprocess.Comp
 def run_warm(*command: str | Path, root: Path) -> subprocess.CompletedProcess:
     """As ``run``, in a process that has Detectron2 imported, which takes seconds.
 
-    For scripts that start in other tests as users start them.
+    For scripts that another test starts in a process of their own.
     """
     with tempfile.TemporaryDirectory() as folder:
         consoles = [Path(folder, name) for name in ("stdout", "stderr")]

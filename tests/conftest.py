@@ -1,4 +1,4 @@
-"""Fixtures that are dear to make, shared by the whole suite."""
+"""Fixtures that are costly to make, shared by the whole suite."""
 
 import os
 from pathlib import Path

@@ -74,6 +74,11 @@ def test_encodings_pool_to_the_predictions(predictor, images):
     assert not any(module._forward_pre_hooks for module in predictor.model.modules())
 
 
+def test_encodings_that_nobody_wants_are_not_recorded(predictor, images, monkeypatch):
+    monkeypatch.setattr("rock_d2.predictor.recorded_encodings", None)
+    assert "encodings" not in predictor(images[0])
+
+
 def test_given_config_stays_as_it_is(tiny_weights):
     cfg = tiny_config()
     before = cfg.dump()

@@ -1,5 +1,7 @@
 """Pictures: where things are drawn, and that the colours mean what the scales say."""
 
+import weakref
+from collections.abc import Iterator
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +25,7 @@ from rock_d2.visualization import (
     prediction_drawings,
     recorded_encodings,
     write_picture,
+    write_pictures,
 )
 from rock_d2.visualization.panels import panel, panel_row
 
@@ -112,7 +115,7 @@ def test_only_detections_above_the_threshold_are_drawn(record):
     assert abs(rows.min() - 90) < 6
     nothing = {"instances": instances([], scores=[])}
     drawings = prediction_drawings(np.zeros((120, 160, 3), np.uint8), nothing, (), METADATA, 0.5)
-    assert [drawing.caption for drawing in drawings] == ["input", "0 objects (score > 0.5)"]
+    assert [drawing.caption for drawing in drawings] == ["input", "0 objects (score from 0.5)"]
     assert not drawings[1].image.any()
 
 
@@ -146,6 +149,8 @@ def test_depth_is_drawn_on_the_scale_of_the_label():
     true = Depth().draw(label, METADATA)
     assert drawing.scale[:2] == true.scale[:2] == ("1.0 m", "3.0 m")
     colours = drawing.scale.colours
+    # Near is red, far is blue.
+    assert colours[0].argmax() == 0 and colours[-1].argmax() == 2
     # Half-way between the ends, and nothing beyond them; unknown is black.
     np.testing.assert_array_equal(drawing.image[0], colours[[127, 0, 255]])
     np.testing.assert_array_equal(true.image[0, 1:], colours[[0, 255]])
@@ -175,6 +180,24 @@ def test_pictures_need_a_known_suffix(tmp_path):
         write_picture(tmp_path / "a.doc", np.zeros((2, 2, 3), np.uint8))
 
 
+def test_without_a_contact_sheet_no_picture_is_kept(tmp_path, capsys):
+    made, alive = [], []
+
+    def pictures() -> Iterator[tuple[str, np.ndarray]]:
+        for i in range(4):
+            alive.append(sum(picture() is not None for picture in made))
+            picture = np.zeros((2, 2, 3), np.uint8)
+            made.append(weakref.ref(picture))
+            yield str(i), picture
+            del picture
+
+    args = SimpleNamespace(output_dir=tmp_path, contact_sheet=False)
+    write_pictures(pictures(), "rooms", args)
+    # The one that was written last.
+    assert alive == [0, 1, 1, 1]
+    assert capsys.readouterr().out == f"4 images of rooms drawn in {tmp_path}\n"
+
+
 def test_evenly_spaced():
     assert evenly_spaced(range(10), 4) == [0, 2, 5, 7]
     assert evenly_spaced(range(3), 8) == [0, 1, 2]
@@ -183,8 +206,13 @@ def test_evenly_spaced():
 def test_encodings_of_flat_necks_pool_to_their_predictions_too():
     shape = {"res5": ShapeSpec(channels=8, stride=16)}
     neck = FlatMTL(input_shape=shape, in_feature="res5", tasks=TASKS).eval()
+    made = {}
+    for name, head in neck.heads.items():
+        head.register_forward_hook(lambda _, x, y, name=name: made.update({name: y.data_ptr()}))
     with recorded_encodings(SimpleNamespace(neck=neck)) as encodings:
         _, found = neck({"res5": torch.randn(2, 8, 6, 8)})
+    # No copies.
+    assert {name: maps.data_ptr() for name, maps in encodings.items()} == made
     assert {name: tuple(maps.shape) for name, maps in encodings.items()} == {
         "scene": (2, 27, 6, 8),
         "depth": (2, 1, 6, 8),

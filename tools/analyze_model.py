@@ -9,10 +9,12 @@ Sizes are those of the model as it is trained, times those of what evaluation an
 """
 
 import argparse
+from collections import Counter
+from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from rock_d2.engine.arguments import tool_parser
+from rock_d2.engine.arguments import one_line, tool_parser
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,14 +46,16 @@ def main(args: argparse.Namespace) -> None:
     import torch
     from detectron2.modeling import build_model
 
+    from rock_d2.benchmarks.latency import latency_table, measure_latency
+    from rock_d2.config_files import load_config
     from rock_d2.engine.complexity import complexity_of, complexity_table
     from rock_d2.engine.fast_inference import inference_copy
-    from rock_d2.engine.latency import latency_table, measure_latency
-    from rock_d2.predictor import load_config
 
     files = list(takewhile(lambda word: word.endswith(".yaml"), args.config_file))
-    opts = args.config_file[len(files) :]
-    configs = {Path(file).stem: load_config(file, [*opts, "MODEL.DEVICE", "cpu"]) for file in files}
+    if not files:
+        raise ValueError(f"--config-file: {args.config_file[0]!r} does not end in .yaml")
+    opts = [*args.config_file[len(files) :], "MODEL.DEVICE", "cpu"]
+    configs = {name: load_config(file, opts) for name, file in named(files).items()}
     models = {name: build_model(cfg) for name, cfg in configs.items()}
     sizes = {name: complexity_of(model, model.input_size) for name, model in models.items()}
     print(complexity_table(sizes))
@@ -61,9 +65,19 @@ def main(args: argparse.Namespace) -> None:
             name: inference_copy(model.to(device), configs[name]) for name, model in models.items()
         }
         times = measure_latency(copies, rounds=args.rounds, warm_up=args.warm_up)
-        print(f"\n{args.rounds} rounds on {device}, {torch.get_num_threads()} CPU threads\n")
+        count = torch.get_num_threads()
+        threads = f"{count} CPU thread{'s' if count > 1 else ''}"
+        print(f"\n{args.rounds} rounds on {device}, {threads}\n")
         print(latency_table(times))
 
 
+def named(files: Sequence[str]) -> dict[str, str]:
+    """Files by their names, with folders where several have the same."""
+    paths = {file: Path(file).with_suffix("") for file in files}
+    same = Counter(path.name for path in paths.values())
+    return {path.name if same[path.name] == 1 else str(path): file for file, path in paths.items()}
+
+
 if __name__ == "__main__":
-    main(parse_args())
+    with one_line("analyze_model"):
+        main(parse_args())

@@ -23,16 +23,17 @@ profile are the least of several computations.
 """
 
 import argparse
-import sys
 from importlib import import_module
 from pathlib import Path
 
-from rock_d2.engine.arguments import tool_parser
+from rock_d2.engine.arguments import one_line, tool_parser
 
 SUBJECTS = (
     *("infer", "losses", "postprocess", "eval"),
     *("data", "train", "loop", "overlap", "resident", "startup", "memory"),
 )
+
+ROWS_CHOSEN, PROFILED = ("infer", "train", "startup"), ("infer", "losses", "train")
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,14 +45,19 @@ def parse_args() -> argparse.Namespace:
     add("--device", default="cpu", help="of networks and losses (default: %(default)s)")
     add("--threads", type=int, help="of the CPU (default: PyTorch's)")
     add("--batch-size", type=int, default=8, help="of the same (default: %(default)s)")
-    add("--only", action="append", metavar="NAME", help="of infer, train, startup; repeatable")
-    shown = "also where the time of the first two rows of infer, losses, train goes"
+    rows = f"a row of {', '.join(ROWS_CHOSEN)}; repeatable, the first is what ratios are to"
+    add("--only", action="append", metavar="NAME", help=rows)
+    shown = f"also where the time of the first two rows of {', '.join(PROFILED)} goes"
     add("--profile", action="store_true", help=shown)
     add("--images", type=int, default=5000, help="of eval (default: %(default)s)")
     add("--config", default="rock_rooms.yaml", help="of train to startup (default: %(default)s)")
     add("--dataset", default="rooms_train", help="of the same, data, memory (default: %(default)s)")
     add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
-    return parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args()
+    for option, subjects in {"only": ROWS_CHOSEN, "profile": PROFILED}.items():
+        if getattr(args, option) and args.what not in subjects:
+            parser.error(f"{args.what} takes no --{option}; {', '.join(subjects)} do")
+    return args
 
 
 def main(args: argparse.Namespace) -> None:
@@ -60,11 +66,9 @@ def main(args: argparse.Namespace) -> None:
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    try:
-        import_module(f"rock_d2.benchmarks.{args.what}").run(args)
-    except ValueError as problem:
-        sys.exit(f"benchmark: {problem}")
+    import_module(f"rock_d2.benchmarks.{args.what}").run(args)
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    with one_line("benchmark"):
+        main(parse_args())

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rock_d2.engine.arguments import tool_parser
+from rock_d2.engine.arguments import one_line, tool_parser
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,15 +37,12 @@ def main(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.output_dir or Path(temporary)
         options = {"kills": args.kills, "seed": args.seed}
-        try:
+        with one_line("chaos", ChaosError):
             if args.processes > 1:
                 script = Path(__file__).with_name("train_net.py")
                 outcome = run_torchrun_chaos(folder, script, processes=args.processes, **options)
             else:
                 outcome = run_chaos(folder, **options)
-        except (ChaosError, OSError, ValueError) as problem:
-            print(f"chaos: {problem}", file=sys.stderr)
-            return 1
     print(tabulate(outcome.events.items(), headers=["a process", "times"]))
     print(f"{outcome.iterations} iterations, {len(outcome.differences)} differences at the end")
     for place in outcome.differences[:10]:

@@ -8,10 +8,9 @@ r"""Runs a trained model on one's own images, a video or the webcam, or in a pag
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from rock_d2.engine.arguments import tool_parser
+from rock_d2.engine.arguments import one_line, tool_parser
 
 
 def parse_args() -> argparse.Namespace:
@@ -106,7 +105,5 @@ def show_page(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with one_line("demo"):
         main(parse_args())
-    except (ImportError, OSError, ValueError) as error:
-        sys.exit(f"demo.py: {error}")

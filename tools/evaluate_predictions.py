@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Scores stored predictions, without a model.
+r"""Scores stored predictions, without a model.
 
-    python tools/evaluate_predictions.py --dataset rooms_val \\
-        --predictions output/inference/rooms_val/coco_instances_results.json \\
+    python tools/evaluate_predictions.py --dataset rooms_val \
+        --predictions output/inference/rooms_val/coco_instances_results.json \
         --aux-dir output/inference/rooms_val
 
 Evaluation writes both into OUTPUT_DIR/inference/<data set>: the boxes always, the auxiliary
@@ -14,10 +14,9 @@ have the names of the images. It holds no auxiliary predictions in this form.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from rock_d2.engine.arguments import tool_parser
+from rock_d2.engine.arguments import one_line, tool_parser
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,18 +43,17 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     # Not at the top: --help need not wait for PyTorch.
     from detectron2.config import get_cfg
-    from detectron2.data import DatasetCatalog
 
     from rock_d2.config import add_rock_config
+    from rock_d2.config_files import load_config
+    from rock_d2.data.build import check_registered
     from rock_d2.engine.stored_predictions import evaluate_boxes, evaluate_tasks
     from rock_d2.evaluation.report import results_table, save_results
-    from rock_d2.predictor import load_config
 
     defaults = get_cfg()
     add_rock_config(defaults)
     cfg = load_config(args.config_file or defaults, args.opts)
-    if args.dataset not in DatasetCatalog.list():
-        raise ValueError(f"--dataset: {args.dataset} is not registered")
+    check_registered([args.dataset], "--dataset")
     results = {"bbox": evaluate_boxes(cfg, args.dataset, args.predictions)}
     if args.aux_dir:
         results |= evaluate_tasks(cfg, args.dataset, args.aux_dir)
@@ -66,7 +64,5 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with one_line("evaluate_predictions"):
         main(parse_args())
-    except (OSError, ValueError) as problem:
-        sys.exit(f"evaluate_predictions: {problem}")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Writes a trained model as one file that needs neither this project nor Detectron2.
+r"""Writes a trained model as one file that needs neither this project nor Detectron2.
 
     python tools/export.py --config-file configs/rock_rooms.yaml \
         --weights output/rock_rooms/model_final.pth --format onnx --output model.onnx
@@ -10,10 +10,9 @@ all of that.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from rock_d2.engine.arguments import tool_parser
+from rock_d2.engine.arguments import one_line, tool_parser
 
 
 def parse_args() -> argparse.Namespace:
@@ -37,11 +36,9 @@ def main(args: argparse.Namespace) -> None:
     # Not at the top: --help need not wait for PyTorch.
     from rock_d2.engine.export import export_trained
 
-    try:
-        print(export_trained(args))
-    except (ImportError, OSError, ValueError) as problem:
-        sys.exit(f"export: {problem}")
+    print(export_trained(args))
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    with one_line("export"):
+        main(parse_args())

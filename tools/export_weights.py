@@ -7,10 +7,9 @@ Takes all that MODEL.WEIGHTS takes, and MODEL.WEIGHTS takes the new file.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from rock_d2.engine.arguments import tool_parser
+from rock_d2.engine.arguments import one_line, tool_parser
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,14 +25,12 @@ def main(args: argparse.Namespace) -> None:
     from rock_d2.engine.weight_files import read_checkpoint, write_safetensors
 
     if args.output.suffix != ".safetensors":
-        sys.exit(f"export_weights: {args.output} must end in .safetensors")
-    try:
-        content = read_checkpoint(local_file(args.weights))
-        write_safetensors(args.output, content["model"], style=content.get("style", {}))
-    except (OSError, ValueError) as problem:
-        sys.exit(f"export_weights: {problem}")
+        raise ValueError(f"{args.output} must end in .safetensors")
+    content = read_checkpoint(local_file(args.weights))
+    write_safetensors(args.output, content["model"], style=content.get("style", {}))
     print(f"{args.output}: {len(content['model'])} tensors")
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    with one_line("export_weights"):
+        main(parse_args())

@@ -8,7 +8,7 @@ Prints the metrics on the same images before and after.
 
 import argparse
 
-from rock_d2.engine.arguments import tool_parser
+from rock_d2.engine.arguments import one_line, tool_parser
 
 
 def parse_args() -> argparse.Namespace:
@@ -29,4 +29,5 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    with one_line("overfit"):
+        main(parse_args())

@@ -19,11 +19,11 @@ import sys
 from itertools import takewhile
 from pathlib import Path
 
+from rock_d2.engine.arguments import one_line, tool_parser
+
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("words", nargs="+", metavar="TABLE [KEY VALUE]")
     parser.add_argument("--dataset", required=True, choices=["nyuv2", "rooms"])
     parser.add_argument(
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> None:
 
     if args.gradient_conflict:
         args.opts += ["SOLVER.GRADIENT_CONFLICT_PERIOD", str(args.gradient_conflict)]
-    try:
+    with one_line("reproduce"):
         plan = Plan(
             [find_table(name) for name in args.tables],
             dataset=args.dataset,
@@ -79,8 +79,6 @@ def main(args: argparse.Namespace) -> None:
         )
         runs = plan.runs()
         check_stored_settings(runs)
-    except (KeyError, AssertionError, ValueError) as problem:
-        sys.exit(f"reproduce: {problem.args[0]}")
     train_net = Path(__file__).resolve().with_name("train_net.py")
     if args.print_commands:
         # An evaluation is for the next time, once its training is finished.
@@ -89,10 +87,8 @@ def main(args: argparse.Namespace) -> None:
         return
     runner = Runner(train_net, jobs=args.jobs)
     if not args.collect:
-        try:
+        with one_line("reproduce"):
             take_folder(args.output, setting="--output")
-        except (OSError, ValueError) as problem:
-            sys.exit(f"reproduce: {problem}")
         runner.run(runs)
     for file in write_reports(plan):
         print(file)

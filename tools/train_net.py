@@ -12,11 +12,10 @@ metrics.json, TensorBoard's events and, at the end, results.json.
 """
 
 import argparse
-import sys
 from collections.abc import Callable
 from typing import Any
 
-from rock_d2.engine.arguments import training_parser
+from rock_d2.engine.arguments import one_line, training_parser
 from rock_d2.imports import collector_resting
 
 # All else is imported where it is used: --help need not wait for PyTorch.
@@ -27,8 +26,11 @@ def prepared(args: argparse.Namespace, prepare: Callable[..., Any], **options: A
 
     ``options`` go to its ``resume_or_load``.
     """
+    from detectron2.utils import comm
+
     from rock_d2.engine.ending import Refused
     from rock_d2.engine.launch import num_restarts
+    from rock_d2.engine.run_log import describe_run
     from rock_d2.engine.setup import start_run
 
     try:
@@ -36,6 +38,9 @@ def prepared(args: argparse.Namespace, prepare: Callable[..., Any], **options: A
         made = prepare(args.cfg)
         resume = args.resume or args.resume_anyway or num_restarts() > 0
         made.resume_or_load(resume=resume, **options)
+        # Not before: a run that is refused leaves what another one in its folder has written.
+        if comm.is_main_process():
+            describe_run(args.cfg, trains=not args.eval_only)
     except (OSError, ValueError) as problem:
         raise Refused(str(problem)) from None
     return made
@@ -59,10 +64,8 @@ def start(args: argparse.Namespace) -> None:
         from rock_d2.engine.launch import launch_training
         from rock_d2.engine.setup import setup_config
 
-    try:
+    with one_line("train_net"):
         args.cfg = setup_config(args)
-    except (OSError, ValueError) as problem:
-        sys.exit(f"train_net: {problem}")
     timeout = args.cfg.SOLVER.PROCESS_TIMEOUT
     launch_training(main, args, device=args.cfg.MODEL.DEVICE, timeout=timeout)
 

@@ -10,7 +10,7 @@ see: after augmentation and at the model's size. Settings can follow as KEY VALU
 
 import argparse
 
-from rock_d2.engine.arguments import add_picture_arguments, tool_parser
+from rock_d2.engine.arguments import add_picture_arguments, one_line, tool_parser
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,17 +36,20 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     # Not at the top: --help need not wait for PyTorch.
-    from rock_d2.predictor import load_config
+    from rock_d2.config_files import load_config
+    from rock_d2.data.build import check_registered
     from rock_d2.visualization import write_pictures
     from rock_d2.visualization.datasets import annotation_pictures, dataloader_pictures
 
     cfg = load_config(args.config_file, args.opts)
     if args.dataset:
         cfg.DATASETS.TRAIN = (args.dataset,)
+    check_registered(cfg.DATASETS.TRAIN, "--dataset" if args.dataset else "DATASETS.TRAIN")
     dataset = cfg.DATASETS.TRAIN[0]
     sources = {"annotation": annotation_pictures, "dataloader": dataloader_pictures}
     write_pictures(sources[args.source](cfg, args.num_images), dataset, args)
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    with one_line("visualize_data"):
+        main(parse_args())

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rock_d2.engine.arguments import add_picture_arguments, tool_parser
+from rock_d2.engine.arguments import add_picture_arguments, one_line, tool_parser
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,11 +47,14 @@ def main(args: argparse.Namespace) -> None:
     from detectron2.data import DatasetCatalog, MetadataCatalog
     from tqdm import tqdm
 
-    from rock_d2.predictor import Predictor, load_config
+    from rock_d2.config_files import load_config
+    from rock_d2.data.build import check_registered
+    from rock_d2.predictor import Predictor
     from rock_d2.visualization import draw_comparison, evenly_spaced, write_pictures
 
     cfg = load_config(args.config_file, args.opts)
     dataset = args.dataset or cfg.DATASETS.TEST[0]
+    check_registered([dataset], "--dataset" if args.dataset else "DATASETS.TEST")
     predictor = Predictor(cfg, args.weights)
     baseline = None
     if args.baseline_config_file:
@@ -74,4 +77,5 @@ def main(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main(parse_args())
+    with one_line("visualize_predictions"):
+        main(parse_args())

@@ -61,7 +61,7 @@ def read_splits(path: Path, num_frames: int) -> tuple[list[int], list[int]]:
     both = sorted(set(train) & set(test))
     if both:
         raise ValueError(
-            f"{path}: trainNdxs and testNdxs share {len(both)} frames, the first is {both[0]}: "
+            f"{path}: trainNdxs and testNdxs share frames: {len(both)}, the first is {both[0]}: "
             f"{REMEDY}"
         )
     neither = sorted(set(range(1, num_frames + 1)) - {*train, *test})
@@ -83,7 +83,8 @@ def _frames(path: Path, name: str, variables: dict, num_frames: int) -> list[int
     if name not in variables:
         raise ValueError(f"{path}: variable {name} is missing: {REMEDY}")
     values = np.asarray(variables[name]).ravel()
-    if not np.issubdtype(values.dtype, np.number) or (values != np.floor(values)).any():
+    real = np.issubdtype(values.dtype, np.integer) or np.issubdtype(values.dtype, np.floating)
+    if not real or not np.isfinite(values).all() or (values != np.floor(values)).any():
         raise ValueError(f"{path}: {name} holds {values.dtype}, not frame numbers: {REMEDY}")
     frames = sorted(int(value) for value in values)
     if not frames:
@@ -139,7 +140,8 @@ def listed_val(path: Path, train: Sequence[int], scenes: Sequence[str]) -> list[
     unknown = sorted(listed - set(scenes))
     if unknown:
         raise ValueError(
-            f"{path}: {len(unknown)} lines are no video of NYUv2, the first is '{unknown[0]}': "
+            f"{path}: lines that are no video of NYUv2: {len(unknown)}, the first is "
+            f"'{unknown[0]}': "
             "write one name a line as in `scenes`, kitchen_0028a"
         )
     return [frame for frame in train if scenes[frame - 1] in listed]

@@ -2,10 +2,12 @@
 
 import argparse
 import functools
+import importlib.util
 import json
 import multiprocessing
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,7 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 from dataset_tree import CATEGORY_IDS, DatasetTree, object_annotations, replace_file
-from one_line_parser import OneLineParser, at_least
+from one_line_parser import NEEDS_H5PY, OneLineParser, at_least
 from tqdm import tqdm
 
 from rock_d2.data.datasets.nyuv2 import IMAGE_SIZE, SCENE_CLASSES
@@ -111,7 +113,7 @@ def write_split(name: str, indices: range, recipe: Recipe, root: Path, jobs: int
 
 def write_mat(recipe: Recipe, root: Path, jobs: int) -> None:
     """The same rooms as NYUv2's own files, at NYUv2's size."""
-    from roomgen.nyuv2_mat import write_nyuv2_mat  # h5py and SciPy are an extra.
+    from roomgen.nyuv2_mat import write_nyuv2_mat  # h5py is an extra.
 
     count = recipe.train + recipe.val
     height, width = IMAGE_SIZE
@@ -119,6 +121,16 @@ def write_mat(recipe: Recipe, root: Path, jobs: int) -> None:
     with _map_over(work, range(count), jobs) as frames:
         progress = tqdm(frames, total=count, desc="nyuv2 .mat", unit="image")
         write_nyuv2_mat(progress, num_frames=count, root=root, seed=recipe.seed)
+
+
+def remove_mat(root: Path) -> None:
+    from roomgen.nyuv2_mat import output_names
+
+    for name in output_names():
+        if (root / name).is_dir():
+            shutil.rmtree(root / name)
+        else:
+            (root / name).unlink(missing_ok=True)
 
 
 def _render_index(index: int, seed: int, height: int, width: int) -> Frame:
@@ -148,7 +160,7 @@ def is_complete(recipe: Recipe, root: Path) -> bool:
     """
     files = [DatasetTree(root).annotation_file(name) for name in recipe.splits()]
     for file in filter(Path.exists, files):
-        found = json.loads(file.read_text())["info"]
+        found = json.loads(file.read_text()).get("info", {})
         other = {k: v for k, v in recipe.info().items() if found.get(k) != v}
         if other:
             there = ", ".join(f"{k}={found.get(k)}" for k in other)
@@ -189,7 +201,10 @@ def get_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args = get_parser().parse_args(argv)
+    parser = get_parser()
+    args = parser.parse_args(argv)
+    if args.nyuv2_mat and importlib.util.find_spec("h5py") is None:
+        parser.error(f"--nyuv2-mat {NEEDS_H5PY}")
     height, width = args.size
     recipe = Recipe(args.seed, height, width, args.train, args.val, args.kinect_holes)
     root = args.root / "rooms"
@@ -224,8 +239,12 @@ def make_mat(recipe: Recipe, root: Path, jobs: int, overwrite: bool) -> None:
     if note.exists() and not overwrite:
         if json.loads(note.read_text()) != recipe.info():
             raise ValueError(f"{note} tells of other rooms; remove NYUv2's files or change --root")
-        print(f"{note.with_suffix('')} is complete")
+        print(f"{root}: NYUv2's files are complete")
         return
+    if note.exists():
+        # The note goes first: without it nothing counts as complete.
+        note.unlink()
+        remove_mat(root)
     write_mat(recipe, root, jobs)
     text = json.dumps(recipe.info())
     replace_file(note, lambda temporary: temporary.write_text(text))

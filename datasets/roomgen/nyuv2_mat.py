@@ -36,6 +36,7 @@ from roomgen.sensor import kinect_holes, kinect_noise
 
 MAT_NAME = "nyu_depth_v2_labeled.mat"
 SPLITS_NAME = "splits.mat"
+LAYOUTS = (EigenNormals(),)
 
 # The official division: 795 and 654 of 1449 frames.
 TEST_SHARE = 654 / 1449
@@ -47,7 +48,7 @@ def write_nyuv2_mat(
     num_frames: int,
     root: Path,
     seed: int,
-    normals: Sequence[NormalsTree] = (EigenNormals(),),
+    normals: Sequence[NormalsTree] = LAYOUTS,
 ) -> None:
     """Writes the .mat files and the folders of normals; all of them appear whole at the end.
 
@@ -57,7 +58,7 @@ def write_nyuv2_mat(
         seed: of the sensor; frame i draws from (seed, i) alone.
         normals: the layouts to write.
     """
-    outputs = [*(tree.folder for tree in normals), SPLITS_NAME, MAT_NAME]
+    outputs = output_names(normals)
     if len(set(outputs)) < len(outputs):
         raise ValueError(f"two layouts of normals share a folder: {outputs}; name them apart")
     for name in outputs:
@@ -73,9 +74,13 @@ def write_nyuv2_mat(
         _write_splits(partial / SPLITS_NAME, is_test)
         for tree in normals:
             tree.divide(partial, is_test)
-        # The .mat comes last, so that its presence says that the rest is there.
         for name in outputs:
             shutil.move(partial / name, root / name)
+
+
+def output_names(normals: Sequence[NormalsTree] = LAYOUTS) -> list[str]:
+    """What is written; the .mat comes last, so that its presence says that the rest is there."""
+    return [*(tree.folder for tree in normals), SPLITS_NAME, MAT_NAME]
 
 
 def video_names(rooms: Sequence[str]) -> list[str]:

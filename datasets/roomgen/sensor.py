@@ -72,24 +72,6 @@ def kinect_noise(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.where(valid, np.clip(scale / disparity, nearest, farthest), 0).astype(np.float32)
 
 
-def fill_holes(depth: np.ndarray) -> np.ndarray:
-    """Gives missing pixels the depth of the nearest valid one; stands for NYUv2's colorization."""
-    valid = depth > 0
-    if not valid.any():
-        raise ValueError("depth: no valid pixel to fill the holes from; give a map with depth > 0")
-    if valid.all():
-        return depth.copy()
-    _, nearest = cv2.distanceTransformWithLabels(
-        np.uint8(~valid),
-        distanceType=cv2.DIST_L2,
-        maskSize=cv2.DIST_MASK_5,
-        labelType=cv2.DIST_LABEL_PIXEL,
-    )
-    depth_of = np.zeros(nearest.max() + 1, dtype=depth.dtype)
-    depth_of[nearest[valid]] = depth[valid]
-    return depth_of[nearest]
-
-
 def projection_window(shape: tuple[int, int]) -> np.ndarray:
     """bool (H, W): what the depth camera covers of the colour image."""
     row_scale, column_scale = shape[0] / IMAGE_SIZE[0], shape[1] / IMAGE_SIZE[1]

@@ -14,9 +14,11 @@ from detectron2.data import DatasetCatalog, DatasetMapper
 
 from rock_d2.benchmarks.timing import report, take_turns
 from rock_d2.config import add_rock_config
+from rock_d2.config_files import merge_pairs
 from rock_d2.data import RockDatasetMapper, build_train_loader
 from rock_d2.data.augmentation import build_augmentations
-from rock_d2.data.build import keep_freed_memory
+from rock_d2.data.build import check_registered
+from rock_d2.freed_memory import keep_freed_memory
 
 ROUNDS = 20
 BATCHES = 6
@@ -29,7 +31,8 @@ def run(args: argparse.Namespace) -> None:
     keep_freed_memory()
     cfg = get_cfg()
     add_rock_config(cfg)
-    cfg.merge_from_list(args.opts)
+    merge_pairs(cfg, args.opts)
+    check_registered([args.dataset], "--dataset")
     # As many as the batches have, whatever the size of the data set.
     records = list(islice(cycle(DatasetCatalog.get(args.dataset)), BATCHES * args.batch_size))
     mappers = {

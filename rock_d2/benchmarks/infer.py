@@ -17,7 +17,8 @@ from torchvision.models.detection import ssd300_vgg16
 from rock_d2 import model_zoo
 from rock_d2.benchmarks.profiling import print_profiles
 from rock_d2.benchmarks.roofline import count_work, fraction, measure_machine
-from rock_d2.benchmarks.timing import Goal, report, take_turns
+from rock_d2.benchmarks.timing import Goal, chosen, report, take_turns
+from rock_d2.config_files import merge_pairs
 from rock_d2.engine.fast_convolutions import PointwiseConv, WinogradConv
 from rock_d2.engine.fast_inference import SSDInParts, inference_copy
 
@@ -53,13 +54,10 @@ SWITCHED_OFF: dict[str, type[nn.Module]] = {
 def run(args: argparse.Namespace) -> None:
     device = torch.device(args.device)
     cfg = model_zoo.get_config("ssd_nyuv2.yaml")
-    cfg.merge_from_list(args.opts)
+    merge_pairs(cfg, args.opts)
     size = tuple(cfg.INPUT.SIZE)
     known = (*DETECTRON2, TORCHVISION, *OURS)
-    names = args.only or [name for name in known if "compiled" not in name]
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise ValueError(f"--only: {unknown[0]!r} is none of {'; '.join(known)}")
+    names = chosen(known, args.only or [name for name in known if "compiled" not in name])
     candidates: dict[str, Callable[[], Any]] = {
         name: partial(build(name, args).eval().to(device), inputs(name, args, size))
         for name in names

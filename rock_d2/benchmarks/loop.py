@@ -128,7 +128,8 @@ def new_training(trainer_class: type[DefaultTrainer], cfg: CfgNode) -> Iterator[
     logging.disable(logging.WARNING)
     cfg = cfg.clone()
     try:
-        with TemporaryDirectory() as cfg.OUTPUT_DIR:
+        with TemporaryDirectory() as folder:
+            cfg.OUTPUT_DIR = folder
             trainer = trainer_class(cfg)
             trainer.resume_or_load(resume=False)
             yield trainer

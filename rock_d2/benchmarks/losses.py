@@ -13,21 +13,22 @@ from torchvision.ops import box_iou
 from rock_d2 import model_zoo
 from rock_d2.benchmarks.profiling import print_profiles
 from rock_d2.benchmarks.timing import Goal, report, take_turns
+from rock_d2.config_files import merge_pairs
+from rock_d2.freed_memory import keep_freed_memory
 from rock_d2.modeling.ssd import SSD, pad_truths
 
 ROUNDS, WARM_UP = 30, 3
-# Up to 32 MiB, and twice what was freed at once, glibc keeps free memory for the next tensor.
-KEPT_BYTES = 31 << 20
 NUM_OBJECTS = 20
 
 
 def run(args: argparse.Namespace) -> None:
     device = torch.device(args.device)
-    # Memory as a training has it, whose network's maps come and go: else the system takes memory
-    # back and clears it anew several times a step, which costs either side milliseconds.
-    torch.empty(KEPT_BYTES, dtype=torch.uint8)
+    # As in a training: else the system takes memory back and clears it anew several times a step,
+    # which costs either side milliseconds.
+    keep_freed_memory()
     cfg = model_zoo.get_config("ssd_nyuv2.yaml")
-    cfg.merge_from_list(["MODEL.DEVICE", args.device, *args.opts])
+    cfg.MODEL.DEVICE = args.device
+    merge_pairs(cfg, args.opts)
     ours = build_model(cfg)
     generator = torch.Generator().manual_seed(0)
     boxes = default_boxes(ours)

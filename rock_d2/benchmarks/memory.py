@@ -11,13 +11,16 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from rock_d2.config import add_rock_config
+from rock_d2.config_files import merge_pairs
 from rock_d2.data import RockDatasetMapper, build_train_loader
+from rock_d2.data.build import check_registered
 
 
 def run(args: argparse.Namespace) -> None:
     cfg = get_cfg()
     add_rock_config(cfg)
-    cfg.merge_from_list(args.opts)
+    merge_pairs(cfg, args.opts)
+    check_registered([args.dataset], "--dataset")
     records = DatasetCatalog.get(args.dataset)
     records = [records[i % len(records)] | {"image_id": i} for i in range(20_000)]
     mapper = RockDatasetMapper(cfg, is_train=True)

@@ -26,7 +26,8 @@ def run(args: argparse.Namespace) -> None:
     rounds = args.rounds or ROUNDS
     times = {name: np.empty(rounds) for name in NAMES.values()}
     for i in range(rounds):
-        for cfg.TEST.OVERLAP, name in NAMES.items():
+        for beside, name in NAMES.items():
+            cfg.TEST.OVERLAP = beside
             with new_training(trainer_class, cfg) as trainer:
                 start = time.perf_counter()
                 trainer.train()

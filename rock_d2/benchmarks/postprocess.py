@@ -10,6 +10,7 @@ from torchvision.ops import clip_boxes_to_image, nms
 from rock_d2 import model_zoo
 from rock_d2.benchmarks.losses import default_boxes
 from rock_d2.benchmarks.timing import Goal, report, take_turns
+from rock_d2.config_files import merge_pairs
 from rock_d2.modeling.ssd import SSD
 
 ROUNDS, WARM_UP = 20, 2
@@ -19,7 +20,8 @@ ROUNDS, WARM_UP = 20, 2
 def run(args: argparse.Namespace) -> None:
     device = torch.device(args.device)
     cfg = model_zoo.get_config("ssd_nyuv2.yaml")
-    cfg.merge_from_list(["MODEL.DEVICE", args.device, *args.opts])
+    cfg.MODEL.DEVICE = args.device
+    merge_pairs(cfg, args.opts)
     model = build_model(cfg).eval()
     boxes = default_boxes(model)
     logits, deltas = head_outputs(args.batch_size, len(boxes), model.head.num_classes)

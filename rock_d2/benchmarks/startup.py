@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rock_d2.benchmarks.timing import report, spread, take_turns
+from rock_d2.benchmarks.timing import chosen, report, spread, take_turns
 
 ROUNDS = 5
 TOOL = Path(__file__).parents[2] / "tools" / "train_net.py"
@@ -54,14 +54,7 @@ def run(args: argparse.Namespace) -> None:
         "the same, from memory": ["-c", IMPORTS + FIRST_ITERATION, *memory],
         "from files, nothing spared": ["-c", ALL_IMPORTS + FIRST_ITERATION, *files],
     }
-    unknown = [name for name in args.only or () if name not in commands]
-    if unknown:
-        raise ValueError(f"--only: {unknown[0]!r} is none of {', '.join(commands)}")
-    candidates = {
-        name: Start(command, args.threads)
-        for name, command in commands.items()
-        if name in (args.only or commands)
-    }
+    candidates = {name: Start(commands[name], args.threads) for name in chosen(commands, args.only)}
     rounds = args.rounds or ROUNDS
     times = take_turns(candidates, rounds=rounds, warm_up=1)
     report(

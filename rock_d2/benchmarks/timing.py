@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +60,15 @@ def take_turns(
             synchronise(device)
             times[k, i] = time.perf_counter() - start
     return dict(zip(candidates, times[:, warm_up:], strict=True))
+
+
+def chosen(names: Iterable[str], only: Sequence[str] | None) -> list[str]:
+    """Those that ``only`` names, in its order, or all."""
+    names = list(names)
+    unknown = [name for name in only or () if name not in names]
+    if unknown:
+        raise ValueError(f"--only: {unknown[0]!r} is none of {'; '.join(names)}")
+    return list(only or names)
 
 
 def _nothing() -> None:

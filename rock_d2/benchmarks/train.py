@@ -24,7 +24,8 @@ from rock_d2.benchmarks import infer
 from rock_d2.benchmarks.data import detectron2_mapper
 from rock_d2.benchmarks.profiling import print_profiles
 from rock_d2.benchmarks.roofline import Work, count_work, fraction, measure_machine
-from rock_d2.benchmarks.timing import Goal, report, take_turns
+from rock_d2.benchmarks.timing import Goal, chosen, report, spread, take_turns
+from rock_d2.config_files import merge_pairs
 from rock_d2.data import build_train_loader
 from rock_d2.engine.frozen_norm import ConvWithFrozenNorm
 from rock_d2.engine.graph import GraphStep
@@ -83,14 +84,14 @@ class WithData:
 
 def run(args: argparse.Namespace) -> None:
     cfg = training_config(args, "SOLVER.AMP.ENABLED", False)
-    rows = chosen(rows_of(args, cfg), args.only)
-    candidates = {name: build() for name, build in rows.items()}
+    rows = rows_of(args, cfg)
+    candidates = {name: rows[name]() for name in chosen(rows, args.only)}
     warm_up = WARM_UP if args.device == "cpu" else GPU_WARM_UP
     times = take_turns(
         candidates, rounds=args.rounds or ROUNDS, warm_up=warm_up, device=args.device
     )
     times = {name: t / getattr(candidates[name], "num_steps", 1) for name, t in times.items()}
-    images = {name: f"{args.batch_size / median(x):.1f}" for name, x in times.items()}
+    images = {name: f"{args.batch_size / spread(x).median:.1f}" for name, x in times.items()}
     report(
         times,
         title=f"an iteration of {args.config}, batch {args.batch_size} of {size_of(cfg)}, "
@@ -145,36 +146,30 @@ def gpu_rows(cfg: CfgNode, batches: list[Any]) -> dict[str, Callable[[], Any]]:
     }
 
 
-def chosen(rows: Mapping[str, Any], only: Iterable[str] | None) -> dict[str, Any]:
-    unknown = [name for name in only or () if name not in rows]
-    if unknown:
-        raise ValueError(f"--only: {unknown[0]!r} is none of {', '.join(rows)}")
-    return {name: row for name, row in rows.items() if name in (only or rows)}
-
-
 def roofline(
     candidates: Mapping[str, Callable[[], Any]], times: Mapping[str, Any], device: str
 ) -> dict[str, dict[str, str]]:
     """Columns on what a step does and how near that comes to what the device can."""
-    precisions = dict.fromkeys((DETECTRON2, OURS, NORMS_APART), torch.float32)
-    precisions |= {BF16: torch.bfloat16}
     work: dict[str, Work] = {}
     reached: dict[str, str] = {}
-    for name, precision in precisions.items():
-        if name in candidates:
-            work[name] = count_work(candidates[name])
-            machine = measure_machine(device, precision)
-            rate = f"{fraction(machine, work[name], times[name]):.0%}"
-            reached[name] = f"{rate} of {machine.flops / 1e9:.0f} GFLOP/s"
+    machines = {}
+    for name in candidates:
+        # What is compiled or recorded does the same.
+        counted = BF16 if BF16 in name else name
+        precision = torch.bfloat16 if counted == BF16 else torch.float32
+        if counted not in candidates or counted not in (DETECTRON2, OURS, NORMS_APART, BF16):
+            continue
+        if precision not in machines:
+            machines[precision] = measure_machine(device, precision)
+        work[name] = work.get(counted) or count_work(candidates[counted])
+        machine = machines[precision]
+        rate = f"{fraction(machine, work[name], times[name]):.0%}"
+        reached[name] = f"{rate} of {machine.flops / 1e9:.0f} GFLOP/s"
     return {
         "GFLOPs": {name: f"{w.flops / 1e9:.1f}" for name, w in work.items()},
         "GB": {name: f"{w.bytes / 1e9:.2f}" for name, w in work.items()},
         "of the roofline": reached,
     }
-
-
-def median(seconds: Iterable[float]) -> float:
-    return float(torch.tensor(list(seconds)).median())
 
 
 def size_of(cfg: CfgNode) -> str:
@@ -186,7 +181,8 @@ def training_config(args: argparse.Namespace, *settings: Any) -> CfgNode:
     cfg = model_zoo.get_config(args.config)
     fixed = ("MODEL.WEIGHTS", "", "MODEL.DEVICE", args.device, "SEED", 1)
     batch = ("SOLVER.IMS_PER_BATCH", args.batch_size, "DATALOADER.NUM_WORKERS", 0)
-    cfg.merge_from_list([*fixed, *batch, "DATASETS.TRAIN", (args.dataset,), *settings, *args.opts])
+    cfg.merge_from_list([*fixed, *batch, "DATASETS.TRAIN", (args.dataset,), *settings])
+    merge_pairs(cfg, args.opts)
     return cfg
 
 

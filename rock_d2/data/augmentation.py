@@ -68,7 +68,7 @@ class MinIoUCrop(T.Augmentation):
         if len(boxes):
             min_iou = (0.0, *self.min_ious)[option - 1]
             # Strictly more than no overlap, so that every crop but of an empty image has an object.
-            crops = crops[np.maximum(best_ious(crops, boxes), -1) >= max(min_iou, 1e-6)]
+            crops = crops[best_ious(crops, boxes) >= max(min_iou, 1e-6)]
         if not len(crops):
             return NoOpTransform()
         x0, y0, x1, y1 = map(int, crops[0])

@@ -1,11 +1,9 @@
 """The training loader: an endless seeded stream that is the same for any number of workers."""
 
-import ctypes
 import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import (
+    DatasetCatalog,
     MetadataCatalog,
     build_detection_test_loader,
     get_detection_dataset_dicts,
@@ -26,13 +25,18 @@ from rock_d2.data.device_stream import DeviceStream
 from rock_d2.data.memory import has_room
 from rock_d2.data.resident import ResidentStream
 from rock_d2.data.stream import PositionSampler, SampleStream
+from rock_d2.freed_memory import keep_freed_memory
 from rock_d2.tasks import build_tasks
+
+# After which a loader worker sees whether its process is still there.
+SECONDS_BETWEEN_LOOKS = 5
 
 
 def _train_loader_from_config(cfg: CfgNode, mapper: Callable | None = None) -> dict[str, Any]:
     names = cfg.DATASETS.TRAIN
     if not names:
         raise ValueError("DATASETS.TRAIN is empty: there is nothing to train on")
+    check_registered(names, "DATASETS.TRAIN")
     filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     records = get_detection_dataset_dicts(names, filter_empty=filter_empty)
     records = subset(records, cfg.DATASETS.TRAIN_FRACTION)
@@ -135,7 +139,7 @@ def build_train_loader(
 def prepare_worker(worker_id: int) -> None:
     # Ctrl-C reaches all processes, but it is the training that decides when to end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+    if hasattr(signal, "sigtimedwait"):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=heed_parent, daemon=True).start()
     keep_freed_memory()
@@ -144,25 +148,24 @@ def prepare_worker(worker_id: int) -> None:
 def heed_parent() -> None:
     """Ends a loader worker by the SIGTERM of its own process, and by nobody else's.
 
-    A scheduler sends it to all processes, but the training decides when to end.
+    A scheduler sends it to all processes, but the training decides when to end. A worker whose
+    process is gone ends, too, even one that waits for what a killed worker holds.
     """
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
-        pass
+    parent = os.getppid()
+    while os.getppid() == parent:
+        received = signal.sigtimedwait({signal.SIGTERM}, SECONDS_BETWEEN_LOOKS)
+        if received and received.si_pid == parent:
+            break
     os._exit(0)
 
 
-def keep_freed_memory() -> None:
-    """Stops glibc from giving large arrays back to the system as soon as they are freed.
-
-    Every image needs some megabytes and frees them again, and so do the maps of a CPU's step;
-    touching new pages costs a mapper more than decoding a label. Other C libraries are left as
-    they are.
-    """
-    with suppress(OSError, AttributeError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h, bytes; 32 MB is the latter's limit.
-        mallopt(-1, 1 << 28)
-        mallopt(-3, 1 << 25)
+def check_registered(names: Sequence[str], setting: str) -> None:
+    """Raises ValueError for a name that is no data set's."""
+    registered = DatasetCatalog.list()
+    unknown = [name for name in names if name not in registered]
+    if unknown:
+        ours = ", ".join(name for name in registered if name.startswith(("nyuv2", "rooms")))
+        raise ValueError(f"{setting}: {unknown[0]!r} is not registered; there are {ours}")
 
 
 def check_config_against_data(cfg: CfgNode, names: Sequence[str]) -> None:
@@ -188,6 +191,7 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
         batch_size=cfg.TEST.IMS_PER_BATCH,
         sampler=loader.sampler,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
+        timeout=cfg.DATALOADER.TIMEOUT if cfg.DATALOADER.NUM_WORKERS else 0,
         collate_fn=trivial_batch_collator,
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=prepare_worker,

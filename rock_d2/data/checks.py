@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.data import Metadata, MetadataCatalog
-from detectron2.data.detection_utils import read_image
 from tqdm import tqdm
 
 from rock_d2.data.datasets.coco import read_coco_json
@@ -21,8 +20,10 @@ from rock_d2.data.datasets.coco_checks import (
     class_problems,
     entries,
     is_file,
+    missing_tables,
     structure_problems,
 )
+from rock_d2.image_files import read_color_image
 from rock_d2.tasks import AuxTask
 
 
@@ -51,7 +52,7 @@ def check_dataset(name: str, tasks: Sequence[AuxTask], num_processes: int) -> Da
     empty_boxes = metadata.get("empty_boxes", False)
     root = Path(metadata.image_root)
     report = DatasetReport(list(structure_problems(document, root, empty_boxes=empty_boxes)))
-    if report.problems and "lacks the list" in report.problems[0]:
+    if missing_tables(document):
         return report
     if not report.problems:
         report.problems += class_problems(document, metadata)
@@ -101,9 +102,9 @@ def check_image(
 
 def _image_problems(path: str, size: tuple[int, int]) -> Iterator[str]:
     try:
-        found = read_image(path, format="RGB").shape[:2]
-    except (OSError, ValueError, SyntaxError) as error:
-        yield f"{path}: cannot be read ({error})"
+        found = read_color_image(path).shape[:2]
+    except ValueError as error:
+        yield str(error)
         return
     if found != size:
         yield f"{path}: is {found[0]} x {found[1]}, `height` and `width` say {size[0]} x {size[1]}"

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
@@ -14,7 +13,7 @@ from detectron2.structures import Boxes, BoxMode, Instances
 from rock_d2.data.augmentation import build_augmentations, centres_inside
 from rock_d2.data.records import check_record
 from rock_d2.data.sampling import Sampling, UnseenImage
-from rock_d2.image_files import read_pixels
+from rock_d2.image_files import read_color_image
 from rock_d2.tasks import AuxTask, build_tasks
 
 
@@ -33,9 +32,9 @@ class Decoded(NamedTuple):
 class RockDatasetMapper:
     """Maps a dataset dict to a batch item.
 
-    In training an item has ``image``, ``instances`` and each task's label that the image has. At
-    test time it has ``image`` and all of the dataset dict but the annotations, so that evaluators
-    find the labels' files.
+    An item is the dataset dict with ``image`` and, in training, ``instances`` in place of its
+    annotations and each task's label that the image has. The labels' files stay in it, where
+    evaluators find them.
     """
 
     @configurable
@@ -74,7 +73,8 @@ class RockDatasetMapper:
     def decode(self, record: Mapping[str, Any]) -> Decoded:
         """All that is read of a record's files."""
         check_record(record)
-        image = read_color_image(record["file_name"], rgb=self.image_format == "RGB")
+        rgb = self.image_format == "RGB"
+        image = read_color_image(record["file_name"], rgb=rgb, field="file_name")
         tasks = self.tasks if self.is_train else ()
         return Decoded(image, {task.name: task.load(record) for task in tasks})
 
@@ -111,12 +111,6 @@ class RockDatasetMapper:
             for task in self.tasks
             if labels[task.name] is not None
         }
-
-
-def read_color_image(path: str, *, rgb: bool) -> np.ndarray:
-    """uint8 (H, W, 3), turned upright by its EXIF tag."""
-    image = read_pixels(path, cv2.IMREAD_COLOR, field="file_name")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if rgb else image
 
 
 def boxes_of(objects: Sequence[Mapping[str, Any]]) -> np.ndarray:

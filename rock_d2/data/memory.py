@@ -33,8 +33,20 @@ def free_bytes(device: torch.device) -> int | None:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return None
-    found = [line.split() for line in lines if line.startswith("MemAvailable:")]
-    return 1024 * int(found[0][1]) if found else None
+    found = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    return min([*found, *left_to_container()], default=None)
+
+
+def left_to_container(folder: Path = Path("/sys/fs/cgroup")) -> list[int]:
+    """What a container's limit (cgroup v2) leaves, beside cached files; [] without a limit."""
+    try:
+        limit, used = ((folder / f"memory.{name}").read_text() for name in ("max", "current"))
+        counts = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        cached = int(counts["inactive_file"]) + int(counts["active_file"])
+        return [int(limit) - int(used) + cached]
+    except (OSError, ValueError, KeyError):
+        # The limit is the word "max" where there is none.
+        return []
 
 
 def check_that_it_fits(

@@ -3,6 +3,8 @@
 import argparse
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -11,6 +13,20 @@ def tool_parser(description: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+
+
+@contextmanager
+def one_line(tool: str, *further: type[Exception]) -> Iterator[None]:
+    """Ends the process with a line where a file, a setting or a missing package is to blame.
+
+    Args:
+        tool: its name.
+        further: exceptions that are told in this way, too.
+    """
+    try:
+        yield
+    except (ImportError, OSError, ValueError, *further) as problem:
+        sys.exit(f"{tool}: {problem}")
 
 
 def training_parser(description: str) -> argparse.ArgumentParser:
@@ -35,8 +51,7 @@ def training_parser(description: str) -> argparse.ArgumentParser:
 
 def free_address() -> str:
     """One of this machine that differs between users, as Detectron2 chooses it."""
-    user = os.getuid() if sys.platform != "win32" else 1
-    return f"tcp://127.0.0.1:{2**15 + 2**14 + hash(user) % 2**14}"
+    return f"tcp://127.0.0.1:{2**15 + 2**14 + hash(os.getuid()) % 2**14}"
 
 
 def add_picture_arguments(

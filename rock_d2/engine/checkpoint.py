@@ -87,11 +87,31 @@ class RockCheckpointer(DetectionCheckpointer):
         self.logger.info(loading_summary(self.model.state_dict(), incompatible))
 
 
+class CompleteCheckpointer(RockCheckpointer):
+    """Refuses weights that leave any part of the model as it was: nobody wants its noise."""
+
+    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        self._path = path
+        return super().load(path, *args, **kwargs)
+
+    def _log_incompatible_keys(self, incompatible: Any) -> None:
+        wanted = learnt_values(self.model.state_dict())
+        misshapen = {name for name, *_ in incompatible.incorrect_shapes}
+        unfilled = [
+            name for name in wanted if name in misshapen or name in incompatible.missing_keys
+        ]
+        if unfilled:
+            raise ValueError(
+                f"{self._path}: no trained model of this config: it fills "
+                f"{len(wanted) - len(unfilled)} of {len(wanted)} tensors, and not {unfilled[0]}"
+            )
+
+
 def recorded_style(path: str, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint of Detectron2 tells: ours all, older ones mean and deviation."""
     style = checkpoint.pop("style", {})
     if not isinstance(style, dict) or not all(map(is_setting, style, style.values())):
-        raise ValueError(f"{path}: its `style` is {reprlib.repr(style)}, which is none")
+        raise ValueError(f"{path}: its `style` is {reprlib.repr(style)}, not a dict of settings")
     buffers = {"MODEL.PIXEL_MEAN": "pixel_mean", "MODEL.PIXEL_STD": "pixel_std"}
     found = {
         key: [round(x, 3) for x in checkpoint["model"].pop(name).flatten().tolist()]

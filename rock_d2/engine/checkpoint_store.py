@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from rock_d2.engine.safe_files import atomic_file, remove_leftovers, sha256_of
+from rock_d2.engine.safe_files import atomic_file, hash_of, remove_leftovers
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class CheckpointStore:
         if checksum is None:
             logger.warning(f"{path} has no checksum and is taken as it is")
             return ""
-        return "" if sha256_of(path) == checksum else "is damaged: its checksum is another"
+        return "" if hash_of(path) == checksum else "is damaged: its checksum is another"
 
     def go_on_from(self, path: Path) -> None:
         """Forgets what was written after ``path``, which a training now goes on from."""

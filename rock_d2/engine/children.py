@@ -18,7 +18,8 @@ from rock_d2.engine.signals import SIGNALS
 
 # What a training ends with by itself.
 ENDINGS = {ending.exit_code for ending in Ending.__subclasses__()} - {Refused.exit_code}
-IN_STEP = ENDINGS - {ProcessLost.exit_code, DataUnreadable.exit_code}
+# Those of them that all processes end with.
+SHARED_ENDINGS = ENDINGS - {ProcessLost.exit_code, DataUnreadable.exit_code}
 # Seconds in which the others notice that one process is gone, say so and end by themselves.
 FAREWELL = 20.0
 
@@ -73,8 +74,8 @@ class Children:
             for number in (running.pop(sentinel) for sentinel in ready):
                 self._processes[number].join()
                 ended.append((number, self._processes[number].exitcode))
-            # What a training ends with by itself all processes end with, in their own time.
-            if end is None and any(code and code not in IN_STEP for _, code in ended):
+            # To a shared ending all processes come in their own time.
+            if end is None and any(code and code not in SHARED_ENDINGS for _, code in ended):
                 end = time.monotonic() + FAREWELL
         return ended
 

@@ -1,12 +1,13 @@
 """Weights by address: fetched once, and checked against the hash in their name."""
 
-import hashlib
 import re
 from pathlib import Path
 from urllib.parse import urlparse
 
 from detectron2.utils.file_io import Detectron2Handler, PathManager
 from iopath.common.file_io import get_cache_dir
+
+from rock_d2.engine.safe_files import hash_of
 
 # Names that tell the start of a hash: of MD5 in Detectron2's model zoo (its MODEL_ZOO.md), of
 # SHA-256 in torchvision's, timm's and torch.hub's (torch.hub.load_state_dict_from_url).
@@ -47,14 +48,6 @@ def check_hash(address: str, file: Path) -> None:
                 f"{found[: len(told[1])]}, not {told[1]}; delete it, and it is fetched anew"
             )
         return
-
-
-def hash_of(file: Path, algorithm: str) -> str:
-    digest = hashlib.new(algorithm, usedforsecurity=False)
-    with open(file, "rb") as stream:
-        while chunk := stream.read(1 << 22):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def full_address(address: str) -> str:

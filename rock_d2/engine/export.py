@@ -6,7 +6,7 @@ N images, A default boxes, C classes of objects, P candidates of an image, K det
 import argparse
 import importlib.util
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ import torch
 from torch import nn
 from torchvision.ops import nms
 
+from rock_d2.config_files import load_config
 from rock_d2.modeling.detection import candidates
 from rock_d2.modeling.ssd import SSD
-from rock_d2.predictor import Predictor, load_config
+from rock_d2.predictor import Predictor
 
 FORMATS = ("onnx", "torchscript", "torch_export")
 DETECTIONS = ("boxes", "scores", "classes")
@@ -42,7 +43,7 @@ class Exportable(nn.Module):
         self.model = model
         self.suppress = suppress
         self.limits = dict(model.detector.keywords)
-        self.tasks = model.neck.tasks if getattr(model.neck, "predict_auxiliary", False) else ()
+        self.tasks = model.neck.tasks if model.neck.predict_auxiliary else ()
 
     def output_names(self) -> tuple[str, ...]:
         return (*DETECTIONS, *(task.name for task in self.tasks))
@@ -159,7 +160,7 @@ def export(
         file_format: one of FORMATS.
         batch_size: of the only batches that the file takes; by default it takes any.
     """
-    if batch_size is None and getattr(model.neck, "predict_auxiliary", False):
+    if batch_size is None and model.neck.predict_auxiliary:
         raise ValueError("auxiliary predictions can be exported for a fixed batch size only")
     path.parent.mkdir(parents=True, exist_ok=True)
     exportable = Exportable(model, class_wise_nms if file_format == "onnx" else torch_nms).eval()
@@ -189,7 +190,7 @@ def export_trained(args: argparse.Namespace) -> str:
 
 def _write_onnx(exportable: Exportable, example: torch.Tensor, shapes: Any, path: Path) -> None:
     if not importlib.util.find_spec("onnxscript"):
-        raise ImportError("ONNX files need onnx and onnxscript: pip install -e .[export]")
+        raise ImportError('ONNX files need onnx and onnxscript: pip install -e ".[export]"')
     torch.onnx.export(
         exportable,
         (example,),
@@ -224,16 +225,3 @@ _WRITERS = {
     "torchscript": _write_torchscript,
     "torch_export": _write_torch_export,
 }
-
-
-def run_exported(path: Path, images: torch.Tensor, *, file_format: str) -> Sequence[torch.Tensor]:
-    """What an exported file puts out for images (N, 3, H, W), on the CPU."""
-    if file_format == "onnx":
-        import onnxruntime
-
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        return [torch.from_numpy(o) for o in session.run(None, {"images": images.numpy()})]
-    if file_format == "torchscript":
-        return torch.jit.load(str(path))(images)
-    with path.open("rb") as file:
-        return torch.export.load(file).module()(images)

@@ -60,7 +60,8 @@ class PointwiseConv(PlainConv):
     """
 
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
-        onednn = torch.backends.mkldnn.is_available() and x.dtype == torch.float32
+        full = x.device.type == "cpu" and x.dtype == torch.float32
+        onednn = full and torch.backends.mkldnn.is_available()
         if not onednn or torch.get_num_threads() > 1 or is_traced():
             return super().convolve(x)
         return F.conv2d(x, self.weight, self.bias, dilation=2)
@@ -86,7 +87,8 @@ class WinogradConv(PlainConv):
 
     def convolve(self, x: torch.Tensor) -> torch.Tensor:
         # Half precision has processor instructions of its own and no digits to spare.
-        if x.element_size() < 4 or torch.is_autocast_enabled("cpu") or is_traced():
+        half = x.element_size() < 4 or torch.is_autocast_enabled("cpu")
+        if x.device.type != "cpu" or half or is_traced():
             return super().convolve(x)
         (height, width), d = x.shape[2:], self.dilation
         h, w = (-(-size // (2 * d)) for size in (height, width))

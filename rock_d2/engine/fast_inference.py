@@ -15,15 +15,13 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from rock_d2.engine.compilation import compile_network
 from rock_d2.engine.fast_convolutions import fast_convolution, is_traced
+from rock_d2.freed_memory import KEPT_BYTES
 from rock_d2.modeling.fusion import DecoderFusion, ProductFusion, SumFusion
 from rock_d2.modeling.rock import ROCK
 from rock_d2.modeling.ssd import SSD
 from rock_d2.modeling.ssd_head import SSDHead
 
 BATCH_NORMS = (FrozenBatchNorm2d, nn.BatchNorm2d, nn.SyncBatchNorm)
-# The largest piece of memory that glibc's malloc ever keeps for the next one who asks
-# (DEFAULT_MMAP_THRESHOLD_MAX of its malloc.c).
-KEPT_BYTES = 2**25
 # Of a ResNet's largest maps, in fp32: 64 channels of half an image's sides or 256 of a quarter's.
 BYTES_PER_PIXEL = 64
 

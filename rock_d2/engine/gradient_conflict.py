@@ -12,6 +12,9 @@ from detectron2.engine import HookBase
 from detectron2.utils import comm
 from torch import distributed, nn
 
+from rock_d2.data.reading import UnreadableError
+from rock_d2.engine.ending import DataUnreadable
+
 DETECTOR = "detector"
 SECONDS = "gradient_seconds"
 
@@ -53,7 +56,10 @@ class GradientConflict(HookBase):
         loader = self.trainer.data_loader
         sampler = copy(loader.sampler)
         sampler.start_batch = self.trainer.iter
-        return [loader.dataset[position] for position in islice(sampler, sampler.batch_size)]
+        try:
+            return [loader.dataset[position] for position in islice(sampler, sampler.batch_size)]
+        except UnreadableError as problem:
+            raise DataUnreadable(str(problem)) from None
 
 
 @contextmanager
@@ -61,11 +67,13 @@ def unnoticed(model: nn.Module) -> Iterator[None]:
     """Puts back the model's buffers and the state of the random numbers."""
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     gpus = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=gpus):
-        yield
-    with torch.no_grad():
-        for buffer, value in buffers:
-            buffer.copy_(value)
+    try:
+        with torch.random.fork_rng(devices=gpus):
+            yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
 
 
 def autocast(model: nn.Module, precision: torch.dtype | None) -> torch.autocast:

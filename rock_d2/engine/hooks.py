@@ -2,6 +2,8 @@
 
 import logging
 import math
+import resource
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,13 +55,9 @@ def memory_gb() -> float:
     """The most memory that this process has had, on the GPU if it uses one."""
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated() / 2**30
-    try:
-        import resource
-    except ImportError:  # Windows
-        return math.nan
     # Kilobytes; macOS counts bytes.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2 ** (30 if peak > 2**32 else 20)
+    unit = 2 ** (30 if sys.platform == "darwin" else 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 class Evaluations(EvalHook):
@@ -76,10 +74,16 @@ class Checkpoints(HookBase):
     It comes last, so that what a checkpoint holds is what the next iteration begins with.
     """
 
-    def __init__(self, checkpointer: TrainingCheckpointer, period: int):
+    def __init__(self, checkpointer: TrainingCheckpointer, period: int, *, timeout: float):
+        """
+        Args:
+            checkpointer: of the training.
+            period: iterations.
+            timeout: seconds that processes wait for each other to tell of signals.
+        """
         self._checkpointer = checkpointer
         self._period = period
-        self._signals = StopSignals()
+        self._signals = StopSignals(timeout)
 
     def before_train(self) -> None:
         self._signals.install()

@@ -85,24 +85,33 @@ def launch_training(
 
 def check_processes(args: argparse.Namespace, device: str) -> None:
     """Raises ValueError for processes that cannot be started."""
-    if started_by_torchrun() or args.num_gpus * args.num_machines <= 1:
+    if num_processes(args) <= 1:
         return
+    if ":" in device:
+        raise ValueError(
+            f"MODEL.DEVICE is {device}; several processes take a GPU each: set MODEL.DEVICE cuda"
+        )
+    if started_by_torchrun():
+        here, option = int(os.environ["LOCAL_WORLD_SIZE"]), "--nproc_per_node"
+    else:
+        here, option = args.num_gpus, "--num-gpus"
+    if device != "cpu" and here > torch.cuda.device_count():
+        raise ValueError(f"{option} is {here}, but PyTorch sees {torch.cuda.device_count()} GPU(s)")
+    if not started_by_torchrun():
+        _check_meeting(args)
+
+
+def _check_meeting(args: argparse.Namespace) -> None:
+    """Raises ValueError for processes that could not find each other."""
     if not 0 <= args.machine_rank < args.num_machines:
         raise ValueError(
             f"--machine-rank is {args.machine_rank}; with --num-machines {args.num_machines} it "
             f"must be 0 to {args.num_machines - 1}"
         )
-    if ":" in device:
-        raise ValueError(
-            f"MODEL.DEVICE is {device}; several processes take a GPU each: set MODEL.DEVICE cuda"
-        )
-    if device != "cpu" and args.num_gpus > torch.cuda.device_count():
-        raise ValueError(
-            f"--num-gpus is {args.num_gpus}, but PyTorch sees {torch.cuda.device_count()} GPU(s)"
-        )
     if args.dist_url == "auto" and args.num_machines == 1:
         return
-    if not re.fullmatch(r"tcp://[^/:]+:\d{1,5}|tcp://\[[^]/]+\]:\d{1,5}", args.dist_url):
+    found = re.fullmatch(r"tcp://(?:[^/:]+|\[[^]/]+\]):(\d{1,5})", args.dist_url)
+    if not found or int(found[1]) >= 2**16:
         raise ValueError(
             f"--dist-url is {args.dist_url}; it must be tcp://HOST:PORT with a free port of the "
             "first machine, or auto where there is one machine"
@@ -200,9 +209,13 @@ def _join(store: distributed.Store, place: Place, device: str, patience: timedel
         world_size=place.num_machines * place.local_size,
         timeout=patience,
     )
+    # Groups do not inherit the timeout, and Detectron2 makes its group for objects without one.
+    objects = distributed.new_group(backend="gloo", timeout=patience)
+    comm._get_global_gloo_group = lambda: objects
     for machine in range(place.num_machines):
         first = machine * place.local_size
-        group = distributed.new_group(list(range(first, first + place.local_size)))
+        ranks = list(range(first, first + place.local_size))
+        group = distributed.new_group(ranks, timeout=patience)
         if machine == place.machine:
             # Detectron2's own launcher sets it too; v0.6 has no function for that.
             comm._LOCAL_PROCESS_GROUP = group

@@ -18,19 +18,18 @@ def naming_the_lost() -> Iterator[None]:
     try:
         yield
     except RuntimeError as problem:
-        raise lost_process(problem) or problem from None
+        raise_if_lost(" ".join(str(problem).split()))
+        raise
 
 
-def lost_process(problem: RuntimeError) -> ProcessLost | None:
-    """What PyTorch says when a loader worker or another process is gone; None for other errors."""
-    text = " ".join(str(problem).split())
+def raise_if_lost(text: str) -> None:
+    """Raises ProcessLost for what PyTorch says when a loader worker or another process is gone."""
     if text.startswith("DataLoader"):
-        return ProcessLost(f"a loader worker is lost: {text}")
+        raise ProcessLost(f"a loader worker is lost: {text}") from None
     if comm.get_world_size() > 1 and ("gloo" in text or "NCCL" in text or "Timed out" in text):
         absent = absent_processes()
         names = f"process {', '.join(map(str, absent))}" if absent else "another process"
-        return ProcessLost(f"{names} died or hangs: {text}")
-    return None
+        raise ProcessLost(f"{names} died or hangs: {text}") from None
 
 
 def absent_processes() -> list[int]:

@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from torch import nn
 
-# What PyTorch wraps, to keep its compiler out of them: each imports the compiler to tell it.
+# PyTorch decorates these so that torch.compile skips them; the decorator imports the compiler.
 WRAPPED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
 
 

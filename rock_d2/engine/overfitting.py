@@ -11,15 +11,17 @@ from detectron2.modeling import build_model
 from detectron2.utils.logger import setup_logger
 from tabulate import tabulate
 
+from rock_d2.config_files import load_config, merge_pairs
 from rock_d2.data import RockDatasetMapper, build_test_loader, build_train_loader
+from rock_d2.data.build import check_registered
 from rock_d2.evaluation.build import build_evaluator
-from rock_d2.predictor import load_config
 
 SUBSET = "overfitted"
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
     cfg = load_config(args.config_file)
+    check_registered(cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
     register_subset(cfg.DATASETS.TRAIN[0], args.num_images)
     cfg.SEED = 0
     cfg.OUTPUT_DIR = f"output/overfit_{args.num_images}"
@@ -30,12 +32,14 @@ def setup(args: argparse.Namespace) -> CfgNode:
     cfg.INPUT.MIN_IOU_CROP.ENABLED = False
     cfg.INPUT.RANDOM_FLIP = "none"
     cfg.INPUT.COLOR_AUG.LIGHTING = 0.0
-    cfg.merge_from_list(args.opts)
+    merge_pairs(cfg, args.opts)
     return cfg
 
 
 def register_subset(name: str, num_images: int) -> None:
     records = DatasetCatalog.get(name)
+    if not 0 < num_images <= len(records):
+        raise ValueError(f"--num-images is {num_images}; {name} has {len(records)}")
     chosen = [records[i * len(records) // num_images] for i in range(num_images)]
     facts = MetadataCatalog.get(name).as_dict()
     # Without a JSON of its own, Detectron2's evaluator writes one from the dataset dicts.

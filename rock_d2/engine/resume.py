@@ -11,8 +11,8 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 
-from rock_d2.engine.run_log import flat_settings
-from rock_d2.engine.safe_files import sha256_of
+from rock_d2.engine.run_log import NO_DEVIATION, flat_settings
+from rock_d2.engine.safe_files import hash_of
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +21,8 @@ DECISIVE = (
     *("MODEL.", "MODEL_EMA.", "INPUT.", "DATASETS.TRAIN"),
     *("SOLVER.IMS_PER_BATCH", "SOLVER.OPTIMIZER", "SOLVER.ACCUMULATE", "SOLVER.AMP."),
 )
-# How the data come and where they lie decides nothing.
-INDIFFERENT = (
-    *("MODEL.DEVICE", "MODEL.WEIGHTS", "OUTPUT_DIR", "VERSION", "SEED"),
-    *("DATALOADER.NUM_WORKERS", "DATALOADER.RESIDENT", "DATALOADER.AUGMENT_ON"),
-)
+# The weights that a training has begun with decide nothing any more.
+INDIFFERENT = (*NO_DEVIATION, "MODEL.WEIGHTS")
 DIFFERENCES_SHOWN = 5
 SHAPES = "shapes of the weights"
 
@@ -66,7 +63,7 @@ def fingerprint(names: Sequence[str], records: Sequence[Mapping[str, Any]]) -> d
     for name in names:
         file = MetadataCatalog.get(name).get("json_file")
         if file and Path(file).is_file():
-            found[f"annotations of {name}"] = sha256_of(Path(file))[:16]
+            found[f"annotations of {name}"] = hash_of(Path(file))[:16]
     return found
 
 

@@ -30,7 +30,10 @@ logger = logging.getLogger(__name__)
 METRICS_FILE = "metrics.json"
 PAPER_CONFIG = "rock_nyuv2.yaml"
 # Where things lie and how fast they come says nothing about what is learnt.
-NO_DEVIATION = ("VERSION", "OUTPUT_DIR", "SEED", "DATALOADER.NUM_WORKERS", "MODEL.DEVICE")
+NO_DEVIATION = (
+    *("VERSION", "OUTPUT_DIR", "SEED", "MODEL.DEVICE"),
+    *("DATALOADER.NUM_WORKERS", "DATALOADER.RESIDENT", "DATALOADER.AUGMENT_ON"),
+)
 
 
 def header(cfg: CfgNode, model: nn.Module, records: Sequence[Mapping[str, Any]]) -> str:
@@ -84,9 +87,14 @@ def flat_settings(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix + key, list(value) if isinstance(value, tuple) else value
 
 
-def describe_run(cfg: CfgNode) -> None:
-    """Writes config.yaml and environment.txt into OUTPUT_DIR."""
+def describe_run(cfg: CfgNode, *, trains: bool) -> None:
+    """Writes config.yaml and environment.txt into OUTPUT_DIR.
+
+    Those of a training stay as they are when something is evaluated in its folder.
+    """
     folder = Path(cfg.OUTPUT_DIR)
+    if not trains and (folder / METRICS_FILE).exists():
+        return
     (folder / "config.yaml").write_text(cfg.dump())
     on_gpu = cfg.MODEL.DEVICE != "cpu"
     facts = {
@@ -119,9 +127,13 @@ def build_writers(cfg: CfgNode, *, first_iter: int = 0) -> Sequence[EventWriter]
         TensorboardWriter(cfg.OUTPUT_DIR, window_size=1, purge_step=first_iter or None),
     ]
     if cfg.WANDB_PROJECT:
-        settings = dict(flat_settings(cfg))
         writers.append(
-            WandbWriter(project=cfg.WANDB_PROJECT, output_dir=cfg.OUTPUT_DIR, settings=settings)
+            WandbWriter(
+                project=cfg.WANDB_PROJECT,
+                output_dir=cfg.OUTPUT_DIR,
+                settings=dict(flat_settings(cfg)),
+                goes_on=first_iter > 0,
+            )
         )
     return writers
 

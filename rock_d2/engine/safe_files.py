@@ -76,8 +76,8 @@ def remove_leftovers(folder: Path) -> list[str]:
     return [path.name for path in found]
 
 
-def sha256_of(path: Path) -> str:
-    digest = hashlib.sha256()
+def hash_of(path: Path, algorithm: str = "sha256") -> str:
+    digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 22):
             digest.update(chunk)

@@ -4,7 +4,7 @@ Names that are looked up in a place of their own (tasks, optimizers, features) a
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -14,15 +14,11 @@ from detectron2.layers import get_norm
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 
 from rock_d2.engine.run_log import flat_settings
+from rock_d2.engine.setting_conflicts import GROUPS, conflicts
+from rock_d2.evaluation.meters import CROPS
 from rock_d2.modeling.fusion import FUSION_REGISTRY
-from rock_d2.modeling.neck import NECK_REGISTRY, IdentityNeck
+from rock_d2.modeling.neck import NECK_REGISTRY
 from rock_d2.modeling.ssd_head import SSD_HEAD_REGISTRY
-from rock_d2.tasks import build_tasks
-
-# Detectron2's GroupNorm has this many groups.
-GROUPS = 32
-# They exchange their statistics on GPUs only.
-SYNCHRONISED = ("SyncBN", "nnSyncBN")
 
 
 class Rule(NamedTuple):
@@ -129,6 +125,8 @@ RULES: Mapping[str, Rule] = {
     "INPUT.SIZE": each(at_least(16), 2),
     "INPUT.MIN_SIZE_TRAIN": only([800], "INPUT.SIZE is that of all images"),
     "INPUT.MIN_SIZE_TEST": only(800, "INPUT.SIZE is that of all images"),
+    "INPUT.MAX_SIZE_*": only(1333, "INPUT.SIZE is that of all images"),
+    "INPUT.MIN_SIZE_TRAIN_SAMPLING": only("choice", "INPUT.SIZE is that of all images"),
     "INPUT.FORMAT": one_of("BGR", "RGB"),
     "INPUT.RANDOM_FLIP": one_of("horizontal", "vertical", "none"),
     "INPUT.CROP.ENABLED": only(False, "INPUT.MIN_IOU_CROP crops"),
@@ -180,6 +178,8 @@ RULES: Mapping[str, Rule] = {
     "TEST.PRECISE_BN.ENABLED": only(False, "MODEL_EMA averages these statistics, too"),
     "TEST.IMS_PER_BATCH": SIZE,
     "TEST.EVAL_PERIOD": COUNT,
+    "TEST.BEST_MODE": one_of("max", "min"),
+    "TEST.EVAL_CROP": one_of("none", *CROPS),
     "TEST.NUM_PICTURES": COUNT,
     "TEST.DETECTIONS_PER_IMAGE": SIZE,
 }
@@ -196,7 +196,7 @@ def check_values(cfg: CfgNode, num_processes: int) -> None:
         for pattern, rule in RULES.items():
             if fnmatch(key, pattern) and not obeys(value, rule):
                 raise ValueError(f"{key} is {value!r}; it must be {rule.text}")
-    for problem in (*of_the_model(cfg), *of_the_training(cfg, num_processes)):
+    for problem in conflicts(cfg, num_processes):
         raise ValueError(problem)
 
 
@@ -206,66 +206,3 @@ def obeys(value: Any, rule: Rule) -> bool:
         return rule.holds(value)
     except TypeError:
         return False
-
-
-def of_the_model(cfg: CfgNode) -> Iterator[str]:
-    """Values that no model can have together."""
-    resnet = cfg.MODEL.RESNETS
-    if cfg.MODEL.BACKBONE.NAME == "build_resnet_backbone" and cfg.MODEL.RESNETS.DEPTH < 50:
-        wanted = {"RES2_OUT_CHANNELS": 64, "RES5_DILATION": 1, "NUM_GROUPS": 1}
-        wanted["DEFORM_ON_PER_STAGE"] = [False] * 4
-        for key, value in wanted.items():
-            if resnet[key] != value:
-                yield (
-                    f"MODEL.RESNETS.{key} is {resnet[key]}; with MODEL.RESNETS.DEPTH "
-                    f"{cfg.MODEL.RESNETS.DEPTH} Detectron2's ResNet has {value}"
-                )
-    for key, (norm, channels, divisor) in normalised(cfg).items():
-        if norm == "GN" and any(number % divisor for number in channels):
-            yield f"{key} is GN, for which {list(channels)} channels must be multiples of {divisor}"
-    if not has_tasks(cfg):
-        return
-    for task in build_tasks(cfg):
-        blocks = getattr(task, "num_outputs", 1)
-        if task.channels % blocks:
-            key = f"MODEL.ROCK.{task.name.upper()}.CHANNELS"
-            yield f"{key} is {task.channels}; it must be a multiple of {blocks}"
-
-
-def of_the_training(cfg: CfgNode, num_processes: int) -> Iterator[str]:
-    """Values that a training cannot have together."""
-    on_cpu = cfg.MODEL.DEVICE == "cpu"
-    half_precision = num_processes > 0 and on_cpu and cfg.SOLVER.AMP.ENABLED
-    if half_precision and any(cfg.MODEL.RESNETS.DEFORM_ON_PER_STAGE):
-        yield (
-            "MODEL.RESNETS.DEFORM_ON_PER_STAGE asks for deformable convolutions, which the CPU has "
-            "in full precision only: set SOLVER.AMP.ENABLED False"
-        )
-    for key, (norm, *_) in normalised(cfg).items():
-        if num_processes > 1 and on_cpu and norm in SYNCHRONISED:
-            yield f"{key} is {norm}, which needs GPUs; on the CPU it must be BN, GN or FrozenBN"
-    reference = cfg.SOLVER.REFERENCE_WORLD_SIZE
-    if reference and cfg.SOLVER.IMS_PER_BATCH % reference:
-        yield (
-            f"SOLVER.REFERENCE_WORLD_SIZE is {reference}, of which SOLVER.IMS_PER_BATCH "
-            f"{cfg.SOLVER.IMS_PER_BATCH} is no multiple"
-        )
-
-
-def has_tasks(cfg: CfgNode) -> bool:
-    return IdentityNeck.__name__ != cfg.MODEL.NECK.NAME
-
-
-def normalised(cfg: CfgNode) -> dict[str, tuple[str, list[int], int]]:
-    """Normalisations by setting, with channels that they see and what GN wants these to divide."""
-    resnet, ssd, rock = cfg.MODEL.RESNETS, cfg.MODEL.SSD, cfg.MODEL.ROCK
-    widths = [resnet.STEM_OUT_CHANNELS, resnet.RES2_OUT_CHANNELS]
-    if cfg.MODEL.RESNETS.DEPTH >= 50:
-        widths.append(resnet.NUM_GROUPS * resnet.WIDTH_PER_GROUP)
-    found = {
-        "MODEL.SSD.NORM": (ssd.NORM, list(ssd.EXTRA_CHANNELS), 2 * GROUPS),
-        "MODEL.RESNETS.NORM": (resnet.NORM, widths, GROUPS),
-    }
-    if has_tasks(cfg):
-        found["MODEL.ROCK.NORM"] = (rock.NORM, [rock.WIDTH], GROUPS)
-    return found

@@ -8,19 +8,19 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
-from rock_d2.data.build import keep_freed_memory
+from rock_d2.config_files import load_config
+from rock_d2.data.build import check_registered
 from rock_d2.engine.folder_lock import take_folder
 from rock_d2.engine.launch import check_processes, num_processes
 from rock_d2.engine.random_state import compute_the_same
-from rock_d2.engine.run_log import describe_run
 from rock_d2.engine.setting_rules import check_values
 from rock_d2.engine.single_values import check_batch_norm
-from rock_d2.predictor import load_config
+from rock_d2.evaluation.backends import choose_backend
+from rock_d2.freed_memory import keep_freed_memory
 
 
 def setup_config(args: argparse.Namespace) -> CfgNode:
@@ -44,18 +44,19 @@ def check_config(cfg: CfgNode, num_processes: int = 1) -> None:
         cfg: of a run.
         num_processes: of the training; 0 if the run only evaluates.
     """
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", cfg.MODEL.DEVICE):
-        raise ValueError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}; it must be cpu or cuda")
+    device = cfg.MODEL.DEVICE
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise ValueError(f"MODEL.DEVICE is {device!r}; it must be cpu, cuda or cuda:N")
     check_values(cfg, num_processes)
-    registered = DatasetCatalog.list()
+    choose_backend(cfg.TEST.COCO_BACKEND)
     for key in ("TRAIN", "TEST"):
-        unknown = [name for name in cfg.DATASETS[key] if name not in registered]
-        if unknown:
-            ours = ", ".join(name for name in registered if name.startswith(("nyuv2", "rooms")))
-            raise ValueError(f"DATASETS.{key}: {unknown[0]!r} is not registered; there are {ours}")
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        check_registered(cfg.DATASETS[key], f"DATASETS.{key}")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"MODEL.DEVICE is {device}, but PyTorch sees no GPU: set MODEL.DEVICE cpu")
+    if int(device.partition(":")[2] or 0) >= max(1, torch.cuda.device_count()):
         raise ValueError(
-            f"MODEL.DEVICE is {cfg.MODEL.DEVICE}, but PyTorch sees no GPU: set MODEL.DEVICE cpu"
+            f"MODEL.DEVICE is {device}, but PyTorch sees {torch.cuda.device_count()} GPU(s), "
+            "counted from cuda:0"
         )
     if cfg.WANDB_PROJECT and not importlib.util.find_spec("wandb"):
         raise ValueError(
@@ -65,7 +66,7 @@ def check_config(cfg: CfgNode, num_processes: int = 1) -> None:
 
 
 def start_run(cfg: CfgNode) -> None:
-    """Opens the log and describes the run in OUTPUT_DIR; seeds this process.
+    """Takes OUTPUT_DIR and opens the log in it; seeds this process.
 
     Raises ValueError or OSError if OUTPUT_DIR cannot be had.
     """
@@ -77,8 +78,6 @@ def start_run(cfg: CfgNode) -> None:
     # The header tells the data's sizes, and the trainer each evaluation's results.
     for name in ("detectron2.data", "detectron2.engine.defaults", "detectron2.evaluation.testing"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    if comm.is_main_process():
-        describe_run(cfg)
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
     if cfg.MODEL.DEVICE.startswith("cuda:"):
         # Streams, events and random numbers are the present device's.

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from datetime import timedelta
 from types import FrameType
 
 import torch
@@ -23,7 +24,12 @@ class StopSignals:
     runs meanwhile, between the CPUs, and no GPU waits for it.
     """
 
-    def __init__(self):
+    def __init__(self, timeout: float):
+        """
+        Args:
+            timeout: seconds that processes wait for each other.
+        """
+        self._patience = timedelta(seconds=timeout)
         self._noted = 0
         self._when = 0.0
         self._handlers = {}
@@ -33,7 +39,7 @@ class StopSignals:
 
     def install(self) -> None:
         if comm.get_world_size() > 1:
-            self._group = distributed.new_group(backend="gloo")
+            self._group = distributed.new_group(backend="gloo", timeout=self._patience)
         # Elsewhere Python cannot, and a program around this one has its own ways.
         if threading.current_thread() is threading.main_thread():
             self._handlers = {number: signal.signal(number, self._note) for number in SIGNALS}

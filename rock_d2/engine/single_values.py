@@ -31,8 +31,8 @@ def check_batch_norm(cfg: CfgNode, num_processes: int) -> None:
     cfg.defrost()
     cfg.MODEL.DEVICE = "meta"
     for key in ("RESNETS", "ROCK", "SSD"):
-        if cfg.MODEL[key].NORM == "SyncBN":
-            # It sees the images of all processes, and needs GPUs even to look at shapes.
+        if "SyncBN" in cfg.MODEL[key].NORM:
+            # Its kinds see the images of all processes, and need GPUs even to look at shapes.
             cfg.MODEL[key].NORM = "BN" if num_processes == 1 else "FrozenBN"
     with torch.device("meta"), torch.no_grad():
         model = build_model(cfg).train()

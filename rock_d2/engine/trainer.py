@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from rock_d2.data import build_test_loader, build_train_loader
+from rock_d2.engine.checkpoint import CompleteCheckpointer
 from rock_d2.engine.compilation import compile_network
 from rock_d2.engine.ema import WeightAverage
 from rock_d2.engine.ending import DataUnreadable, Diverged, TrainingStopped
@@ -39,7 +40,6 @@ from rock_d2.engine.run_log import METRICS_FILE, build_writers, header
 from rock_d2.engine.step import step_settings
 from rock_d2.engine.training_checkpoint import TrainingCheckpointer
 from rock_d2.evaluation.build import build_evaluator
-from rock_d2.predictor import CompleteCheckpointer
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +132,10 @@ class RockTrainer(DefaultTrainer):
                 found += [OverlappedEvaluations(period, self.evaluate, best), best]
             else:
                 found += [Evaluations(period, self.evaluate), best]
-        return [*found, self.history, Checkpoints(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)]
+        checkpoints = Checkpoints(
+            self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, timeout=cfg.SOLVER.PROCESS_TIMEOUT
+        )
+        return [*found, self.history, checkpoints]
 
     def build_history(self) -> History:
         cfg, writes = self.cfg, comm.is_main_process()
@@ -286,5 +289,6 @@ class Evaluation:
             raise ValueError("MODEL.WEIGHTS is empty, so that there is no model to evaluate")
         self.checkpointer.load(file, checkpointables=[])
 
+    @naming_the_lost()
     def run(self) -> dict[str, Any]:
         return RockTrainer.test(self.cfg, self.model)

@@ -1,23 +1,33 @@
 """Weights & Biases as one more writer of a training's values (the extra ``wandb``)."""
 
-import hashlib
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from detectron2.utils.events import EventWriter, get_event_storage
+
+# In the training's folder: the name of its run.
+RUN_FILE = "wandb_run"
 
 
 class WandbWriter(EventWriter):
     """Sends every value; a training that is resumed in its folder goes on in its run."""
 
-    def __init__(self, *, project: str, output_dir: str, settings: dict[str, Any]):
+    def __init__(self, *, project: str, output_dir: str, settings: dict[str, Any], goes_on: bool):
+        """
+        Args:
+            project: of Weights & Biases.
+            output_dir: of the training.
+            settings: of the training, by name.
+            goes_on: whether the training does, and does not begin anew.
+        """
         import wandb
 
-        folder = str(Path(output_dir).resolve())
+        folder = Path(output_dir).resolve()
         self._run = wandb.init(
             project=project,
-            dir=folder,
-            id=hashlib.sha256(folder.encode()).hexdigest()[:16],
+            dir=str(folder),
+            id=run_id(folder, goes_on=goes_on),
             resume="allow",
             config=settings,
         )
@@ -32,3 +42,11 @@ class WandbWriter(EventWriter):
 
     def close(self) -> None:
         self._run.finish()
+
+
+def run_id(folder: Path, *, goes_on: bool) -> str:
+    """The run of the training in a folder: the one that it has, or a new one."""
+    file = folder / RUN_FILE
+    if not (goes_on and file.exists()):
+        file.write_text(uuid4().hex)
+    return file.read_text()

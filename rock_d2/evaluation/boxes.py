@@ -132,7 +132,9 @@ def check_detections(truth: Mapping[str, Any], detections: Detections) -> None:
     for key, items in (("image_id", truth["images"]), ("category_id", truth["categories"])):
         unknown = set(np.unique(getattr(detections, key)).tolist()) - {x["id"] for x in items}
         if unknown:
-            raise ValueError(f"detections have {key} {min(unknown)}, which the data set has not")
+            raise ValueError(
+                f"detections have {key} {min(unknown)}, which the data set does not have"
+            )
     finite = np.isfinite(detections.boxes).all(axis=1) & np.isfinite(detections.score)
     if not finite.all():
         wrong = detections.choose(np.flatnonzero(~finite)[:1])

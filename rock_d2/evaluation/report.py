@@ -46,8 +46,12 @@ def save_results(results: Results, path: str | Path) -> None:
         }
         for task, metrics in results.items()
     }
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Whole or not at all: that there is such a file tells that a run has ended.
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    part.replace(path)
 
 
 def _table(rows: list[tuple], headers: list[str]) -> str:

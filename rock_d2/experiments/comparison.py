@@ -7,11 +7,11 @@ from typing import Any
 from detectron2.data import MetadataCatalog
 
 from rock_d2 import model_zoo
+from rock_d2.config_files import load_config
 from rock_d2.experiments.outcomes import Outcome, read_outcome
 from rock_d2.experiments.plan import BASES, Plan, differences, model_settings
 from rock_d2.experiments.statistics import Difference, Spread, paired_difference, spread
 from rock_d2.experiments.tables import METRICS, Row, Table
-from rock_d2.predictor import load_config
 
 # What models are compared by, seed by seed.
 COMPARED = METRICS[0]

@@ -1,14 +1,13 @@
 """Table 4: size and speed of models as they are built, without any training."""
 
-from statistics import median
-
-import numpy as np
 import torch
 from detectron2.modeling import build_model
 
+from rock_d2.benchmarks.latency import measure_latency
+from rock_d2.benchmarks.timing import ratio, spread
 from rock_d2.engine.complexity import complexity_of
 from rock_d2.engine.fast_inference import inference_copy
-from rock_d2.engine.latency import measure_latency
+from rock_d2.engine.machine import machine
 from rock_d2.experiments.comparison import differing_settings
 from rock_d2.experiments.plan import Plan
 from rock_d2.experiments.sections import Section, setting
@@ -32,37 +31,32 @@ def complexity_report(plan: Plan, table: Table) -> tuple[list[Section], list[dic
         title: inference_copy(model.to(device), configs[title]) for title, model in models.items()
     }
     times = measure_latency(deployed, rounds=ROUNDS, warm_up=WARM_UP)
-    first = times[table.rows[0].title]
+    first = table.rows[0]
     numbers = []
     for row in table.rows:
-        size, milliseconds = sizes[row.title], times[row.title]
-        low, middle, high = np.percentile(milliseconds, [25, 50, 75])
+        size, milliseconds = sizes[row.title], spread(times[row.title])
         numbers.append(
             {
                 "model": row.title,
                 "M parameters": size.parameters / 1e6,
                 "M parameters, paper": row.paper[0],
                 "G multiply-adds": size.flops / 1e9,
-                "ms/image": float(middle),
-                "lower quartile": float(low),
-                "upper quartile": float(high),
+                "ms/image": milliseconds.median,
+                "lower quartile": milliseconds.low,
+                "upper quartile": milliseconds.high,
                 "ms/image, paper": row.paper[1],
-                "ratio of times": median(milliseconds / first),
-                "ratio of times, paper": row.paper[1] / table.rows[0].paper[1],
+                "ratio of times": ratio(times, row.title, first.title).median,
+                "ratio of times, paper": row.paper[1] / first.paper[1],
             }
         )
     text = [
-        f"Times on {_name(device)} with {torch.get_num_threads()} CPU threads: median of {ROUNDS} "
-        "images, the models in turns, so that whatever slows the machine down hits both. Weights "
-        "are random: non-maximum suppression has next to nothing to do."
+        f"Times on {machine(on_gpu=device != 'cpu')}: median of {ROUNDS} images, the models in "
+        "turns, so that whatever slows the machine down hits both. Weights are random: "
+        "non-maximum suppression has next to nothing to do."
     ]
     grid = [[_word(value) for value in row.values()] for row in numbers]
     results = Section("Results", text, list(numbers[0]), grid)
     return [setting(differing_settings(plan, table)), results], numbers
-
-
-def _name(device: str) -> str:
-    return torch.cuda.get_device_name() if device.startswith("cuda") else device
 
 
 def _word(value: object) -> str:

@@ -10,9 +10,9 @@ from typing import Any
 from detectron2.config import CfgNode
 
 from rock_d2 import model_zoo
+from rock_d2.config_files import load_config
 from rock_d2.engine.run_log import deviations
 from rock_d2.experiments.tables import BASELINE, Row, Table
-from rock_d2.predictor import load_config
 
 # What every model of a table has in common, by data set and split. Rooms have no third part.
 BASES = {
@@ -185,8 +185,8 @@ def check_stored_settings(runs: Iterable[Run]) -> None:
             continue
         try:
             stored = load_config(file)
-        except KeyError as unknown:
-            raise ValueError(f"{file}: {unknown.args[0]}; choose another --output") from None
+        except ValueError as unknown:
+            raise ValueError(f"{unknown}; choose another --output") from None
         different = differences(as_written(stored), as_written(run.config()))
         if different:
             name, there, wanted = different[0]

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import torch
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
-from rock_d2.config import add_rock_config
-from rock_d2.config_files import merge_file
+from rock_d2.config_files import load_config
 from rock_d2.engine.checkpoint import RockCheckpointer
 
 # Installed, the configs lie beside this file; in a checkout they are at its root.
@@ -43,10 +42,7 @@ def get_config(config_path: str, trained: bool = False) -> CfgNode:
             f"{config_path}: no trained weights are published; train the model with "
             "tools/train_net.py, or set MODEL.WEIGHTS to your own file"
         )
-    cfg = get_cfg()
-    add_rock_config(cfg)
-    merge_file(cfg, get_config_file(config_path))
-    return cfg
+    return load_config(get_config_file(config_path))
 
 
 def get(config_path: str, trained: bool = False, device: str | None = None) -> nn.Module:

@@ -47,7 +47,7 @@ class SSDMatcher:
     def __call__(self, ious: torch.Tensor, present: torch.Tensor) -> Matches:
         """
         Args:
-            ious: (N, M, A); M is at least 1. Rows that are padding become -1.
+            ious: (N, M, A); M is at least 1. It is overwritten: rows that are padding become -1.
             present: bool (N, M), false where a row is padding.
         """
         limits = torch.where(present, torch.inf, -1.0)[:, :, None]
@@ -109,7 +109,7 @@ def _all_but(numbers: torch.Tensor, limit: int, *, size: int) -> torch.Tensor:
     """int64 (N, size): 0, 1, 2, ... without a row's ``numbers`` (N, K), those below the limit."""
     numbers = numbers.sort(dim=1).values
     index = torch.arange(numbers.shape[1], device=numbers.device)
-    # Steps of 1, and one more where a number would be, which the k left out before it move by k.
+    # Counts up by 1, and by 2 across each left-out number; k earlier ones shift its place by k.
     steps = numbers.new_ones(len(numbers), size)
     steps[:, 0] = 0
     steps.scatter_add_(1, (numbers - index).clamp(max=size - 1), (numbers < limit).long())

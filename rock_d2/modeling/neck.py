@@ -36,7 +36,10 @@ class Neck(nn.Module):
 
     Attributes:
         predictors: by a task's name, what pools its encoding to its prediction.
+        predict_auxiliary: whether the tasks are predicted at test time too.
     """
+
+    predict_auxiliary = False
 
     def __init__(self, *, input_shape: Mapping[str, ShapeSpec], tasks: Sequence[Any] = ()):
         """

@@ -26,7 +26,7 @@ from rock_d2.modeling.ssd_losses import box_loss, focal_loss, hard_negative_loss
 from rock_d2.transfer import to_device
 
 # Ground truths are padded to a multiple of this, so that few shapes occur in a training. Matching
-# takes time in proportion to the padded number; a CUDA graph would be captured for each shape.
+# takes time in proportion to the padded number; a CUDA graph is captured for each shape.
 TRUTH_STEP = 4
 
 

@@ -48,8 +48,8 @@ def mine_negatives(
 def _flat_order(table: torch.Tensor) -> torch.Tensor:
     """Indices into the flat (N, A) that list image by image, from the largest value to the least.
 
-    Values below zero come last. Whole numbers in one dimension are sorted digit by digit, several
-    times as fast as rows of floats, and the bits of a float rise as it does.
+    Values below zero come last. Whole numbers in one dimension are sorted digit by digit, much
+    faster than rows of floats (docs/PERFORMANCE.md), and the bits of a float rise as it does.
     """
     bits = table.float().contiguous().view(torch.int32)
     image = torch.arange(len(table), device=table.device)[:, None]
@@ -80,39 +80,31 @@ def box_loss(
 ) -> torch.Tensor:
     """Smooth L1 of the positives' box deltas (N, A, 4), the sum."""
     losses = F.smooth_l1_loss(deltas, targets, reduction="none", beta=beta)
-    # Where four neighbours share a number, the CPU multiplies one by one: each has its own.
+    # Broadcast from (N, A, 1), the CPU would vectorise neither a product nor a `where`.
     zero_or_one = torch.arange(2.0, device=deltas.device)[:, None].expand(2, 4)
     return losses.mul_(take_rows(zero_or_one, positive.long())).sum()
-
-
-def box_deltas(
-    boxes: torch.Tensor, targets: torch.Tensor, weights: Sequence[float]
-) -> torch.Tensor:
-    """Codes targets (..., 4) relative to boxes of a broadcastable shape.
-
-    Equal to Detectron2's ``Box2BoxTransform.get_deltas``, which checks its input on the host.
-    """
-    boxes, targets = torch.broadcast_tensors(boxes, targets)
-    return _relative(_centre_and_log_size(targets), boxes, weights)
 
 
 def matched_deltas(
     boxes: torch.Tensor, truths: torch.Tensor, match: torch.Tensor, weights: Sequence[float]
 ) -> torch.Tensor:
-    """``box_deltas`` of each box's ground truth, (N, A, 4), from the logarithms of the few.
+    """Codes each box's ground truth relative to the box, (N, A, 4).
+
+    Equal to Detectron2's ``Box2BoxTransform.get_deltas``, which checks its input on the host. Only
+    the few ground truths' logarithms are taken.
 
     Args:
         boxes: (A, 4).
         truths: (N, M, 4), all with an area.
         match: index of a ground truth, int64 (N, A).
-        weights: as for ``box_deltas``.
+        weights: of Detectron2's ``Box2BoxTransform``.
     """
     return _relative(take_rows(_centre_and_log_size(truths), match), boxes, weights)
 
 
 def take_rows(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """Rows of (..., K, 4) by an index (..., A): float32 (..., A, 4), without a gradient."""
-    # As one number of 16 bytes a row is read several times as fast as by ``embedding``.
+    # One number of 16 bytes: such a gather is much faster than an ``embedding`` of rows of four.
     rows = table.float().contiguous().view(torch.complex128)[..., 0]
     rows = rows.expand(*index.shape[:-1], -1).gather(-1, index)
     return rows[..., None].view(torch.float32)

@@ -1,7 +1,7 @@
 """Trains while processes are killed and disks are full, and compares with a training in peace.
 
-Each training runs in a process of its own, forked from one that has everything imported: so a start
-costs a second, and fifty are no matter.
+Each training runs in a process of its own, forked from one that has everything imported, so that
+fifty starts are no matter.
 """
 
 import json
@@ -25,7 +25,7 @@ from detectron2.config import CfgNode
 
 from rock_d2.engine.checkpoint_store import CheckpointStore
 from rock_d2.engine.ending import NotSaved, exit_with_code
-from rock_d2.engine.safe_files import TEMPORARY, sha256_of
+from rock_d2.engine.safe_files import TEMPORARY, hash_of
 from rock_d2.engine.setup import start_run
 from rock_d2.engine.trainer import RockTrainer
 from rock_d2.robustness.originals import small_config
@@ -199,7 +199,7 @@ def meet_full_disk(cfg: CfgNode) -> None:
 
 
 def checkpoint_digests(cfg: CfgNode) -> dict[str, str]:
-    return {path.name: sha256_of(path) for path in Path(cfg.OUTPUT_DIR).glob("model_*.pth")}
+    return {path.name: hash_of(path) for path in Path(cfg.OUTPUT_DIR).glob("model_*.pth")}
 
 
 def differences(first: Path, second: Path) -> Iterator[str]:
@@ -211,20 +211,21 @@ def differences(first: Path, second: Path) -> Iterator[str]:
         yield "metrics.json"
 
 
-def differing(first: Any, second: Any, place: str = "") -> Iterator[str]:
-    if isinstance(first, torch.Tensor) and isinstance(second, torch.Tensor):
-        same = first.shape == second.shape and torch.equal(first, second)
-        if not same:
-            yield place
-    elif isinstance(first, dict) and isinstance(second, dict) and first.keys() == second.keys():
-        for key in first:
-            if key not in TIMES:
-                yield from differing(first[key], second[key], f"{place}.{key}")
+def differing(first: Any, second: Any, place: str = "") -> list[str]:
+    """Where two values differ by as much as a bit, times apart."""
+    if type(first) is not type(second):
+        return [place]
+    if isinstance(first, torch.Tensor):
+        return [] if torch.equal(first, second) else [place]
+    if isinstance(first, dict):
+        keys = [key for key in first | second if key not in TIMES]
+        # Nothing else is an ellipsis.
+        pairs = [(first.get(key, ...), second.get(key, ...), f"{place}.{key}") for key in keys]
     elif isinstance(first, list | tuple) and len(first) == len(second):
-        for i, (a, b) in enumerate(zip(first, second, strict=True)):
-            yield from differing(a, b, f"{place}.{i}")
-    elif first != second:
-        yield place
+        pairs = [(*pair, f"{place}.{i}") for i, pair in enumerate(zip(first, second, strict=True))]
+    else:
+        return [] if first == second else [place]
+    return [found for pair in pairs for found in differing(*pair)]
 
 
 def metrics(folder: Path) -> list[dict[str, float]]:

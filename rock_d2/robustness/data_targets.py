@@ -12,7 +12,7 @@ from rock_d2 import register_multitask_coco
 from rock_d2.data import RockDatasetMapper
 from rock_d2.data.checks import check_dataset
 from rock_d2.evaluation.meters import load_prediction, save_prediction
-from rock_d2.predictor import read_rgb
+from rock_d2.image_files import read_color_image
 from rock_d2.robustness.mutations import Generator, changed_bytes, changed_tree
 from rock_d2.robustness.originals import (
     HEIGHT,
@@ -105,7 +105,7 @@ class Images(Target):
 
     def use(self) -> None:
         self.mapper(self.record)
-        read_rgb(self.file)
+        read_color_image(self.file)
 
 
 class LabelFiles(BinaryFile):

@@ -10,9 +10,9 @@ from detectron2.modeling import build_model
 from safetensors.torch import save
 
 from rock_d2 import model_zoo
+from rock_d2.config_files import load_config
 from rock_d2.engine.checkpoint import RockCheckpointer
 from rock_d2.engine.setup import check_config
-from rock_d2.predictor import load_config
 from rock_d2.robustness.mutations import Generator, changed_bytes, changed_lines, changed_tree
 from rock_d2.robustness.originals import CONFIG, small_config
 from rock_d2.robustness.target import Target

@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from detectron2.config import CfgNode
 
 from rock_d2.robustness.chaos import PATIENCE, ChaosError, Outcome, chaos_config, differences
 from rock_d2.robustness.chaos import last_iteration as last_iteration_of
 
 ITERATIONS_PER_KILL = 6
+# Torchrun waits half a minute for its processes before it kills them.
+SECONDS_TO_END = 45
 
 
 def run_torchrun_chaos(
@@ -51,7 +54,7 @@ def run_torchrun_chaos(
                 outcome.events[f"of {processes} killed, all restarted by torchrun"] += 1
             code = run.wait(PATIENCE)
         finally:
-            run.kill()
+            end(run)
         if code:
             raise ChaosError(
                 f"torchrun ended with {code}: {(place / 'output.txt').read_text()[-2000:]}"
@@ -66,7 +69,16 @@ def command(script: Path, config: Path, processes: int, restarts: int) -> Sequen
     return [*torchrun, *workers, str(script), "--config-file", str(config)]
 
 
-def wait_for_iteration(run: subprocess.Popen, cfg, iteration: int) -> None:
+def end(run: subprocess.Popen) -> None:
+    """Asks torchrun to end, which ends its processes first; killed, it would leave them behind."""
+    run.terminate()
+    try:
+        run.wait(SECONDS_TO_END)
+    except subprocess.TimeoutExpired:
+        run.kill()
+
+
+def wait_for_iteration(run: subprocess.Popen, cfg: CfgNode, iteration: int) -> None:
     """Waits until that iteration is in a checkpoint."""
     end = time.monotonic() + PATIENCE
     while last_iteration_of(cfg) < iteration:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode
@@ -31,6 +32,11 @@ class ColourScale(NamedTuple):
     low: str
     high: str
     colours: np.ndarray
+
+
+def rgb_colours(colour_map: int) -> np.ndarray:
+    """The colours of one of OpenCV's maps, uint8 (256, 3), from low to high."""
+    return cv2.applyColorMap(np.arange(256, dtype=np.uint8), colour_map).reshape(256, 3)[:, ::-1]
 
 
 class Drawing(NamedTuple):

@@ -12,7 +12,7 @@ from torch import nn
 from rock_d2.evaluation.meters import Meter
 from rock_d2.modeling.pooling import ChannelAverage, known_average
 from rock_d2.modeling.reduction import max_over_processes, mean_over_processes
-from rock_d2.tasks.base import AUX_TASK_REGISTRY, ColourScale, Drawing
+from rock_d2.tasks.base import AUX_TASK_REGISTRY, ColourScale, Drawing, rgb_colours
 from rock_d2.tasks.geometry import CameraChange, register_map_type
 from rock_d2.tasks.maps import MapTask, per_image, resize_prediction
 
@@ -140,8 +140,7 @@ def draw_metres(metres: np.ndarray, *, spanning: np.ndarray) -> Drawing:
         return Drawing("depth unknown", np.zeros((*metres.shape, 3), np.uint8))
     near, far = float(reference.min()), float(reference.max())
     distance = np.uint8(255 * ((metres - near) / max(far - near, 1e-6)).clip(0, 1))
-    spectrum = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[::-1], cv2.COLORMAP_TURBO)
-    spectrum = spectrum.reshape(256, 3)[:, ::-1]
+    spectrum = rgb_colours(cv2.COLORMAP_TURBO)[::-1]
     scale = ColourScale(f"{near:.1f} m", f"{far:.1f} m", spectrum)
     return Drawing("depth", np.where(metres[..., None] > 0, spectrum[distance], 0), scale)
 
@@ -166,11 +165,6 @@ def encode_depth(depth: np.ndarray) -> np.ndarray:
     if not (millimetres >= 0).all() or millimetres.max(initial=0) > np.iinfo(np.uint16).max:
         raise ValueError("depth: negative, NaN or beyond 65.535 m; unknown pixels must be 0")
     return millimetres.astype(np.uint16)
-
-
-def decode_depth(stored: np.ndarray) -> np.ndarray:
-    """The inverse of ``encode_depth``, float32."""
-    return stored / np.float32(UNITS_PER_METRE)
 
 
 register_map_type(Depth.name)

@@ -47,10 +47,7 @@ class MapTask(AuxTask):
     def read(self, record: Mapping[str, Any]) -> np.ndarray | None:
         """float32 (H, W) or, of several channels, (H, W, C)."""
         label = self.load(record)
-        if label is None:
-            return None
-        values = self.to_tensor(label).numpy()
-        return values[0] if len(values) == 1 else np.moveaxis(values, 0, 2)
+        return None if label is None else as_read(self.to_tensor(label))
 
     def read_pixels(self, path: str) -> np.ndarray:
         """The pixels of a label's PNG, (H, W) or (H, W, C) in RGB order."""
@@ -162,6 +159,12 @@ class MapShelf(Shelf):
         if any((axis == OUTSIDE).any() for view in views for axis in view[:2]):
             pixels.masked_fill_(outside(row_starts, columns)[:, None], self.task.unknown_level)
         return self.task.values(pixels, [view.camera for view in views])
+
+
+def as_read(label: torch.Tensor) -> np.ndarray:
+    """A map as batches hold it, (C, H, W), in the form of ``AuxTask.read``."""
+    values = label.numpy()
+    return values[0] if len(values) == 1 else np.moveaxis(values, 0, 2)
 
 
 def per_image(values: Sequence[Any], like: torch.Tensor) -> torch.Tensor:

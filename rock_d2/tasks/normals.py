@@ -13,7 +13,7 @@ from rock_d2.evaluation.meters import Meter
 from rock_d2.modeling.pooling import ChannelAverage, UnitLength, known_average
 from rock_d2.modeling.reduction import mean_over_processes
 from rock_d2.tasks.base import AUX_TASK_REGISTRY, Drawing
-from rock_d2.tasks.geometry import CameraChange, StoredMap, register_map_type
+from rock_d2.tasks.geometry import CameraChange, register_map_type
 from rock_d2.tasks.maps import MapTask, per_image, resize_prediction, square_root
 
 # Each component v of a vector is stored as 127 + round(127 v): 0 to 254, and the zero vector of
@@ -157,11 +157,6 @@ def encode_normals(normals: np.ndarray) -> np.ndarray:
     if not np.abs(normals).max(initial=0) <= 1.001:
         raise ValueError("normals: NaN or longer than 1; unknown pixels must be (0, 0, 0)")
     return np.uint8(ZERO_LEVEL + np.round(ZERO_LEVEL * normals.clip(-1, 1)))
-
-
-def decode_normals(stored: np.ndarray) -> np.ndarray:
-    """The inverse of ``encode_normals`` up to its step, float32, of length 1 or 0."""
-    return np.moveaxis(Normals().to_tensor(StoredMap.whole(stored)).numpy(), 0, 2)
 
 
 def normalise(vectors: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from rock_d2.evaluation.meters import Meter
 from rock_d2.modeling.pooling import GlobalAverage
 from rock_d2.modeling.reduction import mean_over_processes
-from rock_d2.tasks.base import AUX_TASK_REGISTRY, AuxTask, ColourScale, Drawing
+from rock_d2.tasks.base import AUX_TASK_REGISTRY, AuxTask, ColourScale, Drawing, rgb_colours
 from rock_d2.transfer import to_device
 
 UNKNOWN = -1
@@ -168,8 +168,7 @@ def heat_map(evidence: np.ndarray) -> tuple[np.ndarray, ColourScale]:
     share = (evidence.astype(np.float32) - low) / max(high - low, 1e-6)
     # Cells are made smooth before they get colours: colours in between would mean nothing.
     share = cv2.resize(share, None, fx=16, fy=16, interpolation=cv2.INTER_LINEAR)
-    spectrum = cv2.applyColorMap(np.arange(256, dtype=np.uint8), cv2.COLORMAP_INFERNO)
-    spectrum = spectrum.reshape(256, 3)[:, ::-1]
+    spectrum = rgb_colours(cv2.COLORMAP_INFERNO)
     scale = ColourScale(f"{low:.1f}", f"{high:.1f}", spectrum)
     return spectrum[np.uint8(255 * share)], scale
 

@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import torch
 from detectron2.data import Metadata
-from detectron2.data.detection_utils import read_image
 
 from rock_d2.data.dataset_mapper import boxes_of
+from rock_d2.image_files import read_color_image
 from rock_d2.tasks import AuxTask
 from rock_d2.tasks.base import Drawing
+from rock_d2.tasks.maps import as_read
 from rock_d2.visualization.panels import panel_row, panel_size
 
 
@@ -25,7 +26,7 @@ def draw_record(
     Returns:
         uint8 (H, W, 3), RGB. Labels that are not maps stand in the first panel's caption.
     """
-    image = read_image(record["file_name"], format="RGB")
+    image = read_color_image(record["file_name"])
     objects, *labels = label_drawings(image, record, tasks, metadata)
     return panel_row(image, merge_captions([objects, *labels]))
 
@@ -57,10 +58,7 @@ def draw_item(
 def label_of_item(item: Mapping[str, Any], task: AuxTask) -> np.ndarray | int | None:
     """The label of a batch item in the form of ``AuxTask.read``."""
     label = item.get(task.name)
-    if not isinstance(label, torch.Tensor):
-        return label
-    values = label.numpy()
-    return values[0] if len(values) == 1 else np.moveaxis(values, 0, 2)
+    return as_read(label) if isinstance(label, torch.Tensor) else label
 
 
 def draw_predictions(
@@ -82,7 +80,7 @@ def draw_predictions(
     Returns:
         uint8 (H, W, 3), RGB. Predictions without a map stand in the detections' caption.
     """
-    image = read_image(record["file_name"], format="RGB")
+    image = read_color_image(record["file_name"])
     labels = {task.name: task.read(record) for task in tasks}
     drawings = prediction_drawings(image, output, tasks, metadata, score_threshold, labels=labels)
     return panel_row(image, drawings)
@@ -102,7 +100,7 @@ def draw_comparison(
         record, output, tasks, metadata, score_threshold: see ``draw_predictions``.
         baseline: what another model returns for the image; its detections come first.
     """
-    image = read_image(record["file_name"], format="RGB")
+    image = read_color_image(record["file_name"])
     labels = {task.name: task.read(record) for task in tasks}
     found = [
         detection_drawing(image, result["instances"], metadata, score_threshold, title=title)
@@ -185,7 +183,7 @@ def detection_drawing(
         for label, score in zip(classes, found.scores.tolist(), strict=True)
     ]
     drawn = draw_boxes(image, found.pred_boxes.tensor.numpy(), classes, names)
-    return Drawing(f"{title}{counted(len(found))} (score > {score_threshold:g})", drawn)
+    return Drawing(f"{title}{counted(len(found))} (score from {score_threshold:g})", drawn)
 
 
 def task_drawings(

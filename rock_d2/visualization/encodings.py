@@ -18,9 +18,9 @@ def recorded_encodings(model: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
 
     def record(name: str) -> Any:
         def hook(predictor: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            found = inputs[0].detach()
             # A model may see its batch in parts.
-            before = [encodings[name]] if name in encodings else []
-            encodings[name] = torch.cat([*before, inputs[0].detach()])
+            encodings[name] = torch.cat([encodings[name], found]) if name in encodings else found
 
         return hook
 

@@ -105,15 +105,17 @@ def write_pictures(
 
     ``args`` are those of ``engine.arguments.add_picture_arguments``.
     """
-    pictures = []
+    pictures, count = [], 0
     for name, picture in named:
         write_picture(args.output_dir / f"{name}.png", picture)
-        pictures.append(picture)
+        if args.contact_sheet:
+            pictures.append(picture)
+        count += 1
     if args.contact_sheet:
         sheet = args.output_dir / f"{dataset}_sheet.jpg"
         _write_sheet(sheet, pictures, columns=args.columns, width=args.sheet_width)
         print(f"contact sheet: {sheet}")
-    print(f"{len(pictures)} images of {dataset} drawn in {args.output_dir}")
+    print(f"{count} images of {dataset} drawn in {args.output_dir}")
 
 
 def _write_sheet(path: Path, pictures: Sequence[np.ndarray], *, columns: int, width: int) -> None:

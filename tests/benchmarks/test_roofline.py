@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from rock_d2.benchmarks import train
 from rock_d2.benchmarks.roofline import Machine, Work, count_work, fraction
 
 
@@ -26,3 +27,15 @@ def test_the_slower_of_both_bounds_the_time():
     assert machine.seconds(Work(flops=200, bytes=10)) == 2
     assert machine.seconds(Work(flops=200, bytes=40)) == 4
     assert fraction(machine, Work(flops=200, bytes=40), [5.0, 8.0, 100.0]) == pytest.approx(0.5)
+
+
+def test_compiled_and_recorded_steps_do_what_the_plain_one_does(monkeypatch):
+    rates = {torch.float32: 1e9, torch.bfloat16: 2e9}
+    monkeypatch.setattr(train, "measure_machine", lambda _, kind: Machine(rates[kind], 1e12))
+    a = torch.ones(100, 100)
+    # 2 million operations in a hundredth of a second; the recording counts nothing by itself.
+    steps = {train.OURS: lambda: a @ a, train.BF16: lambda: a @ a, f"{train.BF16}, graph": list}
+    found = train.roofline({**steps, "other": list}, dict.fromkeys(steps, (0.01,)), "cpu")
+    assert found["GFLOPs"] == dict.fromkeys(steps, "0.0")
+    shares = [text.partition(" ")[0] for text in found["of the roofline"].values()]
+    assert shares == ["20%", "10%", "10%"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from command_line import run_warm
 
-from rock_d2.benchmarks.timing import Goal, report, take_turns
+from rock_d2.benchmarks.timing import Goal, chosen, report, take_turns
 
 
 def test_candidates_take_turns():
@@ -15,6 +15,13 @@ def test_candidates_take_turns():
     times = take_turns(candidates, rounds=3, warm_up=1)
     assert calls == list("abababab")
     assert times.keys() == {"a", "b"} and all(len(seconds) == 3 for seconds in times.values())
+
+
+def test_rows_come_in_the_order_in_which_they_are_asked_for():
+    assert chosen("abc", None) == ["a", "b", "c"]
+    assert chosen("abc", ["c", "a"]) == ["c", "a"]
+    with pytest.raises(ValueError, match="--only: 'd' is none of a; b; c"):
+        chosen("abc", ["a", "d"])
 
 
 def test_what_prepares_a_call_is_not_timed(monkeypatch):

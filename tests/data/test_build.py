@@ -2,6 +2,7 @@
 
 import multiprocessing
 import platform
+import time
 from itertools import islice
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from rock_d2.data.build import subset
 from rock_d2.data.stream import PositionSampler, SampleStream, epoch_order, random_state_of
 
 RECORDS = [{"image_id": i} for i in range(10)]
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
 def noisy(record):
@@ -132,6 +134,7 @@ def test_workers_do_not_grow():
             workers = multiprocessing.active_children()
             memory.append(sum(proportional_memory(worker.pid) for worker in workers))
     assert len(workers) == 4
+    # A plain list grows by 26 MB, this by nothing.
     assert memory[1] - memory[0] < 20 * 2**20
 
 
@@ -162,6 +165,9 @@ def test_loaders_from_a_config(rooms_cfg):
     assert torch.equal(batch[3]["depth"], again[3]["depth"])
     # 9 images in batches of 8.
     assert [len(batch) for batch in build_test_loader(rooms_cfg, "built_val")] == [8, 1]
+    # A worker that hangs ends an evaluation, too.
+    rooms_cfg.DATALOADER.NUM_WORKERS, rooms_cfg.DATALOADER.TIMEOUT = 1, 7
+    assert build_test_loader(rooms_cfg, "built_val").timeout == 7
     rooms_cfg.DATASETS.TRAIN_FRACTION = 0.6
     assert len(build_train_loader(rooms_cfg).dataset.records) == 9  # of 15
 
@@ -181,6 +187,9 @@ def test_a_config_that_contradicts_the_data_is_refused(rooms_cfg, key, value, me
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries are left alone")
+@pytest.mark.skipif(
+    HUGE_PAGES.exists() and "[always]" in HUGE_PAGES.read_text(), reason="pages are of 2 MB"
+)
 def test_a_run_on_a_cpu_keeps_the_memory_that_its_steps_free(tmp_path):
     """Twelve maps of 8 MB have 23 436 pages of 4 kB, which later steps hardly ask for again."""
     script = tmp_path / "steps.py"
@@ -206,3 +215,29 @@ def test_a_run_on_a_cpu_keeps_the_memory_that_its_steps_free(tmp_path):
     assert min(before) > 20_000
     # One map may not fit where it was.
     assert found < 4_000
+
+
+def stuck(record):
+    time.sleep(600)
+
+
+def wait_for_a_stuck_worker(pids):
+    loader = build_train_loader(RECORDS, mapper=stuck, total_batch_size=1, seed=0, num_workers=1)
+    batches = iter(loader)
+    pids.put(batches._workers[0].pid)
+    next(batches)
+
+
+def test_stuck_worker_ends_once_its_process_is_gone():
+    fork = multiprocessing.get_context("fork")
+    pids = fork.Queue()
+    process = fork.Process(target=wait_for_a_stuck_worker, args=(pids,))
+    process.start()
+    worker = Path("/proc", str(pids.get(timeout=60)), "stat")
+    process.kill()
+    process.join()
+    end = time.monotonic() + 60
+    # Z: nobody has asked yet how it ended.
+    while worker.exists() and ") Z " not in worker.read_text():
+        assert time.monotonic() < end
+        time.sleep(0.1)

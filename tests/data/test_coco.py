@@ -78,5 +78,9 @@ def test_empty_boxes_are_refused_unless_the_data_set_has_them(registered):
 
 def test_a_data_set_that_is_not_there_says_what_to_do(tmp_path):
     register_multitask_coco("absent", str(tmp_path / "absent.json"), str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"absent\.json.*datasets/README\.md"):
-        DatasetCatalog.get("absent")
+    try:
+        with pytest.raises(FileNotFoundError, match=r"absent\.json.*datasets/README\.md"):
+            DatasetCatalog.get("absent")
+    finally:
+        DatasetCatalog.remove("absent")
+        MetadataCatalog.remove("absent")

@@ -143,6 +143,13 @@ def test_a_mapper_is_picklable_and_does_the_same_after(records):
     assert torch.equal(found["normals"], expected["normals"])
 
 
+class FixedCrop(T.Augmentation):
+    """x 40 to 120, y 30 to 90."""
+
+    def get_transform(self, image):
+        return T.CropTransform(40, 30, 80, 60, orig_w=160, orig_h=120)
+
+
 def test_objects_out_of_view_are_dropped_with_every_field(records):
     record = dict(records[0])
     boxes = [[0, 0, 30, 30], [100, 80, 50, 30], [50, 30, 60, 60]]
@@ -150,14 +157,9 @@ def test_objects_out_of_view_are_dropped_with_every_field(records):
         {"bbox": box, "bbox_mode": BoxMode.XYWH_ABS, "category_id": i, "iscrowd": 0}
         for i, box in enumerate(boxes)
     ]
-
-    class Fixed(T.Augmentation):
-        def get_transform(self, image):
-            return T.CropTransform(40, 30, 80, 60, orig_w=160, orig_h=120)
-
-    instances = mapper([Fixed()])(record)["instances"]
-    # The crop is x 40 to 120, y 30 to 90. The first object's centre (15, 15) and the second's
-    # (125, 95) are outside; the third is [50, 110] x [30, 90].
+    instances = mapper([FixedCrop()])(record)["instances"]
+    # The first object's centre (15, 15) and the second's (125, 95) are outside; the third is
+    # [50, 110] x [30, 90].
     assert instances.gt_classes.tolist() == [2]
     assert instances.gt_boxes.tensor.tolist() == [[10, 0, 70, 60]]
 
@@ -168,12 +170,7 @@ def test_objects_that_are_cut_are_clipped(records):
         {"bbox": [30, 20, 60, 50], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 5, "iscrowd": 0},
         {"bbox": [60, 50, 20, 20], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 6, "iscrowd": 1},
     ]
-
-    class Fixed(T.Augmentation):
-        def get_transform(self, image):
-            return T.CropTransform(40, 30, 80, 60, orig_w=160, orig_h=120)
-
-    instances = mapper([Fixed()])(record)["instances"]
+    instances = mapper([FixedCrop()])(record)["instances"]
     # [30, 90] x [20, 70] has its centre at (60, 45); crowds are no objects to learn.
     assert instances.gt_boxes.tensor.tolist() == [[0, 0, 50, 40]]
     assert instances.gt_classes.tolist() == [5]

@@ -106,7 +106,7 @@ def test_device_and_host_give_the_same_batches(cfg):
     assert_equal(batches(cfg, 25, where="device"), batches(cfg, 25))
 
 
-def test_of_the_same_batches_every_case_is_a_part(cfg):
+def test_these_batches_cover_every_case(cfg):
     stream = device_stream(cfg)
     plans = [SampleStream.__getitem__(stream, position)[PLAN] for position in range(100)]
     kinds = {type(t).__name__ for plan in plans for t in plan.transforms.transforms}

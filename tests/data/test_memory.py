@@ -1,5 +1,6 @@
 """DATALOADER.RESIDENT: a set that does not fit into memory is refused before it is read."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,12 @@ import torch
 
 from rock_d2 import build_train_loader
 from rock_d2.data.dataset_mapper import RockDatasetMapper
-from rock_d2.data.memory import check_that_it_fits, free_bytes, resident_bytes
+from rock_d2.data.memory import (
+    check_that_it_fits,
+    free_bytes,
+    left_to_container,
+    resident_bytes,
+)
 from rock_d2.tasks import Depth, Normals, Scene
 
 TASKS = (Scene(), Depth(), Normals())
@@ -37,7 +43,19 @@ def test_the_last_byte_counts():
 def test_the_host_tells_what_it_has_left():
     free = free_bytes(CPU)
     assert (free is None) != Path("/proc/meminfo").exists()
-    assert free is None or 1e7 < free < 1e14
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # Kilobytes taken for bytes would be less than a thousandth.
+    assert free is None or total / 1000 < free <= total
+
+
+def test_a_container_has_what_its_limit_leaves_beside_cached_files(tmp_path):
+    assert left_to_container(tmp_path) == []
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 400\ninactive_file 200\nactive_file 50\n")
+    assert left_to_container(tmp_path) == [1000 - 700 + 200 + 50]
+    (tmp_path / "memory.max").write_text("max\n")
+    assert left_to_container(tmp_path) == []
 
 
 @pytest.mark.parametrize("device", [None, CPU])

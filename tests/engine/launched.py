@@ -15,12 +15,17 @@ from rock_d2.engine.ending import Interrupted, Refused
 from rock_d2.engine.launch import launch_training
 from rock_d2.engine.signals import StopSignals
 
+TIMEOUT = 60
+
 
 def exchange(args: argparse.Namespace) -> None:
     if args.refuse:
         raise Refused("it cannot be")
-    signals = StopSignals()
+    signals = StopSignals(timeout=TIMEOUT)
     signals.install()
+    groups = (comm._get_global_gloo_group(), comm._LOCAL_PROCESS_GROUP, signals._group)
+    patience = {g._get_backend(torch.device("cpu")).options._timeout.seconds for g in groups}
+    print(f"process {comm.get_rank()}: groups wait {patience} s", flush=True)
     while True:
         signals.begin_exchange()
         total = torch.ones(())
@@ -34,4 +39,4 @@ def exchange(args: argparse.Namespace) -> None:
 if __name__ == "__main__":
     arguments = argparse.Namespace(num_gpus=2, num_machines=1, machine_rank=0, dist_url="auto")
     arguments.refuse = "refuse" in sys.argv
-    launch_training(exchange, arguments, device="cpu", timeout=60)
+    launch_training(exchange, arguments, device="cpu", timeout=TIMEOUT)

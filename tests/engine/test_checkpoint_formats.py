@@ -1,7 +1,6 @@
 """Every kind of weights, written as its publisher does and loaded without a conversion."""
 
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -164,32 +163,6 @@ def test_model_zoo_pickle_with_converted_torchvision_names(small_config, resnet1
     shortcut = resnet18.layer4[0].downsample
     assert torch.equal(model.backbone.res5[0].shortcut.weight, shortcut[0].weight)
     assert torch.equal(model.backbone.res5[0].shortcut.norm.running_var, shortcut[1].running_var)
-
-
-class Malicious:
-    """Unpickling it creates a file."""
-
-    def __init__(self, trace: Path):
-        self.trace = trace
-
-    def __reduce__(self) -> tuple[Callable, tuple]:
-        return Path.touch, (self.trace,)
-
-
-def save_pickle(content: object, file: Path) -> None:
-    file.write_bytes(pickle.dumps(content))
-
-
-@pytest.mark.parametrize(("save", "suffix"), [(save_pickle, ".pkl"), (torch.save, ".pth")])
-def test_code_in_a_file_is_refused_and_not_run(save, suffix, tmp_path):
-    file, trace = tmp_path / f"weights{suffix}", tmp_path / "trace"
-    save({"model": {"layer1.0.conv1.weight": Malicious(trace)}}, file)
-    with pytest.raises(ValueError, match=f"weights{suffix}: damaged, or more than tensors"):
-        read_checkpoint(str(file))
-    assert not trace.exists()
-    # It is a real one: Python's own unpickling runs it.
-    pickle.loads(pickle.dumps(Malicious(trace)))
-    assert trace.exists()
 
 
 @pytest.mark.parametrize("suffix", [".pkl", ".pth", ".safetensors"])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from trainings import files_up_to
+from quota import files_up_to
 
 from rock_d2.engine.checkpoint_store import CheckpointStore
 from rock_d2.engine.safe_files import atomic_file

@@ -91,5 +91,7 @@ def test_two_processes_train_to_the_losses_of_one(partly_labelled_root, tmp_path
         json.loads((tmp_path / name / "results.json").read_text()) for name in ("one", "two")
     ]
     assert results[0].keys() == results[1].keys()
+    # Weights that differ by rounding may swap detections of nearly equal scores, which AP counts
+    # in whole steps; means over pixels and images follow the weights.
     for task in results[0].keys() - {"bbox"}:
         assert results[1][task] == pytest.approx(results[0][task], rel=1e-2, abs=1e-2)

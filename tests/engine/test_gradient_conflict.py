@@ -7,13 +7,16 @@ import torch
 from detectron2.engine import HookBase, TrainerBase
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
+from torch import nn
 
 from rock_d2 import build_train_loader
+from rock_d2.engine.ending import DataUnreadable
 from rock_d2.engine.gradient_conflict import (
     DETECTOR,
     GradientConflict,
     conflict,
     gradients_on_backbone,
+    unnoticed,
 )
 from rock_d2.engine.step import TrainingStep
 
@@ -85,6 +88,24 @@ def test_the_training_is_the_same_with_and_without(trained):
     assert measured.drawn == without.drawn
     # Four norms, three cosines, and what it costs.
     assert len(measured.scalars[0]) == 4 + 3 + 1 and not without.scalars[0]
+
+
+def test_an_image_that_cannot_be_read_ends_the_training_as_in_a_step(trained, monkeypatch):
+    def unreadable(record: dict) -> dict:
+        raise OSError("is no image")
+
+    monkeypatch.setitem(globals(), "random_item", unreadable)
+    with pytest.raises(DataUnreadable, match="is no image"):
+        trained(1)
+
+
+def test_what_fails_leaves_the_statistics_as_they_were():
+    norm = nn.BatchNorm1d(1)
+    norm.device = torch.device("cpu")
+    # It counts the batch before it refuses it.
+    with pytest.raises(ValueError, match="more than 1 value per channel"), unnoticed(norm):
+        norm(torch.ones(1, 1))
+    assert norm.num_batches_tracked == 0
 
 
 def test_it_measures_the_batch_that_is_learnt_next(trained, small_config):

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from command_line import ROOT
 from detectron2.engine.hooks import CallbackHook
-from trainings import differing, few_rooms, files_up_to, first_images, metrics, new_trainer, stored
+from quota import files_up_to
+from trainings import few_rooms, first_images, new_trainer, stored
 from two_processes import EMA
 
 from rock_d2.engine.ending import (
@@ -28,6 +29,7 @@ from rock_d2.engine.ending import (
     exit_with_code,
 )
 from rock_d2.engine.setup import claim
+from rock_d2.robustness.chaos import differing, metrics
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--max-restarts=1")
 SCRIPT = "tests/engine/two_processes.py"
@@ -208,7 +210,7 @@ def test_second_signal_ends_the_process_at_once_unless_it_is_the_first_ones_echo
     code = (
         "import os, signal, time\n"
         "from rock_d2.engine.signals import ECHO, StopSignals\n"
-        "signals = StopSignals()\n"
+        "signals = StopSignals(60)\n"
         "signals.install()\n"
         "os.kill(os.getpid(), signal.SIGTERM)\n"
         "os.kill(os.getpid(), signal.SIGINT)\n"

@@ -130,6 +130,9 @@ def test_signal_to_the_starting_process_alone_reaches_the_others(tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 75
     assert told(output) == ["launched: process 0: asked by signal 2"]
+    # PyTorch's own groups would wait half an hour, whatever the training's wait is.
+    for rank in (0, 1):
+        assert f"process {rank}: groups wait {{60}} s\n" in output.read_text()
 
 
 def test_killed_process_ends_the_other_in_time(tmp_path):
@@ -186,6 +189,7 @@ def test_exit_code_is_that_of_the_cause(ended, asked, code):
         ({"dist_url": "tcp://127.0.0.1"}, "--dist-url is tcp://127.0.0.1; .*HOST:PORT"),
         ({"dist_url": "file:///tmp/x"}, "--dist-url is file"),
         ({"dist_url": "tcp://127.0.0.1:port"}, "--dist-url is tcp://127.0.0.1:port; .*HOST:PORT"),
+        ({"dist_url": "tcp://127.0.0.1:99999"}, "--dist-url is tcp://127.0.0.1:99999; .*HOST:PORT"),
         ({"device": "cuda:1"}, "MODEL.DEVICE is cuda:1; .*set MODEL.DEVICE cuda"),
         ({"device": "cuda", "num_gpus": 999}, r"--num-gpus is 999, but PyTorch sees \d+ GPU"),
     ],
@@ -194,3 +198,20 @@ def test_processes_that_cannot_be_are_refused(arguments, message):
     given = {"num_gpus": 2, "num_machines": 1, "machine_rank": 0, "dist_url": "auto"} | arguments
     with pytest.raises(ValueError, match=message):
         check_processes(Namespace(**given), given.get("device", "cpu"))
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("cuda:1", "MODEL.DEVICE is cuda:1; .*set MODEL.DEVICE cuda"),
+        ("cuda", r"--nproc_per_node is 999, but PyTorch sees \d+ GPU"),
+    ],
+)
+def test_processes_of_torchrun_that_cannot_be_are_refused(device, message, monkeypatch):
+    environment = {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "999", "LOCAL_WORLD_SIZE": "999"}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    arguments = Namespace(num_gpus=1, num_machines=1, machine_rank=0, dist_url="auto")
+    check_processes(arguments, "cpu")
+    with pytest.raises(ValueError, match=message):
+        check_processes(arguments, device)

@@ -9,6 +9,7 @@ from torch import nn
 from rock_d2 import add_rock_config
 from rock_d2.engine.optimizer import build_optimizer, load_optimizer
 from rock_d2.engine.step import TrainingStep
+from rock_d2.robustness.chaos import differing
 
 
 def settings(*options) -> CfgNode:
@@ -50,7 +51,7 @@ def test_steps_are_pytorchs_to_the_last_bit(name):
         optimizer.step()
         plain.step()
         assert all(torch.equal(parameter, twin) for parameter, twin in twins.items())
-    assert repr(optimizer.state_dict()) == repr(plain.state_dict())
+    assert differing(plain.state_dict(), optimizer.state_dict()) == []
     optimizer.zero_grad()
     assert all(parameter.grad is None for parameter in twins)
 
@@ -122,7 +123,7 @@ def test_fused_steps_are_the_plain_ones(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_state_of_another_memory_format_is_gone_on_with(name):
+def test_a_state_of_another_memory_format_is_taken_over(name):
     chosen = settings("SOLVER.OPTIMIZER", name)
     layer = conv(torch.contiguous_format)
     optimizer = build_optimizer(chosen, layer)

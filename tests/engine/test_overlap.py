@@ -13,10 +13,11 @@ from detectron2.engine.hooks import CallbackHook
 from detectron2.utils import comm
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
-from trainings import config, differing, few_rooms, metrics, new_trainer, stored
+from trainings import config, few_rooms, new_trainer, stored
 
 from rock_d2.engine.ending import Interrupted
 from rock_d2.engine.overlap import BackgroundEvaluation, check_overlap
+from rock_d2.robustness.chaos import differing, metrics
 
 # Evaluated after 2, 4 and 6 iterations; the best is that after 4, which is known after 6.
 SERIAL = (

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from trainings import differing, few_rooms, metrics, new_trainer, stored
+from trainings import few_rooms, new_trainer, stored
 
 from rock_d2.engine.random_state import compute_the_same, random_state, set_random_state
+from rock_d2.robustness.chaos import differing, metrics
 
 # All that has a state: averaged weights, a best metric, losses summed over several steps, parts of
 # batches; 15 images in batches of 4, so that passes end within batches.
@@ -96,7 +97,7 @@ def test_drawn_seed_is_kept(tmp_path):
     ],
     ids=["seed", "batch", "model", "subset", "data"],
 )
-def test_another_training_is_not_gone_on_with(straight, settings, message):
+def test_another_training_is_not_continued(straight, settings, message):
     with pytest.raises(ValueError, match=rf"model_final.pth is of another training: .*{message}"):
         new_trainer(straight, *FULL, *settings, resume=True)
 
@@ -138,7 +139,9 @@ def test_torn_checkpoint_is_gone_on_from_the_one_before(straight, tmp_path, hear
 
 
 @pytest.fixture
-def _deterministic() -> Iterator[None]:
+def _deterministic(monkeypatch) -> Iterator[None]:
+    # It is set for good; this takes it back.
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     compute_the_same(True)
     yield
     compute_the_same(False)

@@ -13,10 +13,10 @@ from gadgets import CONTAINERS, EXTENSION, extension_gadget, gadgets
 from safetensors import safe_open
 
 from rock_d2 import model_zoo
+from rock_d2.config_files import load_config
 from rock_d2.engine.downloads import check_hash, local_file
 from rock_d2.engine.safe_pickle import load_arrays
 from rock_d2.engine.weight_files import read_checkpoint
-from rock_d2.predictor import load_config
 
 NAMES = list(gadgets(Path("trace")))
 

@@ -4,6 +4,7 @@ import re
 from fnmatch import fnmatch
 
 import pytest
+import torch
 
 from rock_d2 import model_zoo
 from rock_d2.engine.run_log import flat_settings
@@ -51,11 +52,29 @@ def test_every_rule_has_a_setting():
         (("SOLVER.LR_SCHEDULER_NAME", "min"), "LR_SCHEDULER_NAME is 'min'; .* 'WarmupCosineLR'"),
         (("SOLVER.REFERENCE_WORLD_SIZE", 3), "REFERENCE_WORLD_SIZE is 3, of which .*IMS_PER_BATCH"),
         (("DATALOADER.NUM_WORKERS", -1), "DATALOADER.NUM_WORKERS is -1; it must be 0 or more"),
-        (("MODEL.DEVICE", "gpu"), "MODEL.DEVICE is 'gpu'; it must be cpu or cuda"),
+        (("MODEL.DEVICE", "gpu"), "MODEL.DEVICE is 'gpu'; it must be cpu, cuda or cuda:N"),
         # What Detectron2's own trainer would heed is not passed over in silence.
         (("TEST.PRECISE_BN.ENABLED", True), "PRECISE_BN.ENABLED is True; it must be False here: "),
         (("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler"), "be 'TrainingSampler' here"),
         (("INPUT.MIN_SIZE_TEST", 600), "MIN_SIZE_TEST is 600; .* here: INPUT.SIZE"),
+        (("INPUT.MAX_SIZE_TRAIN", 640), "MAX_SIZE_TRAIN is 640; .* here: INPUT.SIZE"),
+        (("TEST.EVAL_CROP", "eigan"), "EVAL_CROP is 'eigan'; .* 'none', 'eigen', 'toolbox'"),
+        (("TEST.COCO_BACKEND", "coco"), "COCO_BACKEND is 'coco'; it must be auto or one of"),
+        (("TEST.BEST_METRIC", "box/AP50"), "BEST_METRIC is 'box/AP50'.* bbox/ or scene/ or depth/"),
+        (
+            ("TEST.BEST_METRIC", "depth/rmse", "MODEL.ROCK.PREDICT_AUXILIARY", False),
+            "BEST_METRIC is 'depth/rmse', which is not measured; it must begin with bbox/",
+        ),
+        # What would do nothing is not passed over in silence.
+        (("SOLVER.EARLY_STOPPING.PATIENCE", 3), "PATIENCE is 3, but .* set TEST.EVAL_PERIOD"),
+        (
+            ("MODEL.ROCK.PREDICT_AUXILIARY", False, "TEST.SAVE_AUXILIARY", True),
+            "SAVE_AUXILIARY is True, but .*PREDICT_AUXILIARY False predicts no task",
+        ),
+        (
+            ("MODEL.NECK.NAME", "FlatMTL", "MODEL.ROCK.FUSION.SWITCHED_OFF", ["Depth"]),
+            "SWITCHED_OFF is .* but MODEL.NECK.NAME FlatMTL has no fusion",
+        ),
         (("SEED", 2**31), "SEED is 2147483648; it must be below 2147483648"),
         (
             ("MODEL.RESNETS.NORM", "GN", "MODEL.RESNETS.WIDTH_PER_GROUP", 48),
@@ -83,12 +102,26 @@ def test_setting_without_sense_is_named_with_what_it_must_be(settings, message):
         (("SOLVER.WEIGHT_DECAY_NORM", None), 1),
         (("MODEL.BACKBONE.FREEZE_AT", -1, "MODEL.RESNETS.NORM", "naiveSyncBN"), 1),
         (("INPUT.RANDOM_FLIP", "vertical"), 1),
+        # An evaluation compares with no other, and stops nothing.
+        (("TEST.BEST_METRIC", "mine/score", "SOLVER.EARLY_STOPPING.PATIENCE", 3), 0),
     ],
 )
 def test_what_detectron2_takes_is_not_refused(settings, num_processes):
     cfg = model_zoo.get_config("rock_nyuv2.yaml")
     cfg.merge_from_list(["MODEL.DEVICE", "cpu", *settings])
     check_config(cfg, num_processes)
+
+
+def test_gpu_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    cfg = model_zoo.get_config("rock_nyuv2.yaml")
+    for device in ("cuda", "cuda:1"):
+        cfg.MODEL.DEVICE = device
+        check_config(cfg)
+    cfg.MODEL.DEVICE = "cuda:2"
+    with pytest.raises(ValueError, match=r"MODEL.DEVICE is cuda:2, but PyTorch sees 2 GPU"):
+        check_config(cfg)
 
 
 def test_several_processes_on_a_cpu_cannot_synchronise_normalisations():

@@ -28,6 +28,8 @@ def config(*settings: object):
         (("SOLVER.IMS_PER_BATCH", 2), 1, ""),
         (("SOLVER.IMS_PER_BATCH", 4, "SOLVER.ACCUMULATE", 2), 1, ""),
         (("SOLVER.IMS_PER_BATCH", 2, "MODEL.SSD.NORM", "SyncBN"), 2, ""),
+        (("SOLVER.IMS_PER_BATCH", 2, "MODEL.SSD.NORM", "nnSyncBN"), 2, ""),
+        (("SOLVER.IMS_PER_BATCH", 2, "MODEL.SSD.NORM", "naiveSyncBN"), 2, ""),
         (("SOLVER.IMS_PER_BATCH", 1, "MODEL.SSD.NORM", "GN"), 1, ""),
         (("SOLVER.IMS_PER_BATCH", 1, "MODEL.SSD.NORM", "FrozenBN"), 1, ""),
         # It ends with maps of 3 x 4 cells.

@@ -43,7 +43,7 @@ def batch() -> list[dict]:
 def new_step(small_config) -> Callable[..., TrainingStep]:
     """A step of one and the same model on one and the same batch."""
 
-    def build(*, norms: tuple = FIXED_NORMS, lr: float = 0.0, **options) -> TrainingStep:
+    def build(*, norms: tuple = (), lr: float = 0.0, **options) -> TrainingStep:
         torch.manual_seed(0)
         model = build_model(small_config(*FIXED_NORMS, *norms)).double().train()
         optimizer = torch.optim.SGD(model.parameters(), lr=lr)
@@ -115,10 +115,13 @@ def test_bf16_computes_the_network_and_not_the_losses_in_bf16(small_config):
     model.backbone.register_forward_hook(
         lambda module, args, output: kinds.update({"features": output["res5"].dtype})
     )
+    model.register_forward_hook(
+        lambda module, args, losses: kinds.update({n: x.dtype for n, x in losses.items()})
+    )
     step = TrainingStep(model, [batch()] * 2, optimizer, precision=torch.bfloat16)
     step.run()
-    assert kinds == {"features": torch.bfloat16}
-    assert step._sums.dtype == torch.float32
+    assert kinds.pop("features") == torch.bfloat16
+    assert set(kinds.values()) == {torch.float32}
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     reference = TrainingStep(model, [batch()], optimizer)
     reference.run()

@@ -1,7 +1,5 @@
-"""Small trainings on rooms within the test's process, and how two of them are compared."""
+"""Small trainings on rooms within the test's process."""
 
-import json
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +13,7 @@ from detectron2.utils.env import seed_all_rng
 from rock_d2 import model_zoo, register_multitask_coco
 from rock_d2.engine.trainer import RockTrainer
 
-# Two seconds for eight iterations. Losses are read and metrics written after 3 and 6, the model is
-# evaluated after 4.
+# Six iterations; losses are read and metrics written after 3 and 6, nothing is evaluated.
 SETTINGS = (
     *("SEED", 1, "MODEL.DEVICE", "cpu", "INPUT.SIZE", [48, 64], "DATALOADER.NUM_WORKERS", 0),
     *("DATASETS.TRAIN", ("few_train",), "DATASETS.TEST", ()),
@@ -27,9 +24,6 @@ SETTINGS = (
     *("SOLVER.LOG_PERIOD", 3, "SOLVER.CHECKPOINT_PERIOD", 1, "SOLVER.CHECKPOINTS_KEPT", 0),
     *("SOLVER.AMP.ENABLED", False, "TEST.EVAL_PERIOD", 0, "TEST.NUM_PICTURES", 0),
 )
-# How long something took.
-TIMES = {"_seconds", "_data_seconds", "size"}
-TIMES |= {"time", "data_time", "images_per_second", "eta_seconds", "memory_gb"}
 
 
 @contextmanager
@@ -52,17 +46,6 @@ def few_rooms(root: Path) -> Iterator[None]:
         for name in names:
             DatasetCatalog.remove(name)
             MetadataCatalog.remove(name)
-
-
-@contextmanager
-def files_up_to(size: int) -> Iterator[None]:
-    """A quota: no file of this process can grow beyond ``size`` bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def config(folder: Path, *settings: object) -> CfgNode:
@@ -88,22 +71,3 @@ def first_images(trainer: RockTrainer) -> list[int]:
 
 def stored(folder: Path, name: str = "model_final") -> dict[str, Any]:
     return torch.load(folder / f"{name}.pth", weights_only=True)
-
-
-def metrics(folder: Path) -> list[dict[str, float]]:
-    lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
-    return [{key: x for key, x in line.items() if key not in TIMES} for line in lines]
-
-
-def differing(first: Any, second: Any, place: str = "") -> list[str]:
-    """Where two checkpoints differ in so much as a bit, times apart."""
-    if isinstance(first, dict):
-        keys = [key for key in {**first, **second} if key not in TIMES]
-        pairs = [(first.get(key), second.get(key), f"{place}.{key}") for key in keys]
-    elif isinstance(first, list | tuple) and len(first) == len(second):
-        pairs = [(*pair, f"{place}[{i}]") for i, pair in enumerate(zip(first, second, strict=True))]
-    elif isinstance(first, torch.Tensor):
-        return [] if torch.equal(first, second) else [place]
-    else:
-        return [] if first == second and type(first) is type(second) else [place]
-    return [found for pair in pairs for found in differing(*pair)]

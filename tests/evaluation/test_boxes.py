@@ -90,8 +90,8 @@ def test_area_and_iscrowd_may_be_absent():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_id": 77}, "image_id 77, which the data set has not"),
-        ({"category_id": 4}, "category_id 4, which the data set has not"),
+        ({"image_id": 77}, "image_id 77, which the data set does not have"),
+        ({"category_id": 4}, "category_id 4, which the data set does not have"),
         ({"score": math.nan}, "is not finite"),
         ({"bbox": [0, 0, math.inf, 1]}, "is not finite"),
         ({"bbox": [0, 0, 1]}, "not COCO's result format"),

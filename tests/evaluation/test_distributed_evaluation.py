@@ -1,7 +1,7 @@
 """Two processes find what one process finds, however images and labels are shared out."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 from command_line import run_warm
 from detectron2.config import get_cfg
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 from torch import distributed
 from torch import multiprocessing as mp
@@ -31,11 +31,13 @@ def config(folder: str):
     return cfg
 
 
-def records(root: str, *, labels_from: int) -> list[dict[str, Any]]:
-    """The nine images of rooms; those before ``labels_from`` lose their labels."""
-    if NAME not in DatasetCatalog.list():
-        file = f"{root}/rooms/annotations/rooms_val.json"
-        register_multitask_coco(NAME, file, f"{root}/rooms")
+def register(root: str) -> None:
+    """The rooms below ``root``."""
+    register_multitask_coco(NAME, f"{root}/rooms/annotations/rooms_val.json", f"{root}/rooms")
+
+
+def records(*, labels_from: int) -> list[dict[str, Any]]:
+    """The nine images; those before ``labels_from`` lose their labels."""
     found = DatasetCatalog.get(NAME)
     for record in found[:labels_from]:
         for label in LABELS:
@@ -63,9 +65,9 @@ def output(record: dict[str, Any], tasks: Sequence[Any]) -> dict[str, Any]:
     return {"instances": found, **maps}
 
 
-def evaluate(root: str, folder: str, share: slice, labels_from: int) -> dict[str, Any]:
+def evaluate(folder: str, share: slice, labels_from: int) -> dict[str, Any]:
     cfg = config(folder)
-    images = records(root, labels_from=labels_from)[share]
+    images = records(labels_from=labels_from)[share]
     evaluator = build_evaluator(cfg, NAME)
     evaluator.reset()
     for record in images:
@@ -73,34 +75,36 @@ def evaluate(root: str, folder: str, share: slice, labels_from: int) -> dict[str
     return evaluator.evaluate()
 
 
-def work(rank: int, root: str, folder: str) -> None:
+def work(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     store = f"file://{folder}/store"
     distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
     results = {}
     for kind, first in SHARES.items():
         share = slice(first, None) if rank else slice(0, first)
-        results[kind] = evaluate(root, folder, share, labels_from=0)
+        results[kind] = evaluate(folder, share, labels_from=0)
     # The first process has images, but no labels.
-    results["no label on the first"] = evaluate(
-        root, folder, slice(4, None) if rank else slice(0, 4), labels_from=4
-    )
+    share = slice(4, None) if rank else slice(0, 4)
+    results["no label on the first"] = evaluate(folder, share, labels_from=4)
     torch.save(results, Path(folder, f"rank{rank}.pt"))
     distributed.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
-def two_processes(rooms_root, tmp_path_factory) -> list[dict]:
+def two_processes(rooms_root, tmp_path_factory) -> Iterator[list[dict]]:
     folder = tmp_path_factory.mktemp("two")
     done = run_warm(__file__, rooms_root, folder, root=rooms_root)
     assert done.returncode == 0, done.stderr
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(2)]
+    register(str(rooms_root))
+    yield [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(2)]
+    DatasetCatalog.remove(NAME)
+    MetadataCatalog.remove(NAME)
 
 
 @pytest.mark.parametrize("kind", [*SHARES, "no label on the first"])
-def test_same_results_as_one_process(two_processes, rooms_root, tmp_path, kind):
+def test_same_results_as_one_process(two_processes, tmp_path, kind):
     labels_from = 4 if kind not in SHARES else 0
-    expected = evaluate(str(rooms_root), str(tmp_path), slice(None), labels_from)
+    expected = evaluate(str(tmp_path), slice(None), labels_from)
     main, other = (results[kind] for results in two_processes)
     assert expected.keys() == main.keys() and len(main) == 4
     for name, metrics in expected.items():
@@ -111,4 +115,6 @@ def test_same_results_as_one_process(two_processes, rooms_root, tmp_path, kind):
 
 
 if __name__ == "__main__":
-    mp.start_processes(work, args=tuple(sys.argv[1:]), nprocs=2, start_method="fork")
+    root, folder = sys.argv[1:]
+    register(root)
+    mp.start_processes(work, args=(folder,), nprocs=2, start_method="fork")

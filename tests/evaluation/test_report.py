@@ -3,6 +3,9 @@
 import json
 import math
 
+import pytest
+from quota import files_up_to
+
 from rock_d2.evaluation.report import results_table, save_results
 
 RESULTS = {
@@ -35,3 +38,12 @@ def test_json_has_null_for_nan(tmp_path):
     stored = json.loads(file.read_text(), parse_constant=lambda name: 1 / 0)
     assert stored["bbox"] == {"AP": 31.25, "APs": None, "AP-bed": 40.0, "AP-night-stand": None}
     assert stored["other"] == {"within_11.25": 0.5}
+
+
+def test_results_are_written_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "results.json"
+    with files_up_to(50), pytest.raises(OSError, match="File too large"):
+        save_results(RESULTS, file)
+    assert not file.exists()
+    save_results(RESULTS, file)
+    assert list(tmp_path.iterdir()) == [file]

@@ -49,7 +49,7 @@ def test_parts_and_seeds_differ():
     first, second = initial_weights("table1_rock"), initial_weights("table1_rock", seed=2)
     changed = different(first, second)
     assert {name.split(".")[0] for name in changed} == {"backbone", "neck", "head"}
-    # Two predictors of equal shape, and two encoders' first channels, are not the same draw.
+    # Two encoders' first channels are not the same draw.
     depth, normals = (first[f"neck.encoders.{task}.weight"] for task in ("depth", "normals"))
     assert not torch.equal(depth, normals[: len(depth)])
 

@@ -86,3 +86,12 @@ def test_a_folder_of_other_settings_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"seed1.config.yaml.*SOLVER.BASE_LR 0.5, not 0.0"):
         check_stored_settings(plan.runs())
     assert deviations(stored, run.config())
+
+
+def test_a_folder_of_another_version_is_refused(tmp_path):
+    plan = plan_of("1", output=tmp_path)
+    folder = plan.runs()[0].folder
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("SOLVER: {SPEED: 9}\n")
+    with pytest.raises(ValueError, match=r"seed1.config.yaml: .*SPEED.*; choose another --output"):
+        check_stored_settings(plan.runs())

@@ -1,4 +1,4 @@
-"""Runs side by side, kept, gone on with and reported, with a script in place of the training."""
+"""Runs side by side, kept, resumed and reported, with a script in place of the training."""
 
 import re
 from pathlib import Path
@@ -21,10 +21,15 @@ with open(folder / "starts.txt", "a") as file:
 if "STOP" in sys.argv and not (folder / "model_0000004.pth").exists():
     (folder / "model_0000004.pth").touch()
     os.kill(os.getpid(), 9)
-with open(folder.parents[1] / "times.txt", "a") as file:
+times = folder.parents[1] / "times.txt"
+with open(times, "a") as file:
     file.write(f"+ {folder}\\n")
+# However long each takes to start; alone it goes on after all.
+end = time.monotonic() + 60
+while "MEET" in sys.argv and times.read_text().count("+ ") < 2 and time.monotonic() < end:
+    time.sleep(0.01)
 time.sleep(9.0 if "LONG" in sys.argv else 0.5)
-with open(folder.parents[1] / "times.txt", "a") as file:
+with open(times, "a") as file:
     file.write(f"- {folder}\\n")
 (folder / "model_final.pth").touch()
 (folder / "results.json").write_text("{}")
@@ -73,7 +78,7 @@ def test_finished_runs_are_kept_and_interrupted_ones_go_on(new_runner, tmp_path)
 
 
 def test_jobs_run_side_by_side_and_share_the_cores(new_runner, tmp_path):
-    runs = [run_of(tmp_path, name) for name in "abcd"]
+    runs = [run_of(tmp_path, name, "MEET", "1") for name in "abcd"]
     runner, _ = new_runner(jobs=2)
     runner.run(runs)
     signs = [line[0] for line in (tmp_path / "out" / "times.txt").read_text().splitlines()]
@@ -98,7 +103,7 @@ def test_whatever_ends_it_ends_its_runs(new_runner, tmp_path):
 
     runner, _ = new_runner(jobs=2)
     runner.tell = interrupt
-    runs = [run_of(tmp_path, "short"), run_of(tmp_path, "long", "LONG", "1")]
+    runs = [run_of(tmp_path, "short", "MEET", "1"), run_of(tmp_path, "long", "LONG", "1")]
     with pytest.raises(KeyboardInterrupt):
         runner.run(runs)
     assert [run.finished for run in runs] == [True, False]

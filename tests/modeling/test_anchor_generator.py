@@ -1,7 +1,5 @@
 """Default boxes against arithmetic by hand."""
 
-import math
-
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
@@ -105,9 +103,9 @@ def test_boxes_move_with_the_model_and_stay_out_of_checkpoints():
     generator = SSDAnchorGenerator(
         image_size=(8, 8), map_sizes=[(2, 2), (1, 1)], scales=(0.1, 0.2, 0.9), aspect_ratios=(2.0,)
     )
+    generator.to("meta")
+    assert [buffer.device.type for buffer in generator.buffers()] == ["meta"] * 2
     assert generator.state_dict() == {}
-    assert len(list(generator.buffers())) == 2
-    assert math.isfinite(sum(float(b.sum()) for b in generator.buffers()))
 
 
 def test_other_map_sizes_are_refused():

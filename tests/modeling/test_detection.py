@@ -6,7 +6,6 @@ from tiny import SIZE, item, random_boxes, tiny_model
 from torchvision.ops import clip_boxes_to_image, nms
 
 from rock_d2.modeling.detection import detect
-from rock_d2.modeling.ssd_losses import box_deltas
 
 OPTIONS = {"score_thresh": 0.2, "num_candidates": 150, "nms_thresh": 0.3, "num_kept": 20}
 
@@ -133,7 +132,7 @@ def test_inference_decodes_what_training_coded():
         truths = batch[0]["instances"].gt_boxes.tensor
         nearest = torch.cdist(boxes, truths).argmin(dim=0)
         deltas = torch.zeros(1, len(boxes), 4)
-        deltas[0, nearest] = box_deltas(boxes[nearest], truths, model.box2box_transform.weights)
+        deltas[0, nearest] = model.box2box_transform.get_deltas(boxes[nearest], truths)
         logits = torch.zeros_like(logits)
         logits[..., -1] = 20
         logits[0, nearest, 1] = 40

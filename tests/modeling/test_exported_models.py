@@ -1,11 +1,14 @@
 """An exported file gives what the model gives."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import pytest
 import torch
 from tiny import tiny_cfg, tiny_model
 from torch import nn
 
-from rock_d2.engine.export import FORMATS, export, run_exported
+from rock_d2.engine.export import FORMATS, export
 from rock_d2.engine.fast_inference import inference_copy
 
 SIZE = (48, 64)
@@ -50,6 +53,18 @@ def assert_same(found, model, pixels, names) -> None:
         assert (found["classes"][i, count:] == -1).all()
         for task, values in output.items():
             torch.testing.assert_close(found[task][i], values, rtol=1e-4, atol=1e-4)
+
+
+def run_exported(path: Path, images: torch.Tensor, *, file_format: str) -> Sequence[torch.Tensor]:
+    """What an exported file puts out for images (N, 3, H, W)."""
+    if file_format == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return [torch.from_numpy(o) for o in session.run(None, {"images": images.numpy()})]
+    if file_format == "torchscript":
+        return torch.jit.load(str(path))(images)
+    return torch.export.load(path).module()(images)
 
 
 def skip_without_onnx(file_format: str) -> None:

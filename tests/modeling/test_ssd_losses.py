@@ -19,7 +19,6 @@ from torchvision.ops import box_iou
 
 from rock_d2.modeling.matcher import SSDMatcher
 from rock_d2.modeling.ssd_losses import (
-    box_deltas,
     box_loss,
     focal_loss,
     matched_deltas,
@@ -119,26 +118,29 @@ def test_agrees_with_torchvision(seed):
         torch.testing.assert_close(*gradients, atol=1e-5, rtol=0)
 
 
+def coded(boxes: torch.Tensor, truths: torch.Tensor) -> torch.Tensor:
+    """Each truth (K, 4) relative to the box of its number."""
+    return matched_deltas(boxes, truths[None], torch.arange(len(boxes))[None], WEIGHTS)[0]
+
+
 def test_box_coding_agrees_and_round_trips():
     torch.manual_seed(0)
     # Sides of 10 to 320: apply_deltas caps how much larger than its box a truth may be at 62.5.
     boxes = random_boxes(50, size=(480, 640), smallest=10)
     truths = random_boxes(50, size=(480, 640), smallest=10)
-    deltas = box_deltas(boxes, truths, WEIGHTS)
+    deltas = coded(boxes, truths)
     coder = Box2BoxTransform(weights=WEIGHTS)
     torch.testing.assert_close(deltas, coder.get_deltas(boxes, truths), atol=1e-5, rtol=1e-6)
     other = BoxCoder(WEIGHTS).encode_single(truths, boxes)
     torch.testing.assert_close(deltas, other, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(coder.apply_deltas(deltas, boxes), truths, atol=1e-3, rtol=0)
-    assert (box_deltas(boxes, boxes, WEIGHTS) == 0).all()
+    assert (coded(boxes, boxes) == 0).all()
 
 
 def test_box_coding_by_hand():
     # From a box of 10 x 20 at (5, 10) to one of 20 x 20 at (20, 10): 15 / 10 and ln 2.
-    coded = box_deltas(
-        torch.tensor([0.0, 0.0, 10.0, 20.0]), torch.tensor([10.0, 0.0, 30.0, 20.0]), WEIGHTS
-    )
-    assert coded.tolist() == pytest.approx([15.0, 0.0, 5 * math.log(2), 0.0])
+    box, truth = torch.tensor([[[0.0, 0.0, 10.0, 20.0]], [[10.0, 0.0, 30.0, 20.0]]])
+    assert coded(box, truth)[0].tolist() == pytest.approx([15.0, 0.0, 5 * math.log(2), 0.0])
 
 
 def test_matched_boxes_are_coded_like_any():
@@ -146,8 +148,10 @@ def test_matched_boxes_are_coded_like_any():
     boxes = random_boxes(50, size=SIZE, smallest=10)
     truths = random_boxes(12, size=SIZE, smallest=10).view(3, 4, 4)
     match = torch.randint(4, (3, 50))
-    expected = torch.stack([box_deltas(boxes, truths[n][match[n]], WEIGHTS) for n in range(3)])
-    torch.testing.assert_close(matched_deltas(boxes, truths, match, WEIGHTS), expected)
+    coder = Box2BoxTransform(weights=WEIGHTS)
+    expected = torch.stack([coder.get_deltas(boxes, truths[n][match[n]]) for n in range(3)])
+    found = matched_deltas(boxes, truths, match, WEIGHTS)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (1, 5, 4), (3, 5, 4)], ids=str)

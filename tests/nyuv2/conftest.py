@@ -65,8 +65,12 @@ class Conversion:
     """One finished conversion."""
 
     name: str
-    tree: Path
+    root: Path
     options: list[str]
+
+    @property
+    def tree(self) -> Path:
+        return self.root / FOLDERS[self.option("--boxes", "full")]
 
     def option(self, name: str, default: str) -> str:
         return dict(zip(self.options[::2], self.options[1::2], strict=True)).get(name, default)
@@ -100,5 +104,4 @@ def conversion(request, official, shared_folder) -> Conversion:
     given = [str(official.root / text) if text in AXES else text for text in options]
     with FileLock(f"{root}.lock"):
         assert main([*official.arguments, "--root", str(root), *given]) == 0
-    found = Conversion(request.param, Path(), options)
-    return Conversion(request.param, root / FOLDERS[found.option("--boxes", "full")], options)
+    return Conversion(request.param, root, options)

@@ -11,7 +11,8 @@ from roomgen.nyuv2_labels import label_gaps, label_ids, with_white_border
 from roomgen.nyuv2_mat import video_names
 
 from rock_d2.data.datasets.nyuv2 import INTRINSICS, SCENE_CLASSES, THING_CLASSES
-from rock_d2.tasks.normals import decode_normals, encode_normals
+from rock_d2.tasks import Normals
+from rock_d2.tasks.normals import encode_normals
 
 # Sources of normals; the conversions in conftest.py are named after them.
 AXES = ("eigen", "ladicky", "npy", "npy_up_right_back", "eigen_outward")
@@ -136,7 +137,8 @@ def test_normals_are_exact_to_the_steps_of_both_files(conversion, official):
 def test_normals_from_depth_are_those_of_the_surfaces(conversion, official):
     errors = []
     for image, frame in zip(images(conversion), official.frames, strict=True):
-        normals = decode_normals(pixels(conversion, image, "normals_file_name"))
+        path = str(conversion.tree / image["normals_file_name"])
+        normals = Normals().read({"normals_file_name": path})
         known = (normals != 0).any(axis=2)
         measured = raw_depth_known(official, image["id"] - 1)
         assert not (known & ~measured).any()

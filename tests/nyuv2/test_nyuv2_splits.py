@@ -86,7 +86,7 @@ def test_official_numbers(splits_file):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"test": (5, 6)}, "share 1 frames, the first is 6"),
+        ({"test": (5, 6)}, "share frames: 1, the first is 6"),
         ({"train": (1, 2, 3, 6)}, "1 of 6 frames are in neither split, the first is 4"),
         ({"train": (0, 1, 2, 3, 5), "test": (4,)}, "from 0 to 5 where frames count from 1 to 6"),
         ({"test": (5, 7)}, "from 5 to 7 where"),
@@ -100,6 +100,14 @@ def test_bad_splits_are_refused_in_one_line(splits_file, columns, message):
         read_splits(splits_file(**columns), num_frames=6)
     assert "splits.mat: " in str(error.value) and str(error.value).endswith("splits.mat again")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan, 1.5, 1j])
+def test_what_is_no_number_of_a_frame_is_refused(tmp_path, value):
+    train = np.array([1, 2, 3, 4, value])[:, None]
+    scipy.io.savemat(tmp_path / "splits.mat", {"trainNdxs": train, "testNdxs": np.array([[5]])})
+    with pytest.raises(ValueError, match=r"splits.mat: trainNdxs holds .*, not frame numbers"):
+        read_splits(tmp_path / "splits.mat", num_frames=5)
 
 
 def test_a_file_that_is_no_mat_file(tmp_path):
@@ -123,7 +131,7 @@ def test_listed_scenes_override_the_rule(splits_file, tmp_path):
     [
         (
             "kitchen_0001\nkitchen_0001a",
-            "1 lines are no video of NYUv2, the first is 'kitchen_0001'",
+            "lines that are no video of NYUv2: 1, the first is 'kitchen_0001'",
         ),
         ("cafe_0004", "1 training frames where 2 are wanted: .* --val-images 1"),
     ],

@@ -1,13 +1,13 @@
 """Every kind of damage gives one line, exit code 1, and no JSON that tells of half a conversion."""
 
 import re
-import resource
 import shutil
 
 import h5py
 import numpy as np
 import pytest
 from prepare_nyuv2 import main
+from quota import files_up_to
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_other_files(capsys, official, tmp_path):
         (["--mat", tmp_path / "page.mat"], "page.mat: not an HDF5 (MATLAB 7.3) file"),
         (["--mat", tmp_path / "absent.mat"], "absent.mat: there is no such file; --mat names it"),
         (["--splits", tmp_path / "page.mat"], "page.mat: not a MATLAB 5 file"),
-        (["--val-scenes", tmp_path / "page.mat"], "page.mat: 1 lines are no video of NYUv2"),
+        (["--val-scenes", tmp_path / "page.mat"], "page.mat: lines that are no video of NYUv2: 1"),
         (["--normals", tmp_path / "absent"], "absent: there is no such folder; --normals"),
         (["--normals", tmp_path], "neither normals/ with masks/"),
         (["--val-images", "122"], "no choice of whole scenes has 122 of"),
@@ -161,12 +161,8 @@ def test_a_folder_that_is_a_file(capsys, official, tmp_path):
 
 def test_full_disk(capsys, official, tmp_path):
     """No file may be larger than 100 kB here, which the system says as it says a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    try:
+    with files_up_to(100_000):
         found = refusal(capsys, official, tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "frame 1 cannot be written (File too large): make room" in found
     assert [path for path in tmp_path.rglob("*.png") if path.stat().st_size >= 100_000] == []
     assert not list(tmp_path.rglob("*.tmp"))

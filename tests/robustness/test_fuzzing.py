@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rock_d2.image_files import read_color_image
 from rock_d2.robustness import fuzzing
 from rock_d2.robustness.fuzzing import FAULTS, REFUSED, TAKEN, fuzz, judge, run_case, summary
 from rock_d2.robustness.mutations import changed_bytes, changed_lines, changed_tree
@@ -26,7 +27,7 @@ def test_no_damage_ends_in_a_fault(name, tmp_path):
     assert [case for case in cases if case.outcome in FAULTS] == []
     outcomes = [case.outcome for case in cases]
     assert outcomes.count(REFUSED) >= CASES // 4
-    assert {case.change for case in cases} != {""}
+    assert all(case.change for case in cases)
 
 
 class Odd(Target):
@@ -95,7 +96,9 @@ def test_same_seed_gives_the_same_damage():
         (changed_tree, tree),
         (changed_lines, text),
     ):
-        results = [[repr(change(np.random.default_rng(i), original)) for i in range(30)]] * 2
+        results = [
+            [repr(change(np.random.default_rng(i), original)) for i in range(30)] for _ in range(2)
+        ]
         assert results[0] == results[1]
         assert len(set(results[0])) > 15
     assert tree == {"a": [1, {"b": "c"}], "d": {"e": [2, 3]}}
@@ -112,14 +115,13 @@ def test_prediction_in_an_unknown_compression_is_refused(tmp_path: Path):
 
 def test_cut_images_are_refused(tmp_path: Path):
     """OpenCV gives what is missing of a JPEG as grey, and hangs with a PNG without its pixels."""
-    from rock_d2.predictor import read_rgb
-
     build_target("images", tmp_path)
     for end, rest in (("png", (10, 40, 60)), ("jpg", (2, 20, 200))):
         content = (tmp_path / f"image.{end}").read_bytes()
         for missing in rest:
             (tmp_path / "cut").write_bytes(content[:-missing])
             with pytest.raises(ValueError, match="cut: is damaged: it ends before its image does"):
-                read_rgb(tmp_path / "cut")
+                read_color_image(tmp_path / "cut")
         (tmp_path / "longer").write_bytes(content + b"\0\0")
-        assert np.array_equal(read_rgb(tmp_path / "longer"), read_rgb(tmp_path / f"image.{end}"))
+        longer, whole = (read_color_image(tmp_path / f) for f in ("longer", f"image.{end}"))
+        assert np.array_equal(longer, whole)

@@ -1,13 +1,20 @@
 """The command: what it writes, and that the number of processes does not matter."""
 
 import json
+import shutil
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import make_rooms
 import numpy as np
+import prepare_nyuv2
 import pytest
+from roomgen.command import Recipe, make_mat
+from roomgen.frame import Frame
 from roomgen.render import render_frame
+from synthetic_scene import synthetic_frame
 
 from rock_d2.data.datasets.nyuv2 import SCENE_CLASSES, THING_CLASSES
 
@@ -53,6 +60,51 @@ def test_other_rooms_are_not_replaced_unasked(root, capsys):
     message = capsys.readouterr().err
     assert message.count("\n") == 1 and "seed=7" in message and "--overwrite" in message
     assert contents(root) == before
+
+
+def test_a_json_without_the_settings_counts_as_other_rooms(root, tmp_path, capsys):
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "rooms" / "annotations" / "rooms_val.json"
+    file.write_text("{}")
+    assert run(tmp_path) == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and str(file) in message and "--overwrite" in message
+
+
+def test_nyuv2_files_of_other_rooms_are_replaced_when_asked(tmp_path, monkeypatch):
+    rooms = ["kitchen_0004"] * 3 + ["bedroom_0010"] * 3
+
+    def render(seed: int, index: int, height: int, width: int) -> Frame:
+        return synthetic_frame(rooms[index], rooms[index][:-5], shift=5 * index + seed)
+
+    monkeypatch.setattr("roomgen.command.render_frame", render)
+    first, second, third = (Recipe(seed, 60, 80, 4, 2, False) for seed in range(3))
+    make_mat(first, tmp_path, jobs=1, overwrite=False)
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match="tells of other rooms"):
+        make_mat(second, tmp_path, jobs=1, overwrite=False)
+    make_mat(second, tmp_path, jobs=1, overwrite=True)
+    after = contents(tmp_path)
+    assert after.keys() == before.keys()
+    assert json.loads(after["nyuv2_mat.json"]) == second.info()
+    assert after["nyu_depth_v2_labeled.mat"] != before["nyu_depth_v2_labeled.mat"]
+    # What is cut short does not count as complete.
+    rooms.clear()
+    with pytest.raises(IndexError):
+        make_mat(third, tmp_path, jobs=1, overwrite=True)
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize("command", [make_rooms, prepare_nyuv2])
+def test_missing_h5py_gives_one_line(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    files = ["--mat", "a.mat", "--splits", "b.mat"]
+    words = ["--nyuv2-mat"] if command is make_rooms else files
+    with suppress(SystemExit):
+        assert command.main(["--root", str(tmp_path), *words]) == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and 'needs h5py: pip install -e ".[nyuv2]"' in message
+    assert contents(tmp_path) == {}
 
 
 def test_records(root):

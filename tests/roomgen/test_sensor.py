@@ -2,7 +2,6 @@ import cv2
 import numpy as np
 import pytest
 from roomgen.sensor import (
-    fill_holes,
     kinect_holes,
     kinect_noise,
     projection_window,
@@ -130,23 +129,3 @@ def test_noise_is_below_a_step_and_a_half_of_disparity(frame, holed):
     error = np.abs(noisy - holed)[valid]
     # NYUv2: median 3 mm and 15 mm between the filled and the raw depth of two frames.
     assert 0.003 < np.median(error) < 0.03
-
-
-def test_fill_holes_keeps_valid_pixels_and_leaves_no_hole(holed):
-    filled = fill_holes(holed)
-    assert filled.dtype == np.float32
-    assert (filled > 0).all()
-    np.testing.assert_array_equal(filled[holed > 0], holed[holed > 0])
-    np.testing.assert_array_equal(fill_holes(holed), filled)
-    np.testing.assert_array_equal(fill_holes(filled), filled)
-
-
-def test_fill_holes_takes_the_nearest_value():
-    depth = np.float32([[1, 0, 0, 0, 0, 0, 2]])
-    filled = fill_holes(depth)
-    np.testing.assert_array_equal(filled[0, [0, 1, 2, 4, 5, 6]], [1, 1, 1, 2, 2, 2])
-
-
-def test_fill_holes_refuses_an_empty_map():
-    with pytest.raises(ValueError, match="no valid pixel"):
-        fill_holes(np.zeros((4, 4), dtype=np.float32))

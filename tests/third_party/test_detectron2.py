@@ -200,16 +200,27 @@ def test_half_copied_detectron2_does_not_count_as_installed(scripts, tmp_path):
     assert run(*probe, PYTHONPATH=str(tmp_path)).returncode == 0
 
 
-def test_install_renews_only_its_own_outdated_build(scripts, tmp_path):
+@pytest.mark.parametrize("file", ["detectron2/_C.py", "detectron2-0.6.dist-info/METADATA"])
+def test_install_renews_only_its_own_outdated_build(scripts, file, tmp_path):
     install, _ = scripts
-    assert not install.is_outdated(tmp_path)  # no _compat.py: somebody else's
+    package, info = tmp_path / "detectron2", tmp_path / "detectron2-0.6.dist-info"
+    package.mkdir()
+    info.mkdir()
+    assert not install.is_outdated(package)  # no _compat.py: somebody else's
     for path in install.ADDITIONS.glob("*.py"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    assert not install.is_outdated(tmp_path)
-    (tmp_path / "_C.py").write_text("old")
-    assert install.is_outdated(tmp_path)
-    (tmp_path / "_C.py").unlink()
-    assert install.is_outdated(tmp_path)
+        (package / path.name).write_bytes(path.read_bytes())
+    (info / "METADATA").write_bytes((FOLDER / "METADATA").read_bytes())
+    assert not install.is_outdated(package)
+    (tmp_path / file).write_text("old")
+    assert install.is_outdated(package)
+    (tmp_path / file).unlink()
+    assert install.is_outdated(package)
+
+
+@ours
+def test_what_pip_installed_is_not_outdated(scripts):
+    install, _ = scripts
+    assert not install.is_outdated(install.installed_package())
 
 
 def test_archive_with_another_content_is_refused(scripts, tmp_path):

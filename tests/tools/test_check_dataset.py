@@ -51,6 +51,8 @@ def test_every_problem_is_told_at_once(broken):
     cv2.imwrite(str(root / images[1]["depth_file_name"]), np.zeros((50, 60), np.uint16))
     cv2.imwrite(str(root / images[2]["depth_file_name"]), np.zeros((120, 160), np.uint8))
     (root / images[2]["file_name"]).write_bytes(b"no image")
+    whole = (root / images[3]["file_name"]).read_bytes()
+    (root / images[3]["file_name"]).write_bytes(whole[:-10])
     wrong = cv2.imread(str(root / images[3]["normals_file_name"]))
     wrong[:2, 0] = (254, 254, 254)
     cv2.imwrite(str(root / images[3]["normals_file_name"]), wrong)
@@ -73,7 +75,8 @@ def test_every_problem_is_told_at_once(broken):
         f"{images[1]['file_name']}: is 50 x 60, `height` and `width` say 120 x 160",
         f"{images[1]['depth_file_name']}: is 50 x 60, its image 120 x 160",
         f"{images[2]['depth_file_name']}: named by `depth_file_name`, holds 1 channel(s) of uint8",
-        f"{images[2]['file_name']}: cannot be read",
+        f"{images[2]['file_name']}: is no image that OpenCV reads",
+        f"{images[3]['file_name']}: is damaged: it ends before its image does",
         f"{images[3]['normals_file_name']}: 2 of 19200 known pixels are no unit vectors",
         "`scene_id` is 27; it must be an int from 0 to 26",
         "`normals_file_name` is 5, not a file's name",
@@ -86,6 +89,13 @@ def test_every_problem_is_told_at_once(broken):
         f"annotation id {annotations[4]['id']}: `image_id` 10000 is no image",
     ):
         assert expected in found
+
+
+def test_no_name_ends_the_check(broken):
+    document, _, problems = broken
+    document["images"][0]["file_name"] = "lacks the list.png"
+    document["images"][4]["scene_id"] = 27
+    assert len(problems()) == 2
 
 
 def test_training_refuses_what_the_check_would_find(broken):

@@ -11,13 +11,14 @@ import pytest
 from command_line import run_warm
 from tiny_model import CONFIG, OPTS, THRESHOLD, tiny_config
 
-from rock_d2.demo import list_images, output_files
+from rock_d2.demo import list_images, output_files, run_on_video
 from rock_d2.predictor import Predictor
 
 pytest_plugins = ("tiny_weights",)
 
 # One row: input, detections and three tasks.
 PICTURE_WIDTH = 5 * 480 + 4 * 4
+CHOICES = {"score_threshold": THRESHOLD, "write_json": True}
 
 
 def demo(weights: Path, *options: str | Path, root: Path) -> subprocess.CompletedProcess:
@@ -57,15 +58,24 @@ def test_folder_with_json(rooms_root, tiny_weights, tmp_path):
         np.testing.assert_allclose(stored, wanted[name].numpy(), rtol=1e-4, atol=1e-5)
 
 
-def test_video(rooms_root, tiny_weights, tmp_path):
-    frames = sorted((rooms_root / "rooms" / "images").iterdir())[:3]
-    writer = cv2.VideoWriter(
-        str(tmp_path / "walk.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 12, (160, 120)
-    )
+@pytest.fixture(scope="module")
+def frames(rooms_root) -> list[Path]:
+    return sorted((rooms_root / "rooms" / "images").iterdir())[:3]
+
+
+@pytest.fixture(scope="module")
+def walk(frames, tmp_path_factory) -> Path:
+    """A video of the frames."""
+    path = tmp_path_factory.mktemp("walk") / "walk.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 12, (160, 120))
     for frame in frames:
         writer.write(cv2.imread(str(frame)))
     writer.release()
-    options = ("--input", tmp_path / "walk.avi", "--output", tmp_path / "seen.mp4", "--json")
+    return path
+
+
+def test_video(walk, frames, rooms_root, tiny_weights, tmp_path):
+    options = ("--input", walk, "--output", tmp_path / "seen.mp4", "--json")
     done = demo(tiny_weights["rock"], *options, root=rooms_root)
     assert done.returncode == 0, done.stderr
     assert "3 frames" in done.stdout
@@ -79,7 +89,28 @@ def test_video(rooms_root, tiny_weights, tmp_path):
     assert np.abs(shown.astype(int) - cv2.imread(str(frames[2]))).mean() < 10
     lines = [json.loads(line) for line in (tmp_path / "seen.jsonl").read_text().splitlines()]
     assert [line["frame"] for line in lines] == [0, 1, 2]
-    assert all(len(line["scene"]) == 5 for line in lines)
+    for line in lines:
+        assert line.keys() == {"frame", "height", "width", "instances", "scene"}
+        assert len(line["scene"]) == 5
+
+
+def test_what_ends_a_video_leaves_the_frames_before_it(walk, tiny_weights, tmp_path):
+    predictor = Predictor(tiny_config(), tiny_weights["rock"])
+    frames_left = iter([None, None])
+    predictor.model.register_forward_pre_hook(lambda *_: next(frames_left))
+    with pytest.raises(StopIteration):
+        run_on_video(predictor, str(walk), tmp_path / "seen.avi", **CHOICES)
+    lines = (tmp_path / "seen.jsonl").read_text().splitlines()
+    assert [json.loads(line)["frame"] for line in lines] == [0, 1]
+    video = cv2.VideoCapture(str(tmp_path / "seen.avi"))
+    assert [video.read()[0] for _ in range(3)] == [True, True, False]
+
+
+def test_a_video_that_cannot_be_written_is_refused(walk, tiny_weights, tmp_path):
+    (tmp_path / "seen.avi").mkdir()
+    predictor = Predictor(tiny_config(), tiny_weights["rock"])
+    with pytest.raises(ValueError, match=r"seen\.avi: OpenCV cannot write this video"):
+        run_on_video(predictor, str(walk), tmp_path / "seen.avi", **CHOICES)
 
 
 def test_missing_weights_are_one_line(rooms_root):
@@ -87,7 +118,7 @@ def test_missing_weights_are_one_line(rooms_root):
     options = ("--config-file", CONFIG, "--input", image, "--output", "nowhere")
     done = run_warm("tools/demo.py", *options, root=rooms_root)
     assert done.returncode == 1
-    assert done.stderr.startswith("demo.py: no weights: name a trained model")
+    assert done.stderr.startswith("demo: no weights: name a trained model")
     assert done.stderr.count("\n") == 1
 
 

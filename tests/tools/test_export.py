@@ -3,7 +3,7 @@
 import json
 
 import torch
-import torchvision  # noqa: F401
+import torchvision  # noqa: F401 (the file calls its operation nms)
 from command_line import run, run_warm
 from tiny_model import CONFIG, OPTS
 

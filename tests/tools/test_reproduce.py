@@ -12,12 +12,12 @@ import torch
 from detectron2.modeling import build_model
 
 from rock_d2 import model_zoo
+from rock_d2.config_files import load_config
 from rock_d2.engine.complexity import num_parameters
 from rock_d2.experiments.outcomes import read_outcome
 from rock_d2.experiments.plan import Plan
 from rock_d2.experiments.runner import Runner
 from rock_d2.experiments.tables import ROCK, Row, Table
-from rock_d2.predictor import load_config
 
 TINY = (
     *("MODEL.DEVICE", "cpu", "INPUT.SIZE", "[96, 128]", "DATALOADER.NUM_WORKERS", "0"),

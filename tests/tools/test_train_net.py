@@ -3,18 +3,18 @@
 import json
 import math
 import re
-import shutil
 from pathlib import Path
 from subprocess import CompletedProcess
 
 import pytest
-from command_line import run
+from command_line import run, run_warm
 from detectron2.engine import default_argument_parser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from rock_d2.config_files import load_config
+from rock_d2.engine.run_log import describe_run
 from rock_d2.engine.setup import setup_config
 from rock_d2.engine.trainer import Evaluation
-from rock_d2.predictor import load_config
 
 CONFIG = ("--config-file", "configs/rock_rooms.yaml")
 TINY = (
@@ -28,15 +28,15 @@ TINY = (
 LOSSES = {"loss_cls", "loss_box_reg", "loss_scene", "loss_depth", "loss_normals"}
 
 
-def train_net(*arguments: object, root: Path, python: tuple[str, ...] = ()) -> CompletedProcess:
-    return run(*python, "tools/train_net.py", *CONFIG, *arguments, root=root)
+def train_net(*arguments: object, root: Path) -> CompletedProcess:
+    return run_warm("tools/train_net.py", *CONFIG, *arguments, root=root)
 
 
 @pytest.fixture(scope="module")
 def training(rooms_root, tmp_path_factory) -> CompletedProcess:
     """Four iterations, evaluated after two and after all; it tells what it imports."""
-    settings = (*TINY, "OUTPUT_DIR", tmp_path_factory.mktemp("trained"))
-    done = train_net(*settings, root=rooms_root, python=("-X", "importtime"))
+    command = ("-X", "importtime", "tools/train_net.py", *CONFIG, *TINY)
+    done = run(*command, "OUTPUT_DIR", tmp_path_factory.mktemp("trained"), root=rooms_root)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -48,7 +48,7 @@ def trained(training) -> Path:
 
 
 def test_a_training_does_without_pytorchs_compiler(training):
-    """Which takes as long to import as PyTorch; several parts of both would do it by the way."""
+    """It takes as long to import as PyTorch, and several libraries would import it in passing."""
     told = [line for line in training.stderr.splitlines() if line.startswith("import time:")]
     imported = {line.rsplit("|", 1)[1].strip() for line in told}
     assert "rock_d2.engine.trainer" in imported
@@ -103,6 +103,8 @@ def test_log_opens_with_a_header_and_closes_with_a_table(trained):
     assert len(numbers) == 5
     assert re.search(r"MODEL\.RESNETS\.DEPTH +18 +50\n", log)
     assert re.search(r"MODEL_EMA\.ENABLED +True +False\n", log)
+    # The rooms are kept in memory, which changes no batch.
+    assert "DATALOADER.RESIDENT" not in log
     # The same in both.
     assert not re.search(r"MODEL\.NECK\.NAME +\w+ +\w+\n", log)
     assert re.search(r"4/4  eta 0:00:00  loss [\d.]+ \(cls ", log)
@@ -120,6 +122,16 @@ def test_run_describes_itself(trained):
     assert "detectron2" in environment and "train_net.py" in environment
 
 
+def test_evaluation_describes_itself_unless_its_folder_is_a_trainings(tmp_path):
+    cfg, file = load_config(CONFIG[1], ["OUTPUT_DIR", str(tmp_path)]), tmp_path / "config.yaml"
+    for seed, trains, described in ((1, False, 1), (2, False, 2), (3, True, 3), (4, False, 3)):
+        cfg.SEED = seed
+        describe_run(cfg, trains=trains)
+        assert f"\nSEED: {described}\n" in file.read_text()
+        if trains:
+            (tmp_path / "metrics.json").touch()
+
+
 def test_evaluation_of_the_stored_model_gives_the_trainings_last_results(
     trained, rooms_root, tmp_path
 ):
@@ -130,20 +142,6 @@ def test_evaluation_of_the_stored_model_gives_the_trainings_last_results(
         json.loads((folder / "results.json").read_text()) for folder in (tmp_path, trained)
     )
     assert found == expected
-
-
-def test_resumed_training_is_the_uninterrupted_one(trained, rooms_root, tmp_path):
-    shutil.copy(trained / "model_0000001.pth", tmp_path)
-    (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
-    done = train_net("--resume", *TINY, "OUTPUT_DIR", tmp_path, root=rooms_root)
-    assert done.returncode == 0, done.stderr
-    resumed, straight = lines(tmp_path, "total_loss"), lines(trained, "total_loss")
-    assert [step["iteration"] for step in resumed] == [2, 3]
-    for step, expected in zip(resumed, straight[2:], strict=True):
-        names = LOSSES | {"lr"}
-        assert {n: step[n] for n in names} == pytest.approx({n: expected[n] for n in names})
-    results = [json.loads((f / "results.json").read_text()) for f in (tmp_path, trained)]
-    assert results[0]["depth"] == pytest.approx(results[1]["depth"])
 
 
 @pytest.mark.parametrize(
@@ -160,6 +158,8 @@ def test_what_cannot_be_ends_with_one_line(options, message, rooms_root, tmp_pat
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("train_net: ") and message in last
     assert "Traceback" not in done.stderr
+    # What describes the run that this folder may have is not touched.
+    assert not (tmp_path / "config.yaml").exists()
 
 
 @pytest.mark.parametrize(

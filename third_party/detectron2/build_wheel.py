@@ -7,7 +7,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ADDITIONS = HERE / "additions"
+METADATA = HERE / "METADATA"
 WHEEL_NAME = "detectron2-0.6-py3-none-any.whl"
+INFO = "detectron2-0.6.dist-info"
 
 # What setup.py of v0.6 installs inside the package (PROJECTS there).
 PROJECTS = {
@@ -46,11 +48,10 @@ def build_wheel(source: Path, directory: Path) -> Path:
     pip copies a wheel's files in their order here, so an installation that was cut short lacks
     `detectron2/__init__.py`, and therefore `detectron2.__version__`, or its metadata.
     """
-    info = "detectron2-0.6.dist-info"
     files = package_files(source)
-    files[f"{info}/LICENSE"] = (source / "LICENSE").read_bytes()
-    files[f"{info}/WHEEL"] = _WHEEL
-    files[f"{info}/METADATA"] = (HERE / "METADATA").read_bytes()
+    files[f"{INFO}/LICENSE"] = (source / "LICENSE").read_bytes()
+    files[f"{INFO}/WHEEL"] = _WHEEL
+    files[f"{INFO}/METADATA"] = METADATA.read_bytes()
 
     record = []
     wheel = directory / WHEEL_NAME
@@ -59,5 +60,5 @@ def build_wheel(source: Path, directory: Path) -> Path:
             archive.writestr(name, content)
             digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=")
             record.append(f"{name},sha256={digest.decode()},{len(content)}\n")
-        archive.writestr(f"{info}/RECORD", "".join([*record, f"{info}/RECORD,,\n"]))
+        archive.writestr(f"{INFO}/RECORD", "".join([*record, f"{INFO}/RECORD,,\n"]))
     return wheel

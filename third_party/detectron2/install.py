@@ -16,7 +16,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from build_wheel import ADDITIONS, build_wheel
+from build_wheel import ADDITIONS, INFO, METADATA, build_wheel
 
 SOURCE = Path(__file__).resolve().parent / "source.txt"
 # A folder without __init__.py imports, too, but has no version.
@@ -38,10 +38,11 @@ def installed_package() -> Path | None:
 
 
 def is_outdated(package: Path) -> bool:
-    """Whether we installed `package`, from additions that have changed since."""
+    """Whether we installed `package`, from additions or metadata that have changed since."""
     if not (package / "_compat.py").exists():
         return False
     pairs = [(package / path.name, path) for path in ADDITIONS.glob("*.py")]
+    pairs.append((package.with_name(INFO) / "METADATA", METADATA))
     return any(not old.exists() or old.read_bytes() != new.read_bytes() for old, new in pairs)
 
 

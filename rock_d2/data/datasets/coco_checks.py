@@ -33,13 +33,7 @@ def structure_problems(
         image_root: the folder that file names are relative to.
         empty_boxes: whether boxes of no width or height are in order.
     """
-    tables = ("images", "annotations", "categories")
-    wrong = [
-        name
-        for name in tables
-        if not isinstance(document, dict) or not isinstance(document.get(name), list)
-    ]
-    if wrong:
+    if wrong := missing_tables(document):
         yield f"lacks the list(s) {', '.join(f'`{name}`' for name in wrong)}"
         return
     whole_images, problems = _with_fields("image", document["images"], IMAGE_FIELDS)
@@ -64,6 +58,13 @@ def structure_problems(
         category_ids={category["id"] for category in categories},
         empty_boxes=empty_boxes,
     )
+
+
+def missing_tables(document: Any) -> list[str]:
+    """Names of the lists that a COCO-format document must have and this one lacks."""
+    found = document if isinstance(document, dict) else {}
+    tables = ("images", "annotations", "categories")
+    return [name for name in tables if not isinstance(found.get(name), list)]
 
 
 def _with_fields(

@@ -107,4 +107,4 @@ def register_nyuv2(root: Path) -> None:
         )
 
 
-register_nyuv2(Path(os.getenv("DETECTRON2_DATASETS", "datasets")))
+register_nyuv2(Path(os.getenv("DETECTRON2_DATASETS") or "datasets"))

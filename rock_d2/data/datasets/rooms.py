@@ -21,4 +21,4 @@ def register_rooms(root: Path) -> None:
         )
 
 
-register_rooms(Path(os.getenv("DETECTRON2_DATASETS", "datasets")))
+register_rooms(Path(os.getenv("DETECTRON2_DATASETS") or "datasets"))

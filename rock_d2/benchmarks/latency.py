@@ -1,13 +1,13 @@
 """How long models take for an image, compared under the same conditions (table 4)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 
-from rock_d2.benchmarks.timing import take_turns
+from rock_d2.benchmarks.timing import ratio, spread, take_turns
 from rock_d2.engine.complexity import markdown
 
 
@@ -36,12 +36,12 @@ def measure_latency(
     return {name: 1000 * seconds for name, seconds in times.items()}
 
 
-def latency_table(times: Mapping[str, Sequence[float]]) -> str:
+def latency_table(times: Mapping[str, np.ndarray]) -> str:
     """A markdown table: median, quartiles, and the median ratio to the first model's time."""
-    first = np.asarray(next(iter(times.values())))
+    first = next(iter(times))
     rows = [["model", "ms/image", "quartiles", "ratio"], ["---", "---:", "---:", "---:"]]
-    for name, values in times.items():
-        low, median, high = np.percentile(values, [25, 50, 75])
-        ratio = np.median(np.asarray(values) / first)
-        rows.append([name, f"{median:.1f}", f"{low:.1f} to {high:.1f}", f"{ratio:.2f}"])
+    for name, milliseconds in times.items():
+        median, low, high = spread(milliseconds)
+        ratio_to_first = ratio(times, name, first).median
+        rows.append([name, f"{median:.1f}", f"{low:.1f} to {high:.1f}", f"{ratio_to_first:.2f}"])
     return markdown(rows)
