@@ -1,6 +1,5 @@
 """Drives a real, headless Chromium through its DevTools pipe; nothing but Python is needed."""
 
-import base64
 import json
 import os
 import shutil
@@ -84,10 +83,6 @@ class Page:
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
-
-    def screenshot(self) -> bytes:
-        """PNG."""
-        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
 
 @contextmanager
