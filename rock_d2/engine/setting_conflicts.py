@@ -52,10 +52,9 @@ def of_the_model(cfg: CfgNode) -> Iterator[str]:
     if not has_tasks(cfg):
         return
     for task in build_tasks(cfg):
-        blocks = getattr(task, "num_outputs", 1)
-        if task.channels % blocks:
+        if task.channels % task.num_outputs:
             key = f"MODEL.ROCK.{task.name.upper()}.CHANNELS"
-            yield f"{key} is {task.channels}; it must be a multiple of {blocks}"
+            yield f"{key} is {task.channels}; it must be a multiple of {task.num_outputs}"
 
 
 def of_the_tasks(cfg: CfgNode) -> Iterator[str]:
