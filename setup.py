@@ -17,6 +17,7 @@ setup(
     install_requires=[
         "fvcore>=0.1.5.post20221221,<0.1.6",
         "iopath>=0.1.9,<0.2",
+        "matplotlib>=3.6,<4",
         "numpy>=1.24,<3",
         # Not opencv-python: that one needs libGL and GLib, which servers often lack.
         "opencv-python-headless>=4.8,<6",
@@ -26,6 +27,7 @@ setup(
         "scipy>=1.11,<2",
         "tabulate>=0.9,<1",
         "tensorboard>=2.12,<3",
+        "timm>=1.0.9,<2",
         "torch>=2.6,<3",
         "torchvision>=0.21,<1",
         "tqdm>=4.64,<5",

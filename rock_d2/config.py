@@ -1,46 +1,55 @@
-"""Every setting that rock_d2 adds to Detectron2's, with its default."""
+"""Every setting that rock_d2 adds to Detectron2's, with its default, and the reading of configs."""
 
-from detectron2.config import CfgNode
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
-# A config with rock_d2's settings is of use only where its parts are registered.
-import rock_d2.registration  # noqa: F401
-from rock_d2.tasks import AUX_TASK_REGISTRY, PAPER_TASKS
+import yaml
+from detectron2.config import CfgNode, get_cfg
+from detectron2.utils.file_io import PathManager
+from fvcore.common.config import BASE_KEY
+
+from rock_d2.modeling.backbones.timm import add_timm_config
+from rock_d2.modeling.balancing import BALANCER_REGISTRY
+from rock_d2.modeling.necks import NECK_REGISTRY
+from rock_d2.tasks import PAPER_TASKS, TASK_REGISTRY
+
+# Base configs of a config, direct and indirect.
+MOST_BASES = 100
 
 
 def add_rock_config(cfg: CfgNode) -> None:
-    """Adds rock_d2's settings to a config of Detectron2."""
+    """Add rock_d2's settings to a config of Detectron2."""
     _add_data_config(cfg)
     _add_input_config(cfg)
+    _add_network_config(cfg)
     _add_ssd_config(cfg)
-    _add_rock_config(cfg)
     _add_solver_config(cfg)
     _add_test_config(cfg)
-    # The project of Weights & Biases that a training reports to; "" for none.
+    # Project of Weights & Biases that a training reports to; "" for none.
     cfg.WANDB_PROJECT = ""
 
 
 def _add_data_config(cfg: CfgNode) -> None:
-    # The share of the training images that is used (table 6): whole images, chosen by themselves
-    # and not by SEED, the smaller shares within the larger.
+    # Share of the training images that is used (ROCK, table 6): whole images, independent of SEED,
+    # the smaller shares within the larger ones.
     cfg.DATASETS.TRAIN_FRACTION = 1.0
     # Further attempts at a training image whose files cannot be read, with pauses between them.
     cfg.DATALOADER.RETRIES = 2
-    # Training images that may be unreadable: others stand in for them, and they are reported. The
-    # first one beyond ends the training.
+    # Training images that may be unreadable: others replace them, and they are reported. One more
+    # ends the training.
     cfg.DATALOADER.MAX_UNREADABLE = 0
     # Whether each process decodes the whole training set at the start and keeps it in memory, 8
     # bytes a pixel with all labels; the batches stay the same to the last bit.
     cfg.DATALOADER.RESIDENT = False
-    # What augments a resident set, to the same batches: "host", image by image; "device", whole
-    # batches where the model is, which keeps the set, without workers; "auto": the device if it is
-    # a GPU with room for it, since OpenCV is faster on a CPU.
-    cfg.DATALOADER.AUGMENT_ON = "auto"
-    # Seconds that a loader worker may take for a batch before it counts as lost; 0: any time.
+    # Seconds that a loader worker may take for a batch; 0: no limit.
     cfg.DATALOADER.TIMEOUT = 600
 
 
 def _add_input_config(cfg: CfgNode) -> None:
-    # Height and width of every image that the model sees (ROCK, supplement, sec. 2).
+    # Height and width that every image is resized to (ROCK, supplement, sec. 2); [] resizes by
+    # Detectron2's MIN_SIZE_TRAIN, MAX_SIZE_TRAIN and so on, to images of different sizes.
     cfg.INPUT.SIZE = [480, 640]
 
     # SSD's random crop at the image's own aspect ratio.
@@ -69,19 +78,59 @@ def _add_input_config(cfg: CfgNode) -> None:
     cfg.INPUT.COLOR_AUG.DISTORTION = False
 
 
+def _add_network_config(cfg: CfgNode) -> None:
+    # The meta-architecture that MultiTask builds: "SSD", "RetinaNet", "FCOS", "GeneralizedRCNN" or
+    # any other of Detectron2; "" for tasks alone.
+    cfg.MODEL.DETECTOR = "SSD"
+
+    cfg.MODEL.NECK = CfgNode()
+    # "IdentityNeck" (the detector alone), "FlatMTL" or "ROCK".
+    cfg.MODEL.NECK.NAME = "IdentityNeck"
+    # Whether it refines what the backbone returns ("backbone") or, where the backbone is a feature
+    # pyramid, what goes into the pyramid ("bottom_up").
+    cfg.MODEL.NECK.AT = "backbone"
+    # MODEL.<NECK>: the defaults stand in the neck's own file.
+    for _, neck in NECK_REGISTRY:
+        neck.add_config(cfg.MODEL)
+
+    cfg.MODEL.TASKS = CfgNode()
+    # Tasks by their registered names, in any order: those that the network is for, and those that
+    # it learns on the way, whose labels only the training needs.
+    cfg.MODEL.TASKS.MAIN = []
+    cfg.MODEL.TASKS.AUXILIARY = list(PAPER_TASKS)
+    # Whether the auxiliary tasks are predicted at test time; detection does not need it.
+    cfg.MODEL.TASKS.PREDICT_AUXILIARY = True
+    # Where the losses of maps compare: labels are averaged to the "prediction"'s size (ROCK), or
+    # predictions are enlarged to the "label"'s (MTI-Net).
+    cfg.MODEL.TASKS.COMPARE_AT = "prediction"
+    # MODEL.TASKS.<TASK>: the defaults stand in the task's own file.
+    for _, task in TASK_REGISTRY:
+        task.add_config(cfg.MODEL.TASKS)
+
+    cfg.MODEL.BALANCING = CfgNode()
+    # How the losses are weighted against each other: "FixedWeights" (each task's LOSS_WEIGHT),
+    # "UncertaintyWeights", "DynamicWeightAverage" or "GradientCosine".
+    cfg.MODEL.BALANCING.NAME = "FixedWeights"
+    for _, balancer in BALANCER_REGISTRY:
+        balancer.add_config(cfg.MODEL.BALANCING)
+
+    add_timm_config(cfg)
+
+
 def _add_ssd_config(cfg: CfgNode) -> None:
     cfg.MODEL.SSD = CfgNode()
     # "SSDHead" or "PortHead" (configs/port).
     cfg.MODEL.SSD.HEAD = "SSDHead"
-    cfg.MODEL.SSD.NUM_CLASSES = 19
-    # Feature maps of the neck that are predicted from, before the extra ones.
+    # 0: as many as the first training set has thing_classes.
+    cfg.MODEL.SSD.NUM_CLASSES = 0
+    # Feature maps of the backbone that are predicted from, before the extra ones.
     cfg.MODEL.SSD.IN_FEATURES = ["res5"]
     # Channels of the extra maps, each half the size of the one before, down to 1 x 1 (SSD512).
     cfg.MODEL.SSD.EXTRA_CHANNELS = [512, 256, 256, 256, 256, 256]
     # Normalisation in the extra layers; SSD has none.
     cfg.MODEL.SSD.NORM = ""
 
-    # Side of the square default boxes in units of the image's shorter side: on the first map, on
+    # Side of the square default boxes in units of INPUT.SIZE's shorter side: on the first map, on
     # the second and on the last, evenly spaced between these (SSD512).
     cfg.MODEL.SSD.SCALES = [0.07, 0.15, 0.9]
     # Each also as 1 / ratio. The first and the last two maps have the first ratio only (SSD512).
@@ -111,49 +160,15 @@ def _add_ssd_config(cfg: CfgNode) -> None:
     cfg.MODEL.SSD.NMS_THRESH_TEST = 0.3
 
 
-def _add_rock_config(cfg: CfgNode) -> None:
-    cfg.MODEL.NECK = CfgNode()
-    # "IdentityNeck" (the detection baseline), "FlatMTL" or "ROCK".
-    cfg.MODEL.NECK.NAME = "IdentityNeck"
-
-    # What FlatMTL and ROCK share, and ROCK's own.
-    cfg.MODEL.ROCK = CfgNode()
-    # The feature map X.
-    cfg.MODEL.ROCK.IN_FEATURE = "res5"
-    # Auxiliary tasks by their registered names, in any order.
-    cfg.MODEL.ROCK.TASKS = list(PAPER_TASKS)
-    # Whether the tasks are predicted at test time; detection does not need it.
-    cfg.MODEL.ROCK.PREDICT_AUXILIARY = True
-    # Channels of the encoders' trunk: 2048 / 4 (supplement, sec. 1).
-    cfg.MODEL.ROCK.WIDTH = 512
-    # Normalisation in trunk and decoders.
-    cfg.MODEL.ROCK.NORM = "BN"
-    cfg.MODEL.ROCK.FUSION = CfgNode()
-    # "SumFusion" (equation 1), "ProductFusion" (table 5) or "NoFusion" (table 1).
-    cfg.MODEL.ROCK.FUSION.NAME = "SumFusion"
-    # Tasks whose decoders are left out at test time, to see what their features bring.
-    cfg.MODEL.ROCK.FUSION.SWITCHED_OFF = []
-
-    # MODEL.ROCK.<TASK>: the defaults stand in the task's own file.
-    for _, task in AUX_TASK_REGISTRY:
-        task.add_config(cfg.MODEL.ROCK)
-
-
 def _add_solver_config(cfg: CfgNode) -> None:
     # The paper's (sec. 4); Detectron2's own SOLVER keys are its settings.
     cfg.SOLVER.OPTIMIZER = "Adam"
-    # Parts in which each process sees its share of a batch, one after another: less memory, the
-    # same gradient (batch normalisation apart), a second forward pass.
+    # Parts in which each process sees its share of a batch, one after another, to save memory.
     cfg.SOLVER.ACCUMULATE = 1
-    # Whether torch.compile makes the network faster, the same to rounding; it needs a C++ compiler
-    # and some minutes.
-    cfg.SOLVER.COMPILE = False
-    # Whether a training in one process on a GPU records its step as a CUDA graph and plays it back,
-    # the same to rounding; where it cannot, the log says why.
-    cfg.SOLVER.CUDA_GRAPH = False
+    # Mode of torch.compile for the network: "" (off), "default" or "reduce-overhead" (CUDA graphs).
+    cfg.SOLVER.COMPILE = ""
     # Whether a GPU computes the same bits each time (torch.use_deterministic_algorithms), which is
-    # slower and without which a resumed training is the uninterrupted one to rounding only; CPUs
-    # do so anyway. An operation that cannot ends the training and is named.
+    # slower and without which a resumed training equals the uninterrupted one to rounding only.
     cfg.SOLVER.DETERMINISTIC = False
     # Of SOLVER.AMP.ENABLED: "bf16" or "fp16", which scales the loss.
     cfg.SOLVER.AMP.DTYPE = "bf16"
@@ -161,14 +176,12 @@ def _add_solver_config(cfg: CfgNode) -> None:
     cfg.SOLVER.LOG_PERIOD = 20
     # Checkpoints of the training that stay, beside model_best and model_final; 0: all.
     cfg.SOLVER.CHECKPOINTS_KEPT = 3
-    # Steps whose loss or gradient may be not finite; they change no weight. The first one beyond
-    # ends the training.
+    # Steps whose loss or gradient may be not finite; they change no weight. One more ends the
+    # training.
     cfg.SOLVER.SKIP_NONFINITE = 0
-    # Seconds that processes wait for each other before one of them counts as lost.
+    # Seconds that processes wait for each other.
     cfg.SOLVER.PROCESS_TIMEOUT = 1800
-    # Whether a training ends when it cannot save (disk full, quota), or goes on without.
-    cfg.SOLVER.STOP_IF_NOT_SAVED = True
-    # Iterations from one logging of the tasks' gradients on the backbone to the next; 0: none.
+    # Iterations from one measurement of the tasks' gradients on the backbone to the next; 0: none.
     # Each costs a forward pass, and a backward pass for every task; the training does not change.
     cfg.SOLVER.GRADIENT_CONFLICT_PERIOD = 0
     # Ends the training after that many evaluations without a better TEST.BEST_METRIC; 0: never.
@@ -192,16 +205,13 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.NUM_PICTURES = 4
     # Images that the model sees at once in evaluation, in each process.
     cfg.TEST.IMS_PER_BATCH = 8
-    # Whether evaluation and Predictor take a copy of the model with fewer operations: batch
-    # normalisation within convolutions, stacked predictors. The results are the same to rounding.
+    # Whether evaluation and Predictor take a copy of the model whose convolutions contain their
+    # batch normalisation. The results are the same to rounding.
     cfg.TEST.FOLD = True
-    # Whether torch.compile makes that copy faster still; it needs a C++ compiler and a minute.
-    cfg.TEST.COMPILE = False
-    # Whether the training goes on while a copy of the model is evaluated in a thread; not with
-    # several processes (docs/PERFORMANCE.md).
-    cfg.TEST.OVERLAP = False
-    # What computes COCO's numbers: "hotcoco" (an extra, the faster), "pycocotools", or "auto" for
-    # the fastest that is installed. They agree to the last digit.
+    # Mode of torch.compile for that copy: "" (off), "default" or "reduce-overhead".
+    cfg.TEST.COMPILE = ""
+    # Library that computes COCO's numbers: "hotcoco" (an extra, the faster), "pycocotools", or
+    # "auto" for the fastest that is installed. They agree to the last digit.
     cfg.TEST.COCO_BACKEND = "auto"
     # The part of maps that is measured: "none" (no crop) or, of NYUv2's 480 x 640 frames, "eigen"
     # or "toolbox" (docs/METRICS.md).
@@ -209,3 +219,83 @@ def _add_test_config(cfg: CfgNode) -> None:
     # Whether evaluation keeps the tasks' predictions, as OUTPUT_DIR/inference/<data set>/<task>/
     # <image_id>.npz, so that tools/evaluate_predictions.py can score them again.
     cfg.TEST.SAVE_AUXILIARY = False
+
+
+def load_config(config: CfgNode | str | os.PathLike, opts: Sequence[Any] = ()) -> CfgNode:
+    """Return a config of its own: a file's or another config's settings with KEY VALUE pairs.
+
+    Raises:
+        ValueError, OSError: if these are no settings; the message names the file or the setting.
+    """
+    if isinstance(config, CfgNode):
+        cfg = config.clone()
+        cfg.defrost()
+    else:
+        cfg = get_cfg()
+        add_rock_config(cfg)
+        _merge_file(cfg, str(config))
+    try:
+        cfg.merge_from_list(list(opts))
+    except (KeyError, AssertionError) as problem:
+        raise ValueError(f"{' '.join(map(str, opts))}: {problem.args[0]}") from None
+    return cfg
+
+
+def _merge_file(cfg: CfgNode, path: str) -> None:
+    """Merge a config file and its bases; Detectron2's reader would also run what YAML tags ask."""
+    bases = list(_bases(path))
+    try:
+        cfg.merge_from_file(path, allow_unsafe=False)
+    except (KeyError, AssertionError, ValueError, TypeError, AttributeError) as problem:
+        also = f" (with its bases {', '.join(bases)})" if bases else ""
+        raise ValueError(f"{path}{also}: {' '.join(str(problem).split())}") from None
+
+
+def _bases(path: str, readers: tuple[str, ...] = (), count: int = 0) -> Iterator[str]:
+    """Yield the base configs of a config, each checked to be a file of plain settings."""
+    for base in _direct_bases(path, readers[-1] if readers else ""):
+        place = os.path.realpath(base)
+        if place in (*readers, os.path.realpath(path)):
+            raise ValueError(f"{path}: {base} is its own {BASE_KEY}, directly or not")
+        count += 1
+        if count > MOST_BASES:
+            raise ValueError(f"{path}: more than {MOST_BASES} configs by {BASE_KEY}")
+        yield base
+        for further in _bases(base, (*readers, os.path.realpath(path)), count):
+            count += 1
+            yield further
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Reads plain values; a few aliases of aliases could stand for more than any memory holds."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed")
+        return super().compose_node(parent, index)
+
+
+def _direct_bases(path: str, reader: str) -> list[str]:
+    if not PathManager.isfile(path):
+        named = f", the {BASE_KEY} of {reader}" if reader else ""
+        raise FileNotFoundError(f"{path}: there is no such config file{named}")
+    try:
+        with PathManager.open(path, "r") as file:
+            content = yaml.load(file, _PlainLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as problem:
+        reason = " ".join(str(problem).split())
+        raise ValueError(f"{path}: is no YAML of plain values: {reason}") from None
+    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
+        raise ValueError(f"{path}: holds {type(content).__name__}, not settings by name")
+    bases = content.get(BASE_KEY, [])
+    bases = bases if isinstance(bases, list) else [bases]
+    if not all(isinstance(base, str) for base in bases):
+        raise ValueError(f"{path}: {BASE_KEY} is {bases!r}, not a file's name")
+    return [_beside(path, base) for base in bases]
+
+
+def _beside(path: str, base: str) -> str:
+    """Return where fvcore looks for a base: beside the file that names it."""
+    base = str(Path(base).expanduser()) if base.startswith("~") else base
+    is_whole = base.startswith(("/", "https://", "http://"))
+    return base if is_whole else os.path.join(os.path.dirname(path), base)  # noqa: PTH118, PTH120

@@ -18,10 +18,10 @@ from detectron2.data import Metadata, MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 
-from rock_d2.config_files import load_config
+from rock_d2.config import load_config
 from rock_d2.data.augmentation import build_augmentations
-from rock_d2.engine.checkpoint import CompleteCheckpointer
-from rock_d2.engine.fast_inference import inference_copy
+from rock_d2.checkpoint.checkpointer import CompleteCheckpointer
+from rock_d2.export.fuse import inference_copy
 from rock_d2.image_files import read_color_image
 from rock_d2.visualization import recorded_encodings
 

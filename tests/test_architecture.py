@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rock_d2 import AUX_TASK_REGISTRY
+from rock_d2 import TASK_REGISTRY
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rock_d2"
@@ -22,65 +22,65 @@ MAY_IMPORT = {
     "rock_d2.tasks": (
         "rock_d2.image_files",
         "rock_d2.transfer",
-        "rock_d2.modeling.pooling",
-        "rock_d2.modeling.reduction",
-        "rock_d2.evaluation.meters",
+        "rock_d2.layers.pooling",
+        "rock_d2.layers.normalizers",
+        "rock_d2.evaluation.task_evaluator",
     ),
     "rock_d2.config": ("rock_d2.tasks", "rock_d2.registration"),
     "rock_d2.data": ("rock_d2.freed_memory", "rock_d2.image_files", "rock_d2.tasks"),
     "rock_d2.evaluation": ("rock_d2.tasks",),
-    "rock_d2.evaluation.meters": (),
-    "rock_d2.experiments": (
+    "rock_d2.evaluation.task_evaluator": (),
+    "reproduce": (
         "rock_d2.model_zoo",
-        "rock_d2.config_files",
+        "rock_d2.config",
         "rock_d2.tasks",
-        "rock_d2.engine.run_log",
-        "rock_d2.engine.complexity",
-        "rock_d2.engine.fast_inference",
+        "rock_d2.engine.writers",
+        "rock_d2.export.complexity",
+        "rock_d2.export.fuse",
         "rock_d2.engine.gradient_conflict",
         "rock_d2.engine.machine",
-        "rock_d2.benchmarks.latency",
-        "rock_d2.benchmarks.timing",
+        "benchmarks.latency",
+        "benchmarks.timing",
     ),
-    "rock_d2.experiments.statistics": (),
-    "rock_d2.experiments.svg": (),
-    "rock_d2.modeling.pooling": (),
-    "rock_d2.modeling.neck": (),
-    "rock_d2.modeling.seeding": (),
-    "rock_d2.modeling.fusion": ("rock_d2.modeling.seeding",),
-    "rock_d2.modeling.anchor_generator": (),
-    "rock_d2.modeling.detection": (),
-    "rock_d2.modeling.matcher": (),
-    "rock_d2.modeling.reduction": (),
-    "rock_d2.modeling.ssd_losses": (),
-    "rock_d2.modeling.ssd_head": ("rock_d2.modeling.neck",),
-    "rock_d2.modeling.port": (
-        "rock_d2.modeling.anchor_generator",
-        "rock_d2.modeling.fusion",
-        "rock_d2.modeling.neck",
-        "rock_d2.modeling.rock",
-        "rock_d2.modeling.seeding",
-        "rock_d2.modeling.ssd_head",
+    "reproduce.statistics": (),
+    "reproduce.svg": (),
+    "rock_d2.layers.pooling": (),
+    "rock_d2.modeling.necks.neck": (),
+    "rock_d2.layers.init": (),
+    "rock_d2.modeling.fusions.fusion": ("rock_d2.layers.init",),
+    "rock_d2.modeling.ssd.anchors": (),
+    "rock_d2.modeling.ssd.postprocessing": (),
+    "rock_d2.modeling.ssd.matcher": (),
+    "rock_d2.layers.normalizers": (),
+    "rock_d2.modeling.ssd.losses": (),
+    "rock_d2.modeling.ssd.head": ("rock_d2.modeling.necks.neck",),
+    "rock_d2.modeling.rock_pytorch": (
+        "rock_d2.modeling.ssd.anchors",
+        "rock_d2.modeling.fusions.fusion",
+        "rock_d2.modeling.necks.neck",
+        "rock_d2.modeling.necks.rock",
+        "rock_d2.layers.init",
+        "rock_d2.modeling.ssd.head",
     ),
-    "rock_d2.modeling.rock": (
+    "rock_d2.modeling.necks.rock": (
         "rock_d2.tasks",
-        "rock_d2.modeling.neck",
-        "rock_d2.modeling.fusion",
-        "rock_d2.modeling.seeding",
+        "rock_d2.modeling.necks.neck",
+        "rock_d2.modeling.fusions.fusion",
+        "rock_d2.layers.init",
     ),
-    "rock_d2.modeling.flat": (
+    "rock_d2.modeling.necks.flat": (
         "rock_d2.tasks",
-        "rock_d2.modeling.neck",
-        "rock_d2.modeling.seeding",
+        "rock_d2.modeling.necks.neck",
+        "rock_d2.layers.init",
     ),
-    "rock_d2.modeling.ssd": (
-        "rock_d2.modeling.detection",
-        "rock_d2.modeling.neck",
-        "rock_d2.modeling.reduction",
-        "rock_d2.modeling.seeding",
-        "rock_d2.modeling.matcher",
-        "rock_d2.modeling.ssd_head",
-        "rock_d2.modeling.ssd_losses",
+    "rock_d2.modeling.ssd.detector": (
+        "rock_d2.modeling.ssd.postprocessing",
+        "rock_d2.modeling.necks.neck",
+        "rock_d2.layers.normalizers",
+        "rock_d2.layers.init",
+        "rock_d2.modeling.ssd.matcher",
+        "rock_d2.modeling.ssd.head",
+        "rock_d2.modeling.ssd.losses",
         "rock_d2.transfer",
     ),
 }
@@ -130,7 +130,7 @@ def test_each_part_imports_only_what_it_may(path):
 
 
 def test_no_task_is_mentioned_outside_its_places():
-    names = "|".join(name.lower() for name, _ in AUX_TASK_REGISTRY)
+    names = "|".join(name.lower() for name, _ in TASK_REGISTRY)
     word = re.compile(rf"(?<![a-z])({names})(?![a-z])", re.IGNORECASE)
     places = (PACKAGE / "tasks", PACKAGE / "data" / "datasets")
     files = [*SOURCES, *sorted((ROOT / "tools").rglob("*.py"))]

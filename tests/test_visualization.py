@@ -13,7 +13,7 @@ from detectron2.structures import Boxes, Instances
 
 from rock_d2 import RockDatasetMapper
 from rock_d2.data.datasets.coco import load_multitask_coco
-from rock_d2.modeling.flat import FlatMTL
+from rock_d2.modeling.necks.flat import FlatMTL
 from rock_d2.tasks import Depth, Normals, Scene
 from rock_d2.tasks.base import Drawing
 from rock_d2.visualization import (

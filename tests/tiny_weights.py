@@ -7,7 +7,7 @@ import torch
 from detectron2.modeling import build_model
 from tiny_model import tiny_config
 
-from rock_d2.engine.checkpoint import RockCheckpointer
+from rock_d2.checkpoint.checkpointer import RockCheckpointer
 
 
 @pytest.fixture(scope="session")

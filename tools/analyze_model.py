@@ -46,10 +46,10 @@ def main(args: argparse.Namespace) -> None:
     import torch
     from detectron2.modeling import build_model
 
-    from rock_d2.benchmarks.latency import latency_table, measure_latency
-    from rock_d2.config_files import load_config
-    from rock_d2.engine.complexity import complexity_of, complexity_table
-    from rock_d2.engine.fast_inference import inference_copy
+    from benchmarks.latency import latency_table, measure_latency
+    from rock_d2.config import load_config
+    from rock_d2.export.complexity import complexity_of, complexity_table
+    from rock_d2.export.fuse import inference_copy
 
     files = list(takewhile(lambda word: word.endswith(".yaml"), args.config_file))
     if not files:

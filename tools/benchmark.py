@@ -66,7 +66,7 @@ def main(args: argparse.Namespace) -> None:
 
     if args.threads:
         torch.set_num_threads(args.threads)
-    import_module(f"rock_d2.benchmarks.{args.what}").run(args)
+    import_module(f"benchmarks.{args.what}").run(args)
 
 
 if __name__ == "__main__":

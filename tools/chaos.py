@@ -31,8 +31,8 @@ def main(args: argparse.Namespace) -> int:
     # Not at the top: --help need not wait for PyTorch.
     from tabulate import tabulate
 
-    from rock_d2.robustness.chaos import ChaosError, run_chaos
-    from rock_d2.robustness.torchrun_chaos import run_torchrun_chaos
+    from fuzz.chaos import ChaosError, run_chaos
+    from fuzz.torchrun_chaos import run_torchrun_chaos
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.output_dir or Path(temporary)

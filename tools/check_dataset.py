@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from rock_d2.engine.arguments import tool_parser
 
 if TYPE_CHECKING:
-    from rock_d2.data.checks import DatasetReport
+    from rock_d2.data.datasets.checks import DatasetReport
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,14 +41,14 @@ def main(args: argparse.Namespace) -> int:
     # Not at the top: --help need not wait for PyTorch.
     from detectron2.data import DatasetCatalog
 
-    from rock_d2.data.checks import DatasetReport, check_dataset
-    from rock_d2.tasks import AUX_TASK_REGISTRY
+    from rock_d2.data.datasets.checks import DatasetReport, check_dataset
+    from rock_d2.tasks import TASK_REGISTRY
 
     unknown = set(args.datasets) - set(DatasetCatalog.list())
     if unknown:
         print(f"check_dataset: not registered: {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
-    tasks = [task() for _, task in AUX_TASK_REGISTRY]
+    tasks = [task() for _, task in TASK_REGISTRY]
     failed = False
     for name in args.datasets:
         try:

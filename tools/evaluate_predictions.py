@@ -45,10 +45,10 @@ def main(args: argparse.Namespace) -> None:
     from detectron2.config import get_cfg
 
     from rock_d2.config import add_rock_config
-    from rock_d2.config_files import load_config
-    from rock_d2.data.build import check_registered
+    from rock_d2.config import load_config
+    from rock_d2.data.loader import check_registered
     from rock_d2.engine.stored_predictions import evaluate_boxes, evaluate_tasks
-    from rock_d2.evaluation.report import results_table, save_results
+    from rock_d2.evaluation.results import results_table, save_results
 
     defaults = get_cfg()
     add_rock_config(defaults)

@@ -34,7 +34,7 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     # Not at the top: --help need not wait for PyTorch.
-    from rock_d2.engine.export import export_trained
+    from rock_d2.export.export import export_trained
 
     print(export_trained(args))
 

@@ -21,8 +21,8 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     # Not at the top: --help need not wait for PyTorch.
-    from rock_d2.engine.downloads import local_file
-    from rock_d2.engine.weight_files import read_checkpoint, write_safetensors
+    from rock_d2.checkpoint.downloads import local_file
+    from rock_d2.checkpoint.loading import read_checkpoint, write_safetensors
 
     if args.output.suffix != ".safetensors":
         raise ValueError(f"{args.output} must end in .safetensors")

@@ -33,8 +33,8 @@ def main(args: argparse.Namespace) -> int:
 
     # The converter of NYUv2's files lies beside the data.
     sys.path.append(str(Path(__file__).parents[1] / "datasets"))
-    from rock_d2.robustness.fuzzing import FAULTS, fuzz, summary
-    from rock_d2.robustness.targets import target_names
+    from fuzz.fuzzing import FAULTS, fuzz, summary
+    from fuzz.targets import target_names
 
     names = target_names()
     unknown = [name for name in args.only or () if name not in names]

@@ -61,10 +61,10 @@ def parse_args() -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     # Not at the top: --help need not wait for PyTorch.
     from rock_d2.engine.folder_lock import take_folder
-    from rock_d2.experiments.plan import Plan, check_stored_settings
-    from rock_d2.experiments.report import write_reports
-    from rock_d2.experiments.runner import Runner, command_line
-    from rock_d2.experiments.tables import find_table
+    from reproduce.plan import Plan, check_stored_settings
+    from reproduce.report import write_reports
+    from reproduce.runner import Runner, command_line
+    from reproduce.tables import find_table
 
     if args.gradient_conflict:
         args.opts += ["SOLVER.GRADIENT_CONFLICT_PERIOD", str(args.gradient_conflict)]

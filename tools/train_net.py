@@ -30,7 +30,7 @@ def prepared(args: argparse.Namespace, prepare: Callable[..., Any], **options: A
 
     from rock_d2.engine.ending import Refused
     from rock_d2.engine.launch import num_restarts
-    from rock_d2.engine.run_log import describe_run
+    from rock_d2.engine.writers import describe_run
     from rock_d2.engine.setup import start_run
 
     try:

@@ -36,8 +36,8 @@ def parse_args() -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     # Not at the top: --help need not wait for PyTorch.
-    from rock_d2.config_files import load_config
-    from rock_d2.data.build import check_registered
+    from rock_d2.config import load_config
+    from rock_d2.data.loader import check_registered
     from rock_d2.visualization import write_pictures
     from rock_d2.visualization.datasets import annotation_pictures, dataloader_pictures
 

@@ -47,8 +47,8 @@ def main(args: argparse.Namespace) -> None:
     from detectron2.data import DatasetCatalog, MetadataCatalog
     from tqdm import tqdm
 
-    from rock_d2.config_files import load_config
-    from rock_d2.data.build import check_registered
+    from rock_d2.config import load_config
+    from rock_d2.data.loader import check_registered
     from rock_d2.predictor import Predictor
     from rock_d2.visualization import draw_comparison, evenly_spaced, write_pictures
 

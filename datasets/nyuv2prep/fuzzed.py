@@ -10,8 +10,8 @@ from nyuv2prep.boxes import category_table, frame_objects
 from nyuv2prep.mat_reader import LabeledMat
 from nyuv2prep.splits import make_splits
 from rock_d2.data.datasets.nyuv2 import IMAGE_SIZE
-from rock_d2.robustness.mutations import Generator, changed_bytes
-from rock_d2.robustness.target import Target
+from fuzz.mutations import Generator, changed_bytes
+from fuzz.target import Target
 
 # The fewest that leave two for training and one for testing.
 NUM_FRAMES = 3

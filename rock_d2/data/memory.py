@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from detectron2.utils import comm
 
-from rock_d2.tasks import AuxTask
+from rock_d2.tasks import Task
 
 logger = logging.getLogger(__name__)
 
 CPU = torch.device("cpu")
 
 
-def resident_bytes(records: Sequence[Mapping[str, Any]], tasks: Sequence[AuxTask]) -> int:
+def resident_bytes(records: Sequence[Mapping[str, Any]], tasks: Sequence[Task]) -> int:
     """What images and labels take once they are decoded, of the records that tell their size."""
     return sum(
         3 * record["height"] * record["width"] + sum(task.stored_bytes(record) for task in tasks)
@@ -51,7 +51,7 @@ def left_to_container(folder: Path = Path("/sys/fs/cgroup")) -> list[int]:
 
 def check_that_it_fits(
     records: Sequence[Mapping[str, Any]],
-    tasks: Sequence[AuxTask],
+    tasks: Sequence[Task],
     device: torch.device = CPU,
     *,
     free: int | None = None,
@@ -79,7 +79,7 @@ def check_that_it_fits(
 
 
 def has_room(
-    device: torch.device, records: Sequence[dict[str, Any]], tasks: Sequence[AuxTask]
+    device: torch.device, records: Sequence[dict[str, Any]], tasks: Sequence[Task]
 ) -> bool:
     """Whether a device is a GPU that can keep a set and has as much left for a model."""
     if device.type != "cuda" or not torch.cuda.is_available():

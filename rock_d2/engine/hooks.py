@@ -16,7 +16,7 @@ from detectron2.utils import comm
 from rock_d2.engine.ending import Interrupted, TrainingStopped
 from rock_d2.engine.signals import StopSignals
 from rock_d2.engine.step import TrainingStep
-from rock_d2.engine.training_checkpoint import TrainingCheckpointer
+from rock_d2.checkpoint.training import TrainingCheckpointer
 
 logger = logging.getLogger(__name__)
 

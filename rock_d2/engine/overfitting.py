@@ -11,9 +11,9 @@ from detectron2.modeling import build_model
 from detectron2.utils.logger import setup_logger
 from tabulate import tabulate
 
-from rock_d2.config_files import load_config, merge_pairs
+from rock_d2.config import load_config, merge_pairs
 from rock_d2.data import RockDatasetMapper, build_test_loader, build_train_loader
-from rock_d2.data.build import check_registered
+from rock_d2.data.loader import check_registered
 from rock_d2.evaluation.build import build_evaluator
 
 SUBSET = "overfitted"

@@ -14,7 +14,7 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from rock_d2.data import RockDatasetMapper
-from rock_d2.evaluation.report import results_table, save_results
+from rock_d2.evaluation.results import results_table, save_results
 from rock_d2.visualization import draw_predictions, evenly_spaced
 
 logger = logging.getLogger(__name__)

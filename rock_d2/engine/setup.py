@@ -12,8 +12,8 @@ from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
-from rock_d2.config_files import load_config
-from rock_d2.data.build import check_registered
+from rock_d2.config import load_config
+from rock_d2.data.loader import check_registered
 from rock_d2.engine.folder_lock import take_folder
 from rock_d2.engine.launch import check_processes, num_processes
 from rock_d2.engine.random_state import compute_the_same

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 
 from rock_d2.engine.batches import BatchReader
 from rock_d2.engine.divergence import DivergenceGuard, StepRecord, files_of
-from rock_d2.engine.optimizer import load_optimizer
-from rock_d2.modeling.reduction import SplitBatch
+from rock_d2.engine.optim import load_optimizer
+from rock_d2.layers.normalizers import SplitBatch
 
 # What has been summed since the losses were last read.
 PERIOD = ("_names", "_sums", "_num_steps", "_seconds", "_data_seconds")

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from rock_d2.data.datasets.coco import read_coco_json
 from rock_d2.evaluation.boxes import score_boxes
-from rock_d2.evaluation.meters import load_prediction
+from rock_d2.evaluation.task_evaluator import load_prediction
 from rock_d2.tasks import build_tasks
 
 

@@ -20,25 +20,25 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from rock_d2.data import build_test_loader, build_train_loader
-from rock_d2.engine.checkpoint import CompleteCheckpointer
+from rock_d2.checkpoint.checkpointer import CompleteCheckpointer
 from rock_d2.engine.compilation import compile_network
 from rock_d2.engine.ema import WeightAverage
 from rock_d2.engine.ending import DataUnreadable, Diverged, TrainingStopped
-from rock_d2.engine.fast_inference import inference_copy
+from rock_d2.export.fuse import inference_copy
 from rock_d2.engine.frozen_norm import merge_frozen_norms
 from rock_d2.engine.gradient_conflict import GradientConflict
 from rock_d2.engine.graph import step_class
 from rock_d2.engine.history import History
 from rock_d2.engine.hooks import BestModel, Checkpoints, Evaluations, LossReader
 from rock_d2.engine.lost import naming_the_lost
-from rock_d2.engine.optimizer import build_optimizer
+from rock_d2.engine.optim import build_optimizer
 from rock_d2.engine.overlap import OverlappedEvaluations, check_overlap, frozen_copy
 from rock_d2.engine.random_state import random_state, set_random_state
 from rock_d2.engine.results import Measured, by_data_set, draw_few, report, summary
-from rock_d2.engine.resume import identity
-from rock_d2.engine.run_log import METRICS_FILE, build_writers, header
+from rock_d2.checkpoint.identity import identity
+from rock_d2.engine.writers import METRICS_FILE, build_writers, header
 from rock_d2.engine.step import step_settings
-from rock_d2.engine.training_checkpoint import TrainingCheckpointer
+from rock_d2.checkpoint.training import TrainingCheckpointer
 from rock_d2.evaluation.build import build_evaluator
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
-from rock_d2.config_files import load_config
-from rock_d2.engine.checkpoint import RockCheckpointer
+from rock_d2.config import load_config
+from rock_d2.checkpoint.checkpointer import RockCheckpointer
 
 # Installed, the configs lie beside this file; in a checkout they are at its root.
 _HERE = Path(__file__).parent

@@ -1,6 +1,6 @@
 """Auxiliary tasks. Importing this package registers them; a new task adds one line here."""
 
-from rock_d2.tasks.base import AUX_TASK_REGISTRY, AuxTask, build_tasks
+from rock_d2.tasks.base import TASK_REGISTRY, Task, build_tasks
 from rock_d2.tasks.depth import Depth
 from rock_d2.tasks.normals import Normals
 from rock_d2.tasks.scene import Scene
@@ -9,9 +9,9 @@ from rock_d2.tasks.scene import Scene
 PAPER_TASKS = ("Scene", "Depth", "Normals")
 
 __all__ = [
-    "AUX_TASK_REGISTRY",
+    "TASK_REGISTRY",
     "PAPER_TASKS",
-    "AuxTask",
+    "Task",
     "Depth",
     "Normals",
     "Scene",

@@ -15,10 +15,10 @@ from detectron2.data.transforms import TransformList
 from fvcore.common.registry import Registry
 from torch import nn
 
-from rock_d2.evaluation.meters import Meter, MeterEvaluator
+from rock_d2.evaluation.task_evaluator import Meter, MeterEvaluator
 
-AUX_TASK_REGISTRY = Registry("AUX_TASK")
-AUX_TASK_REGISTRY.__doc__ = "Auxiliary tasks by the name that MODEL.ROCK.TASKS gives them."
+TASK_REGISTRY = Registry("AUX_TASK")
+TASK_REGISTRY.__doc__ = "Auxiliary tasks by the name that MODEL.ROCK.TASKS gives them."
 
 
 class ColourScale(NamedTuple):
@@ -54,7 +54,7 @@ class Drawing(NamedTuple):
 
 
 @dataclass(frozen=True)
-class AuxTask(ABC):
+class Task(ABC):
     """One auxiliary task: a picklable value that holds settings and no weights.
 
     Each field is a setting with its default, and a key of ``MODEL.ROCK.<NAME>`` in capitals. The
@@ -80,7 +80,7 @@ class AuxTask(ABC):
         node[cls.name.upper()] = CfgNode(settings)
 
     @classmethod
-    def from_config(cls, node: CfgNode) -> "AuxTask":
+    def from_config(cls, node: CfgNode) -> "Task":
         """The task with the settings of ``cfg.MODEL.ROCK``."""
         settings = node[cls.name.upper()]
         return cls(**{setting.name: settings[setting.name.upper()] for setting in fields(cls)})
@@ -204,7 +204,7 @@ class Shelf:
     This one takes labels of any kind, stays on the host and goes image by image.
     """
 
-    def __init__(self, task: AuxTask):
+    def __init__(self, task: Task):
         self.task = task
         self.labels: dict[int, Any] = {}
 
@@ -224,7 +224,7 @@ class Shelf:
         ]
 
 
-def build_tasks(cfg: CfgNode, needed_by: str | None = None) -> tuple[AuxTask, ...]:
+def build_tasks(cfg: CfgNode, needed_by: str | None = None) -> tuple[Task, ...]:
     """The tasks that ``cfg.MODEL.ROCK.TASKS`` names.
 
     Args:
@@ -232,13 +232,13 @@ def build_tasks(cfg: CfgNode, needed_by: str | None = None) -> tuple[AuxTask, ..
         needed_by: what cannot do without any task, for the error's sake.
     """
     names = cfg.MODEL.ROCK.TASKS
-    unknown = [name for name in names if name not in AUX_TASK_REGISTRY]
+    unknown = [name for name in names if name not in TASK_REGISTRY]
     if unknown or len(set(names)) < len(names):
-        known = ", ".join(name for name, _ in AUX_TASK_REGISTRY)
+        known = ", ".join(name for name, _ in TASK_REGISTRY)
         raise ValueError(f"MODEL.ROCK.TASKS: {names} must be different names of: {known}")
     if needed_by and not names:
         raise ValueError(
             f"MODEL.ROCK.TASKS is empty, but {needed_by} learns tasks; "
             "the detector alone is MODEL.NECK.NAME: IdentityNeck"
         )
-    return tuple(AUX_TASK_REGISTRY.get(name).from_config(cfg.MODEL.ROCK) for name in names)
+    return tuple(TASK_REGISTRY.get(name).from_config(cfg.MODEL.ROCK) for name in names)

@@ -9,10 +9,10 @@ import torch
 from detectron2.data import Metadata
 from torch import nn
 
-from rock_d2.evaluation.meters import Meter
-from rock_d2.modeling.pooling import ChannelAverage, known_average
-from rock_d2.modeling.reduction import max_over_processes, mean_over_processes
-from rock_d2.tasks.base import AUX_TASK_REGISTRY, ColourScale, Drawing, rgb_colours
+from rock_d2.evaluation.task_evaluator import Meter
+from rock_d2.layers.pooling import ChannelAverage, known_average
+from rock_d2.layers.normalizers import max_over_processes, mean_over_processes
+from rock_d2.tasks.base import TASK_REGISTRY, ColourScale, Drawing, rgb_colours
 from rock_d2.tasks.geometry import CameraChange, register_map_type
 from rock_d2.tasks.maps import MapTask, per_image, resize_prediction
 
@@ -20,7 +20,7 @@ from rock_d2.tasks.maps import MapTask, per_image, resize_prediction
 UNITS_PER_METRE = 1000
 
 
-@AUX_TASK_REGISTRY.register()
+@TASK_REGISTRY.register()
 @dataclass(frozen=True)
 class Depth(MapTask):
     """Depth estimation by a reverse Huber loss in log space (sec. 3.1).

@@ -143,7 +143,7 @@ def _nearest(old: int, new: int) -> np.ndarray:
 
 
 # What each transform does to a view. Transforms that stand neither here nor in COLOR_ONLY have no
-# rule, and AuxTask.transform refuses them.
+# rule, and Task.transform refuses them.
 GEOMETRIC: dict[type[Transform], Callable[[Transform, View], View]] = {
     CropTransform: crop,
     PadTransform: pad,

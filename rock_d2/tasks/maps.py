@@ -13,13 +13,13 @@ from detectron2.data.transforms import TransformList
 from torch.nn import functional as F
 
 from rock_d2.image_files import read_pixels
-from rock_d2.tasks.base import AuxTask, Shelf
+from rock_d2.tasks.base import Task, Shelf
 from rock_d2.tasks.geometry import OUTSIDE, CameraChange, StoredMap, View
 from rock_d2.tasks.pixel_store import PixelStore, outside, stack_on
 
 
 @dataclass(frozen=True)
-class MapTask(AuxTask):
+class MapTask(Task):
     """A task whose label is a map of ``num_outputs`` channels with 0 = unknown.
 
     Attributes:
@@ -162,7 +162,7 @@ class MapShelf(Shelf):
 
 
 def as_read(label: torch.Tensor) -> np.ndarray:
-    """A map as batches hold it, (C, H, W), in the form of ``AuxTask.read``."""
+    """A map as batches hold it, (C, H, W), in the form of ``Task.read``."""
     values = label.numpy()
     return values[0] if len(values) == 1 else np.moveaxis(values, 0, 2)
 

@@ -9,10 +9,10 @@ from detectron2.data import Metadata
 from torch import nn
 from torch.nn import functional as F
 
-from rock_d2.evaluation.meters import Meter
-from rock_d2.modeling.pooling import ChannelAverage, UnitLength, known_average
-from rock_d2.modeling.reduction import mean_over_processes
-from rock_d2.tasks.base import AUX_TASK_REGISTRY, Drawing
+from rock_d2.evaluation.task_evaluator import Meter
+from rock_d2.layers.pooling import ChannelAverage, UnitLength, known_average
+from rock_d2.layers.normalizers import mean_over_processes
+from rock_d2.tasks.base import TASK_REGISTRY, Drawing
 from rock_d2.tasks.geometry import CameraChange, register_map_type
 from rock_d2.tasks.maps import MapTask, per_image, resize_prediction, square_root
 
@@ -23,7 +23,7 @@ ZERO_LEVEL = 127
 LEVELS = (np.arange(256, dtype=np.float32) - ZERO_LEVEL) / ZERO_LEVEL
 
 
-@AUX_TASK_REGISTRY.register()
+@TASK_REGISTRY.register()
 @dataclass(frozen=True)
 class Normals(MapTask):
     """Surface normal estimation by dot product and L2 losses of unit vectors (sec. 3.1).

@@ -13,18 +13,18 @@ from fvcore.transforms.transform import Transform
 from torch import nn
 from torch.nn import functional as F
 
-from rock_d2.evaluation.meters import Meter
-from rock_d2.modeling.pooling import GlobalAverage
-from rock_d2.modeling.reduction import mean_over_processes
-from rock_d2.tasks.base import AUX_TASK_REGISTRY, AuxTask, ColourScale, Drawing, rgb_colours
+from rock_d2.evaluation.task_evaluator import Meter
+from rock_d2.layers.pooling import GlobalAverage
+from rock_d2.layers.normalizers import mean_over_processes
+from rock_d2.tasks.base import TASK_REGISTRY, Task, ColourScale, Drawing, rgb_colours
 from rock_d2.transfer import to_device
 
 UNKNOWN = -1
 
 
-@AUX_TASK_REGISTRY.register()
+@TASK_REGISTRY.register()
 @dataclass(frozen=True)
-class Scene(AuxTask):
+class Scene(Task):
     """Scene classification by cross-entropy (sec. 3.1).
 
     Attributes:

@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
 from rock_d2.data import build_train_loader
-from rock_d2.tasks import AUX_TASK_REGISTRY, build_tasks
+from rock_d2.tasks import TASK_REGISTRY, build_tasks
 from rock_d2.visualization.drawings import draw_item, draw_record
 from rock_d2.visualization.panels import evenly_spaced
 
@@ -18,7 +18,7 @@ from rock_d2.visualization.panels import evenly_spaced
 def annotation_pictures(cfg: CfgNode, num_images: int) -> Iterator[tuple[str, np.ndarray]]:
     """Names and pictures of the first set in DATASETS.TRAIN, with the labels of all tasks."""
     dataset = cfg.DATASETS.TRAIN[0]
-    tasks = [task.from_config(cfg.MODEL.ROCK) for _, task in AUX_TASK_REGISTRY]
+    tasks = [task.from_config(cfg.MODEL.ROCK) for _, task in TASK_REGISTRY]
     records = evenly_spaced(DatasetCatalog.get(dataset), num_images)
     for record in tqdm(records, desc="drawing"):
         picture = draw_record(record, tasks, MetadataCatalog.get(dataset))

@@ -10,16 +10,16 @@ import numpy as np
 import torch
 from detectron2.data import Metadata
 
-from rock_d2.data.dataset_mapper import boxes_of
+from rock_d2.data.mapper import boxes_of
 from rock_d2.image_files import read_color_image
-from rock_d2.tasks import AuxTask
+from rock_d2.tasks import Task
 from rock_d2.tasks.base import Drawing
 from rock_d2.tasks.maps import as_read
 from rock_d2.visualization.panels import panel_row, panel_size
 
 
 def draw_record(
-    record: Mapping[str, Any], tasks: Sequence[AuxTask], metadata: Metadata
+    record: Mapping[str, Any], tasks: Sequence[Task], metadata: Metadata
 ) -> np.ndarray:
     """One row of panels for a dataset dict: the objects, then each task's map.
 
@@ -32,7 +32,7 @@ def draw_record(
 
 
 def draw_item(
-    item: Mapping[str, Any], tasks: Sequence[AuxTask], metadata: Metadata, *, rgb: bool
+    item: Mapping[str, Any], tasks: Sequence[Task], metadata: Metadata, *, rgb: bool
 ) -> np.ndarray:
     """The same for a training item of RockDatasetMapper.
 
@@ -55,8 +55,8 @@ def draw_item(
     return panel_row(image, merge_captions(drawings))
 
 
-def label_of_item(item: Mapping[str, Any], task: AuxTask) -> np.ndarray | int | None:
-    """The label of a batch item in the form of ``AuxTask.read``."""
+def label_of_item(item: Mapping[str, Any], task: Task) -> np.ndarray | int | None:
+    """The label of a batch item in the form of ``Task.read``."""
     label = item.get(task.name)
     return as_read(label) if isinstance(label, torch.Tensor) else label
 
@@ -64,7 +64,7 @@ def label_of_item(item: Mapping[str, Any], task: AuxTask) -> np.ndarray | int | 
 def draw_predictions(
     record: Mapping[str, Any],
     output: Mapping[str, Any],
-    tasks: Sequence[AuxTask],
+    tasks: Sequence[Task],
     metadata: Metadata,
     score_threshold: float = 0.5,
 ) -> np.ndarray:
@@ -89,7 +89,7 @@ def draw_predictions(
 def draw_comparison(
     record: Mapping[str, Any],
     output: Mapping[str, Any],
-    tasks: Sequence[AuxTask],
+    tasks: Sequence[Task],
     metadata: Metadata,
     score_threshold: float = 0.5,
     baseline: Mapping[str, Any] | None = None,
@@ -122,7 +122,7 @@ def draw_comparison(
 
 
 def label_drawings(
-    image: np.ndarray, record: Mapping[str, Any], tasks: Sequence[AuxTask], metadata: Metadata
+    image: np.ndarray, record: Mapping[str, Any], tasks: Sequence[Task], metadata: Metadata
 ) -> list[Drawing]:
     """The true objects, then the label of each task."""
     objects = record["annotations"]
@@ -139,7 +139,7 @@ def object_and_label_drawings(
     image: np.ndarray,
     boxes: np.ndarray,
     classes: Sequence[int],
-    labels: Mapping[AuxTask, Any],
+    labels: Mapping[Task, Any],
     metadata: Metadata,
 ) -> list[Drawing]:
     names = [class_title(label, metadata) for label in classes]
@@ -156,7 +156,7 @@ def object_and_label_drawings(
 def prediction_drawings(
     image: np.ndarray,
     output: Mapping[str, Any],
-    tasks: Sequence[AuxTask],
+    tasks: Sequence[Task],
     metadata: Metadata,
     score_threshold: float,
     *,
@@ -188,7 +188,7 @@ def detection_drawing(
 
 def task_drawings(
     output: Mapping[str, Any],
-    tasks: Sequence[AuxTask],
+    tasks: Sequence[Task],
     metadata: Metadata,
     *,
     labels: Mapping[str, Any],

@@ -5,7 +5,7 @@ import argparse
 import pytest
 import torch
 
-from rock_d2.benchmarks.infer import OURS, SWITCHED_OFF, build, inputs
+from benchmarks.infer import OURS, SWITCHED_OFF, build, inputs
 
 SIZE = (48, 64)
 OPTIONS = [

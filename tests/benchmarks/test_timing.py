@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from command_line import run_warm
 
-from rock_d2.benchmarks.timing import Goal, chosen, report, take_turns
+from benchmarks.timing import Goal, chosen, report, take_turns
 
 
 def test_candidates_take_turns():

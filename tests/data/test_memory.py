@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rock_d2 import build_train_loader
-from rock_d2.data.dataset_mapper import RockDatasetMapper
+from rock_d2.data.mapper import RockDatasetMapper
 from rock_d2.data.memory import (
     check_that_it_fits,
     free_bytes,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rock_d2.benchmarks.losses import objects
+from benchmarks.losses import objects
 from rock_d2.engine.compilation import compiler_problem
 from rock_d2.engine.trainer import RockTrainer
 

@@ -29,7 +29,7 @@ from rock_d2.engine.ending import (
     exit_with_code,
 )
 from rock_d2.engine.setup import claim
-from rock_d2.robustness.chaos import differing, metrics
+from fuzz.chaos import differing, metrics
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "--max-restarts=1")
 SCRIPT = "tests/engine/two_processes.py"

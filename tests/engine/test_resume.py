@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from trainings import few_rooms, new_trainer, stored
 
 from rock_d2.engine.random_state import compute_the_same, random_state, set_random_state
-from rock_d2.robustness.chaos import differing, metrics
+from fuzz.chaos import differing, metrics
 
 # All that has a state: averaged weights, a best metric, losses summed over several steps, parts of
 # batches; 15 images in batches of 4, so that passes end within batches.

@@ -12,9 +12,9 @@ from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from rock_d2 import add_rock_config
-from rock_d2.modeling.matcher import SSDMatcher
-from rock_d2.modeling.ssd import SSD, detect
-from rock_d2.modeling.ssd_losses import hard_negative_loss
+from rock_d2.modeling.ssd.matcher import SSDMatcher
+from rock_d2.modeling.ssd.detector import SSD, detect
+from rock_d2.modeling.ssd.losses import hard_negative_loss
 
 BASE = Path(__file__).parents[2] / "configs" / "Base-SSD-R50.yaml"
 SIZE = (96, 128)

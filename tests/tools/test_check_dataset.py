@@ -10,7 +10,7 @@ from command_line import run, run_warm
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from rock_d2 import register_multitask_coco
-from rock_d2.data.checks import check_dataset
+from rock_d2.data.datasets.checks import check_dataset
 from rock_d2.tasks import Depth, Normals, Scene
 
 

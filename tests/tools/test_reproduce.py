@@ -12,12 +12,12 @@ import torch
 from detectron2.modeling import build_model
 
 from rock_d2 import model_zoo
-from rock_d2.config_files import load_config
-from rock_d2.engine.complexity import num_parameters
-from rock_d2.experiments.outcomes import read_outcome
-from rock_d2.experiments.plan import Plan
-from rock_d2.experiments.runner import Runner
-from rock_d2.experiments.tables import ROCK, Row, Table
+from rock_d2.config import load_config
+from rock_d2.export.complexity import num_parameters
+from reproduce.outcomes import read_outcome
+from reproduce.plan import Plan
+from reproduce.runner import Runner
+from reproduce.tables import ROCK, Row, Table
 
 TINY = (
     *("MODEL.DEVICE", "cpu", "INPUT.SIZE", "[96, 128]", "DATALOADER.NUM_WORKERS", "0"),
@@ -87,7 +87,7 @@ def test_collecting_trains_nothing(monkeypatch, capsys, tmp_path):
 
 
 def test_size_and_speed_of_table_4(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("rock_d2.experiments.complexity_table.ROUNDS", 3)
+    monkeypatch.setattr("reproduce.complexity_table.ROUNDS", 3)
     with pytest.raises(SystemExit):
         command(monkeypatch, capsys, "4", "--dataset", "rooms", "--output", tmp_path, *TINY)
     text = (tmp_path / "table4.md").read_text()

@@ -11,8 +11,8 @@ from command_line import run, run_warm
 from detectron2.engine import default_argument_parser
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from rock_d2.config_files import load_config
-from rock_d2.engine.run_log import describe_run
+from rock_d2.config import load_config
+from rock_d2.engine.writers import describe_run
 from rock_d2.engine.setup import setup_config
 from rock_d2.engine.trainer import Evaluation
 

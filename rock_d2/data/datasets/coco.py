@@ -8,7 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 from detectron2.utils.file_io import PathManager
 
-from rock_d2.data.datasets.coco_checks import class_problems, structure_problems
+from rock_d2.data.datasets.validation import class_problems, structure_problems
 
 # What COCO itself says of an image; load_coco_json reads it.
 COCO_FIELDS = {

@@ -1,0 +1,119 @@
+"""The network of rock-pytorch, a public port of ROCK, where it is not the paper's.
+
+configs/port/ puts these parts together, so that its released weights can be used.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec, get_norm
+from detectron2.modeling import BACKBONE_REGISTRY, build_resnet_backbone
+from detectron2.modeling.anchor_generator import ANCHOR_GENERATOR_REGISTRY
+from torch import nn
+from torch.nn import functional as F
+
+from rock_d2.modeling.ssd.anchors import SSDAnchorGenerator, box_shapes
+from rock_d2.modeling.fusions.fusion import FUSION_REGISTRY, SumFusion
+from rock_d2.modeling.necks.neck import NECK_REGISTRY
+from rock_d2.modeling.necks.rock import ROCK, conv_norm_relu
+from rock_d2.layers.init import own_seed
+from rock_d2.modeling.ssd.head import SSD_HEAD_REGISTRY, SSDHead, all_map_shapes, extra_layer
+
+
+@BACKBONE_REGISTRY.register()
+def build_port_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> nn.Module:
+    """A ResNet dilated as torchvision does it: conv5's first 3 x 3 convolution is not."""
+    resnet = build_resnet_backbone(cfg, input_shape)
+    first = resnet.res5[0].conv2
+    first.dilation = first.padding = (1, 1)
+    return resnet
+
+
+@NECK_REGISTRY.register()
+class PortROCK(ROCK):
+    """Each encoder has three more convolutions."""
+
+    @configurable
+    def __init__(self, *, width: int, norm: str, **settings: Any):
+        """
+        Args:
+            width, norm, settings: ROCK's.
+        """
+        super().__init__(width=width, norm=norm, **settings)
+        middle = width // 2
+        for name, linear in self.encoders.items():
+            with own_seed(f"port.{name}"):
+                self.encoders[name] = nn.Sequential(
+                    conv_norm_relu(width, middle, kernel_size=1, norm=norm),
+                    conv_norm_relu(middle, middle, kernel_size=3, norm=norm),
+                    conv_norm_relu(middle, width, kernel_size=1, norm=norm),
+                    linear,
+                )
+
+
+@FUSION_REGISTRY.register()
+class PortFusion(SumFusion):
+    """Equation 1, then normalisation and ReLU."""
+
+    def __init__(self, *, out_channels: int, encoding_channels: Mapping[str, int], norm: str):
+        super().__init__(out_channels=out_channels, encoding_channels=encoding_channels, norm=norm)
+        self.norm = get_norm(norm, out_channels) or nn.Identity()
+
+    def forward(self, x: torch.Tensor, encodings: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return F.relu(self.norm(super().forward(x, encodings)))
+
+
+@ANCHOR_GENERATOR_REGISTRY.register()
+class PortAnchorGenerator(SSDAnchorGenerator):
+    """Scales are in units of the image's width and height, so that its 'squares' are none.
+
+    Boxes are no larger than the image, and cells have whole pixels.
+    """
+
+    @staticmethod
+    def shapes(*, image_size: tuple[int, int], **settings: Any) -> list[list[tuple[float, float]]]:
+        height, width = image_size
+        return [
+            [(min(w, 1) * width, min(h, 1) * height) for w, h in of_map]
+            for of_map in box_shapes(side=1, **settings)
+        ]
+
+    @staticmethod
+    def cell_size(*, image_size: tuple[int, int], map_size: tuple[int, int]) -> tuple[float, float]:
+        return image_size[0] // map_size[0], image_size[1] // map_size[1]
+
+
+@SSD_HEAD_REGISTRY.register()
+class PortHead(SSDHead):
+    """The last two extra maps are made without a border: by a 3 x 3 window and by a whole map."""
+
+    @staticmethod
+    def map_shapes(
+        given: Sequence[ShapeSpec], image_size: Sequence[int], extra_channels: Sequence[int]
+    ) -> list[ShapeSpec]:
+        *halved, inner, last = extra_channels
+        shapes = all_map_shapes(given, image_size, halved)
+        height, width = shapes[-1].height - 2, shapes[-1].width - 2
+        if min(height, width) < 1:
+            raise ValueError(f"INPUT.SIZE {list(image_size)} is too small for PortHead's maps")
+        return [
+            *shapes,
+            ShapeSpec(channels=inner, height=height, width=width),
+            ShapeSpec(channels=last, height=1, width=1),
+        ]
+
+    @staticmethod
+    def make_extra_layers(shapes: Sequence[ShapeSpec], norm: str) -> list[nn.Module]:
+        halving = {"kernel_size": 3, "stride": 2, "padding": 1}
+        whole = {"kernel_size": (shapes[-2].height, shapes[-2].width)}
+        windows = [*[halving] * (len(shapes) - 3), {"kernel_size": 3}, whole]
+        outputs = [shape.channels for shape in shapes[1:]]
+        # Half of a map's channels stand in the middle of its layer, all of them in the first.
+        middles = [outputs[0], *(channels // 2 for channels in outputs[1:])]
+        return [
+            extra_layer(a.channels, middle, b.channels, norm=norm, **window)
+            for (a, b), middle, window in zip(pairwise(shapes), middles, windows, strict=True)
+        ]

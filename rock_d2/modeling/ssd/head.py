@@ -1,0 +1,183 @@
+"""SSD's extra feature maps and the predictors on all of them (SSD, sec. 2.1)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import Conv2d, ShapeSpec, get_norm
+from detectron2.modeling import build_anchor_generator
+from detectron2.modeling.meta_arch.dense_detector import permute_to_N_HWA_K
+from detectron2.structures import Boxes
+from fvcore.common.registry import Registry
+from torch import nn
+from torch.nn import functional as F
+
+from rock_d2.modeling.necks.neck import shape_of
+
+SSD_HEAD_REGISTRY = Registry("SSD_HEAD")
+SSD_HEAD_REGISTRY.__doc__ = "SSD's heads by the name that MODEL.SSD.HEAD gives them."
+
+
+def build_ssd_head(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> nn.Module:
+    """The head that ``cfg.MODEL.SSD.HEAD`` names."""
+    return SSD_HEAD_REGISTRY.get(cfg.MODEL.SSD.HEAD)(cfg, input_shape)
+
+
+@SSD_HEAD_REGISTRY.register()
+class SSDHead(nn.Module):
+    """Class logits and box deltas of every default box.
+
+    N images, A default boxes of all maps, C classes of objects; class C is the background.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        in_features: Sequence[str],
+        map_shapes: Sequence[ShapeSpec],
+        extra_layers: Sequence[nn.Module],
+        anchor_generator: nn.Module,
+        num_classes: int,
+        prior_prob: float,
+    ):
+        """
+        Args:
+            in_features: names of the maps that come from the neck.
+            map_shapes: of all maps, from the largest.
+            extra_layers: each makes one more map from the last.
+            anchor_generator: the default boxes.
+            num_classes: C.
+            prior_prob: probability of 'some object' that every default box starts with.
+        """
+        super().__init__()
+        self.in_features = tuple(in_features)
+        self.num_classes = num_classes
+        self.anchor_generator = anchor_generator
+        self.extra_layers = nn.ModuleList(extra_layers)
+        channels = [shape.channels for shape in map_shapes]
+        boxes = list(zip(channels, anchor_generator.num_anchors, strict=True))
+        outputs = num_classes + 1
+        self.cls_score = nn.ModuleList(predictor(c, count * outputs) for c, count in boxes)
+        self.bbox_pred = nn.ModuleList(predictor(c, count * 4) for c, count in boxes)
+        self._set_prior(prior_prob)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+        ssd = cfg.MODEL.SSD
+        given = [
+            shape_of(input_shape, name, setting="MODEL.SSD.IN_FEATURES") for name in ssd.IN_FEATURES
+        ]
+        map_shapes = cls.map_shapes(given, cfg.INPUT.SIZE, ssd.EXTRA_CHANNELS)
+        return {
+            "in_features": ssd.IN_FEATURES,
+            "map_shapes": map_shapes,
+            "extra_layers": cls.make_extra_layers(map_shapes[len(given) - 1 :], ssd.NORM),
+            "anchor_generator": build_anchor_generator(cfg, map_shapes),
+            "num_classes": ssd.NUM_CLASSES,
+            "prior_prob": ssd.PRIOR_PROB,
+        }
+
+    @staticmethod
+    def map_shapes(
+        given: Sequence[ShapeSpec], image_size: Sequence[int], extra_channels: Sequence[int]
+    ) -> list[ShapeSpec]:
+        """The shapes of the neck's maps and of the extra ones."""
+        return all_map_shapes(given, image_size, extra_channels)
+
+    @staticmethod
+    def make_extra_layers(shapes: Sequence[ShapeSpec], norm: str) -> list[nn.Module]:
+        """The layers from each of these maps to the next.
+
+        Args:
+            shapes: of the neck's last map and the extra ones.
+            norm: normalisation, a name that Detectron2's get_norm knows.
+        """
+        halving = {"kernel_size": 3, "stride": 2, "padding": 1}
+        return [
+            extra_layer(a.channels, b.channels // 2, b.channels, norm=norm, **halving)
+            for a, b in pairwise(shapes)
+        ]
+
+    def _set_prior(self, prior_prob: float) -> None:
+        """Biases the background so that softmax starts at 1 - prior_prob (RetinaNet, sec. 3.3)."""
+        background = math.log(self.num_classes * (1 - prior_prob) / prior_prob)
+        for layer in self.cls_score:
+            with torch.no_grad():
+                layer.bias.view(-1, self.num_classes + 1)[:, -1] = background
+
+    def forward(
+        self, features: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits (N, A, C + 1), deltas (N, A, 4) and the default boxes (A, 4)."""
+        maps = [features[name] for name in self.in_features]
+        for layer in self.extra_layers:
+            maps.append(layer(maps[-1]))
+        logits = self._predict(self.cls_score, maps, self.num_classes + 1)
+        deltas = self._predict(self.bbox_pred, maps, 4)
+        return logits, deltas, Boxes.cat(self.anchor_generator(maps)).tensor
+
+    def _predict(
+        self, layers: nn.ModuleList, maps: Sequence[torch.Tensor], outputs: int
+    ) -> torch.Tensor:
+        predictions = [layer(x) for layer, x in zip(layers, maps, strict=True)]
+        return torch.cat([permute_to_N_HWA_K(p, outputs) for p in predictions], dim=1)
+
+
+def all_map_shapes(
+    given: Sequence[ShapeSpec], image_size: Sequence[int], extra_channels: Sequence[int]
+) -> list[ShapeSpec]:
+    """The shapes of the neck's maps and of the extra ones, each half as large, until 1 x 1.
+
+    A small image reaches 1 x 1 before ``extra_channels`` is used up; the rest is left out.
+    """
+    height, width = image_size
+    shapes = [
+        ShapeSpec(
+            channels=shape.channels,
+            height=-(-height // shape.stride),
+            width=-(-width // shape.stride),
+            stride=shape.stride,
+        )
+        for shape in given
+    ]
+    for channels in extra_channels:
+        last = shapes[-1]
+        if last.height == last.width == 1:
+            break
+        shapes.append(
+            ShapeSpec(
+                channels=channels,
+                height=(last.height + 1) // 2,
+                width=(last.width + 1) // 2,
+                stride=last.stride * 2,
+            )
+        )
+    return shapes
+
+
+def extra_layer(
+    in_channels: int, middle: int, out_channels: int, *, norm: str, **window: Any
+) -> nn.Sequential:
+    """A 1 x 1 convolution to ``middle`` channels and one whose ``window`` shrinks the map."""
+    shared = {"bias": norm == "", "activation": F.relu}
+    layers = nn.Sequential(
+        Conv2d(in_channels, middle, kernel_size=1, norm=get_norm(norm, middle), **shared),
+        Conv2d(middle, out_channels, norm=get_norm(norm, out_channels), **window, **shared),
+    )
+    for layer in layers:
+        nn.init.xavier_uniform_(layer.weight)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    return layers
+
+
+def predictor(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """A 3 x 3 convolution that starts near zero, as RetinaNet's (sec. 4.1)."""
+    layer = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
+    nn.init.normal_(layer.weight, std=0.01)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,96 @@
+"""DATALOADER.RESIDENT: the same batches from memory, and no file is read any more."""
+
+from collections.abc import Iterator
+from copy import deepcopy
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetCatalog
+
+from rock_d2 import add_rock_config, build_train_loader, load_multitask_coco
+from rock_d2.data.reading import SKIPPED, UnreadableError
+from rock_d2.data.cache import arrays_of
+
+
+@pytest.fixture(scope="module")
+def rooms(rooms_root) -> list[dict]:
+    root = rooms_root / "rooms"
+    found = load_multitask_coco(str(root / "annotations/rooms_train.json"), str(root), "resident")
+    # The last has no normals.
+    return [*found[:-1], {k: v for k, v in found[-1].items() if k != "normals_file_name"}]
+
+
+@pytest.fixture
+def cfg(rooms) -> Iterator[CfgNode]:
+    """Every augmentation, and batches that end within passes."""
+    DatasetCatalog.register("resident", lambda: deepcopy(rooms))
+    cfg = get_cfg()
+    add_rock_config(cfg)
+    cfg.merge_from_list(["DATASETS.TRAIN", ("resident",), "INPUT.SIZE", [60, 80], "SEED", 7])
+    cfg.merge_from_list(["INPUT.EXPAND.ENABLED", True, "INPUT.COLOR_AUG.DISTORTION", True])
+    cfg.merge_from_list(["SOLVER.IMS_PER_BATCH", 4, "DATALOADER.NUM_WORKERS", 0])
+    cfg.merge_from_list(["DATALOADER.FILTER_EMPTY_ANNOTATIONS", False])
+    cfg.merge_from_list(["DATALOADER.AUGMENT_ON", "host"])
+    yield cfg
+    DatasetCatalog.remove("resident")
+
+
+def batches(cfg: CfgNode, count: int, **settings: object) -> list[list[dict]]:
+    cfg = cfg.clone()
+    cfg.merge_from_list([x for k, v in settings.items() for x in (f"DATALOADER.{k}", v)])
+    return list(islice(build_train_loader(cfg), count))
+
+
+def assert_equal(first: list[list[dict]], second: list[list[dict]]) -> None:
+    """To the last bit."""
+    for one, other in zip(chain(*first), chain(*second), strict=True):
+        assert one.keys() == other.keys()
+        for key, value in one.items():
+            if isinstance(value, torch.Tensor):
+                assert torch.equal(value, other[key]), key
+        ours, theirs = one["instances"], other["instances"]
+        assert torch.equal(ours.gt_boxes.tensor, theirs.gt_boxes.tensor)
+        assert torch.equal(ours.gt_classes, theirs.gt_classes)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_both_paths_give_the_same_batches(cfg, workers):
+    # Ten batches of four are nearly three passes over 15 images.
+    expected = batches(cfg, 10)
+    # Maps are there, and one image lacks one.
+    assert len({tuple(item) for batch in expected for item in batch}) == 2
+    assert_equal(batches(cfg, 10, RESIDENT=True, NUM_WORKERS=workers), expected)
+
+
+def test_nothing_is_read_after_the_start_and_nothing_written_into_memory(cfg, monkeypatch):
+    cfg.DATALOADER.RESIDENT = True
+    stream = build_train_loader(cfg).dataset
+    before = [content.image.copy() for content in stream.decoded]
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"reads {path}"))
+    for position in range(20):
+        stream[position]
+    for content, image in zip(stream.decoded, before, strict=True):
+        np.testing.assert_array_equal(content.image, image)
+        with pytest.raises(ValueError, match="read-only"):
+            content.image[0, 0] = 0
+    # 120 x 160 pixels of 3 + 2 + 3 bytes.
+    assert sum(array.nbytes for array in arrays_of(stream.decoded[0])) == 120 * 160 * 8
+
+
+def test_unreadable_images_are_replaced_by_the_same_others(cfg, rooms, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no image")
+    rooms_with = [{**rooms[0], "file_name": str(broken)}, *rooms[1:]]
+    DatasetCatalog.remove("resident")
+    DatasetCatalog.register("resident", lambda: deepcopy(rooms_with))
+    some = {"RETRIES": 0, "MAX_UNREADABLE": 2}
+    expected = batches(cfg, 8, **some)
+    skipped = [item[SKIPPED] for batch in expected for item in batch if SKIPPED in item]
+    assert skipped == [{str(broken): skipped[0][str(broken)]}] * 2
+    assert_equal(batches(cfg, 8, RESIDENT=True, **some), expected)
+    with pytest.raises(UnreadableError, match=r"broken.jpg.*no image"):
+        batches(cfg, 8, RESIDENT=True, RETRIES=0)

@@ -1,0 +1,139 @@
+"""Data sets, images, label files and stored predictions, damaged."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.structures import BoxMode
+
+from rock_d2 import register_multitask_coco
+from rock_d2.data import RockDatasetMapper
+from rock_d2.data.datasets.checks import check_dataset
+from rock_d2.evaluation.task_evaluator import load_prediction, save_prediction
+from rock_d2.image_files import read_color_image
+from fuzz.mutations import Generator, changed_bytes, changed_tree
+from fuzz.originals import (
+    HEIGHT,
+    WIDTH,
+    all_tasks,
+    coco_document,
+    small_config,
+    write_images,
+)
+from fuzz.target import BinaryFile, Target
+from rock_d2.tasks import Task
+
+
+class DatasetDicts(Target):
+    name = "dataset_dicts"
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        self.record = write_images(folder, np.random.default_rng(0))
+        box = {"bbox": [2.0, 3.0, 12.0, 11.0], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 3}
+        self.record |= {"image_id": 7, "annotations": [box, {**box, "iscrowd": 0}]}
+        self.record |= {task.field: 0 for task in all_tasks() if task.field not in self.record}
+        self.mapper = RockDatasetMapper(small_config(), is_train=True)
+        # Where there is no such file, its name and the field.
+        self.names = (str(folder), "`file_name`", "named by `")
+
+    def change(self, rng: Generator) -> str:
+        what, self.changed = changed_tree(rng, self.record)
+        return what
+
+    def use(self) -> None:
+        item = self.mapper(self.changed)
+        boxes = item["instances"].gt_boxes.tensor
+        if item["image"].dtype != torch.uint8 or not boxes.isfinite().all():
+            raise AssertionError(f"the mapper made {item}")
+
+
+class Json(Target):
+    name = "json"
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        record = write_images(folder, np.random.default_rng(0))
+        self.file = folder / "annotations.json"
+        self.document = coco_document(record, names=("bed", "box", "chair", "desk"))
+
+    def change(self, rng: Generator) -> str:
+        if rng.random() < 0.7:
+            what, document = changed_tree(rng, self.document)
+            self.file.write_text(json.dumps(document))
+        else:
+            what, content = changed_bytes(rng, json.dumps(self.document).encode())
+            self.file.write_bytes(content)
+        return what
+
+    def use(self) -> None:
+        name = "fuzzed"
+        register_multitask_coco(
+            name, str(self.file), str(self.folder), thing_classes=["bed", "box", "chair", "desk"]
+        )
+        try:
+            problems = check_dataset(name, all_tasks(), num_processes=1).problems
+            try:
+                DatasetCatalog.get(name)
+            except ValueError:
+                if not problems:
+                    raise AssertionError("check_dataset finds nothing wrong with it") from None
+                raise
+        finally:
+            DatasetCatalog.remove(name)
+            MetadataCatalog.remove(name)
+
+
+class Images(Target):
+    name = "images"
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        record = write_images(folder, np.random.default_rng(0))
+        self.originals = [(folder / f"image.{end}").read_bytes() for end in ("png", "jpg")]
+        size = {"height": HEIGHT, "width": WIDTH}
+        self.file = folder / "changed.png"
+        self.record = {**record, "file_name": str(self.file), **size, "annotations": []}
+        self.mapper = RockDatasetMapper(small_config(), is_train=True)
+
+    def change(self, rng: Generator) -> str:
+        what, content = changed_bytes(rng, self.originals[rng.integers(2)])
+        self.file.write_bytes(content)
+        return what
+
+    def use(self) -> None:
+        self.mapper(self.record)
+        read_color_image(self.file)
+
+
+class LabelFiles(BinaryFile):
+    """Of one task."""
+
+    def __init__(self, folder: Path, task: Task):
+        super().__init__(folder)
+        self.record = write_images(folder, np.random.default_rng(0))
+        self.task = task
+        self.file = Path(self.record[task.field])
+        self.original = self.file.read_bytes()
+
+    def use(self) -> None:
+        label = self.task.to_tensor(self.task.load(self.record))
+        if not torch.as_tensor(label).isfinite().all():
+            raise AssertionError("the label is not finite")
+        self.task.check(self.record, MetadataCatalog.get("fuzzed"))
+
+
+class Predictions(BinaryFile):
+    name = "predictions"
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        self.record = {"image_id": 3, "file_name": "image.png"}
+        save_prediction(folder, self.record, np.ones((1, HEIGHT, WIDTH), np.float32))
+        self.file = folder / "3.npz"
+        self.original = self.file.read_bytes()
+
+    def use(self) -> None:
+        load_prediction(self.folder, self.record)
