@@ -4,11 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 
 import pytest
-import torch
-import torchvision
 from detectron2.config import CfgNode
-from torch import nn
-from torchvision_resnets import with_random_statistics
 
 from rock_d2 import model_zoo
 
@@ -33,15 +29,3 @@ def heard(caplog) -> Iterator[pytest.LogCaptureFixture]:
     logger.addHandler(caplog.handler)
     yield caplog
     logger.removeHandler(caplog.handler)
-
-
-@pytest.fixture(scope="session")
-def resnet18() -> nn.Module:
-    torch.manual_seed(0)
-    return with_random_statistics(torchvision.models.resnet18())
-
-
-@pytest.fixture(scope="session")
-def resnet50() -> nn.Module:
-    torch.manual_seed(0)
-    return with_random_statistics(torchvision.models.resnet50())
