@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Trains a model and evaluates it.
 
-    python tools/train_net.py --config-file configs/rock_rooms.yaml
+    python tools/train_net.py --config-file configs/rock/rock_rooms.yaml
     python tools/train_net.py --config-file configs/rock_nyuv2.yaml --num-gpus 8
     python tools/train_net.py --config-file ... --num-gpus 2 MODEL.DEVICE cpu
     torchrun --nproc_per_node=2 tools/train_net.py --config-file ... MODEL.DEVICE cpu

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from rock_d2.data.reading import SKIPPED
+from rock_d2.data.loader import SKIPPED
 
 logger = logging.getLogger(__name__)
 

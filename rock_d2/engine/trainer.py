@@ -26,7 +26,7 @@ from rock_d2.engine.ema import WeightAverage
 from rock_d2.engine.gradient_conflict import GradientConflict
 from rock_d2.engine.hooks import Checkpoints, Evaluations, LossReader
 from rock_d2.engine.optim import build_optimizer
-from rock_d2.engine.random_state import set_random_state
+from rock_d2.engine.random_state import random_state, set_random_state
 from rock_d2.engine.results import draw_few, report
 from rock_d2.engine.setup import set_up_logging, warn_without_effect
 from rock_d2.engine.step import TrainingStep
@@ -65,7 +65,7 @@ class RockTrainer(DefaultTrainer):
         self.checkpointer = TrainingCheckpointer(
             cfg,
             model=model,
-            identity=identity(cfg, records=loader.dataset.records, model=model),
+            identity=identity(cfg, records=loader.dataset.reader.records, model=model),
             average=self.average,
             trainer=weakref.proxy(self),
         )
@@ -134,13 +134,13 @@ class RockTrainer(DefaultTrainer):
         """
         checkpoint = self.checkpointer.find_last() if resume else None
         if checkpoint is not None:
-            self._random_state = self.checkpointer.go_on_from(checkpoint, anyway=anyway)
+            self._random_state = self.checkpointer.resume_from(checkpoint, anyway=anyway)
             self.start_iter = self.iter + 1
             self.data_loader.sampler.start_batch = self.start_iter
             return
         if resume:
             logger.warning(f"{self.cfg.OUTPUT_DIR} has no checkpoint: --resume starts from scratch")
-        self.checkpointer.start_anew(self.cfg.MODEL.WEIGHTS)
+        self.checkpointer.start_from(self.cfg.MODEL.WEIGHTS)
         if self.average is not None:
             self.average.reset()
 
@@ -193,6 +193,10 @@ class RockTrainer(DefaultTrainer):
 
     def _weights_to_evaluate(self) -> AbstractContextManager[None]:
         return self.average.applied() if self.average is not None else nullcontext()
+
+    def process_state(self) -> dict[str, Any]:
+        """Return the state that each process has for itself."""
+        return random_state()
 
     def state_dict(self) -> dict[str, Any]:
         state = TrainerBase.state_dict(self) | {

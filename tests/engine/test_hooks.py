@@ -43,6 +43,7 @@ class Scripted(Loop):
     def __init__(self, scores: list[float], folder: Path, *, num_iterations: int, **options):
         self.model = Slope()
         self.scores = iter(scores)
+        folder.mkdir(exist_ok=True)
         self.files = Checkpointer(self.model, str(folder), trainer=weakref.proxy(self))
         options = {"period": 2, "metric": METRIC} | options
         self.best = Evaluations(self.evaluate, self.files, **options)

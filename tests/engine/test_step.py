@@ -56,8 +56,8 @@ class TwoLayers(nn.Module):
         self.backbone = nn.Linear(8, 8)
         self.kinds: list[torch.dtype] = []
 
-    def forward(self, batch: list[torch.Tensor]) -> dict[str, torch.Tensor]:
-        features = self.backbone(torch.stack(batch))
+    def forward(self, batch: list[dict]) -> dict[str, torch.Tensor]:
+        features = self.backbone(torch.stack([item["image"] for item in batch]))
         self.kinds.append(features.dtype)
         return {"loss": features.float().square().mean()}
 
@@ -65,7 +65,7 @@ class TwoLayers(nn.Module):
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
 def test_the_network_computes_in_half_precision_and_learns_in_full(precision):
     torch.manual_seed(1)
-    images = [list(torch.randn(4, 8))]
+    images = [[{"image": image} for image in torch.randn(4, 8)]]
     half, full = new_step(TwoLayers(), images, precision=precision), new_step(TwoLayers(), images)
     half.run_step()
     full.run_step()
