@@ -112,7 +112,6 @@ def test_drawn_seed_is_kept(tmp_path):
 def test_another_training_is_not_resumed_but_anyway(straight, tmp_path, heard):
     folder = interrupted(straight, tmp_path / "run", after=5)
     settings = (*FULL, "MODEL.NECK.NAME", "IdentityNeck", "TEST.BEST_METRIC", "bbox/AP50")
-    settings += ("MODEL.BALANCING.NAME", "FixedWeights")
     with pytest.raises(ValueError, match=r"model_0000004.pth .*MODEL.NECK.NAME.*--resume-anyway"):
         new_trainer(folder, *settings, resume=True)
     trainer = new_trainer(folder, *settings, resume=True, anyway=True)
