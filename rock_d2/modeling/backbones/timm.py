@@ -37,7 +37,8 @@ def add_timm_config(cfg: CfgNode) -> None:
     # Load timm's weights, which needs a network. They expect INPUT.FORMAT "RGB" and mostly
     # MODEL.PIXEL_MEAN [123.675, 116.28, 103.53], MODEL.PIXEL_STD [58.395, 57.12, 57.375].
     cfg.MODEL.TIMM.PRETRAINED = False
-    # "s<stride>": the deepest map of that stride.
+    # "s<stride>", the deepest map of that stride. Name the used ones only: parts of HRNet that
+    # serve others have no gradient, which stops DistributedDataParallel.
     cfg.MODEL.TIMM.OUT_FEATURES = ["s8", "s16", "s32"]
     # 16 or 8 dilates the last stages of networks that can (ResNet, EfficientNet, ConvNeXt).
     cfg.MODEL.TIMM.OUTPUT_STRIDE = 32
