@@ -49,8 +49,8 @@ def record(tmp_path):
 @pytest.mark.parametrize("detector", CONFIGS)
 def test_with_a_detector(edges_task, record, detector):
     options = ("MODEL.TASKS.AUXILIARY", ["Edges"], "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "")
-    small = ("INPUT.SIZE", [96, 128], "INPUT.MASK_FORMAT", "polygon")
-    cfg = load_config(str(ROOT / "configs" / CONFIGS[detector]), [*options, *small])
+    options += ("INPUT.SIZE", [96, 128])
+    cfg = load_config(str(ROOT / "configs" / CONFIGS[detector]), options)
     torch.manual_seed(0)
     model = build_model(cfg)
     mapper = RockDatasetMapper(cfg, is_train=True)
