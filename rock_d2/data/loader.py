@@ -1,8 +1,7 @@
 """The loaders: an endless seeded stream for training, Detectron2's order for evaluation."""
 
 import random
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import lru_cache
@@ -12,59 +11,17 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
-from detectron2.data.common import DatasetFromList
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import Dataset, Sampler
 
+from rock_d2.data.cache import RecordReader, ResidentReader, name_of
 from rock_d2.data.classes import check_classes
 from rock_d2.data.mapper import RockDatasetMapper
-<<<<<<< HEAD
 from rock_d2.data.workers import BoundedLoader, UnreadableError
-=======
-from rock_d2.data.cache import ResidentStream
-from rock_d2.data.stream import PositionSampler, SampleStream
-from rock_d2.tasks import build_tasks
->>>>>>> house
 
 # Of a batch item: for each file that could not be read in its place, the reason.
 SKIPPED = "skipped"
-# Seconds before the first further attempt at a file; twice as many before each next one.
-FIRST_PAUSE = 0.5
-
-
-class RecordReader:
-    """Maps the dataset dict of an index; network file systems get a second chance."""
-
-    def __init__(self, records: Sequence[dict[str, Any]], mapper: Callable, *, retries: int = 0):
-        if retries < 0:
-            raise ValueError(f"DATALOADER.RETRIES is {retries}; it must be 0 or more")
-        # Serialised once: workers share the bytes instead of copying Python objects on use.
-        self.records = DatasetFromList(records, copy=False)
-        self.mapper = mapper
-        self.retries = retries
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.patiently(self.mapper, self.records[index])
-
-    def patiently(self, read: Callable, record: Mapping[str, Any]) -> Any:
-        """Return what ``read`` makes of a dataset dict, or raise UnreadableError."""
-        for attempt in range(self.retries + 1):
-            try:
-                return read(record)
-            except (OSError, ValueError) as problem:
-                reason = str(problem)
-            if attempt < self.retries:
-                time.sleep(FIRST_PAUSE * 2**attempt)
-        name = name_of(record)
-        raise UnreadableError(reason if name in reason else f"{name}: {reason}")
-
-
-def name_of(record: Mapping[str, Any]) -> str:
-    return str(record.get("file_name", record.get("image_id")))
 
 
 class SampleStream(Dataset):
@@ -170,22 +127,6 @@ def _train_loader_from_config(cfg: CfgNode, mapper: Callable | None = None) -> d
     }
 
 
-<<<<<<< HEAD
-=======
-def augmenting_device(cfg: CfgNode, records: Sequence[dict[str, Any]]) -> torch.device | None:
-    """The device that augments batches, or None: the host does, image by image."""
-    where, resident = "host", cfg.DATALOADER.RESIDENT
-    if where not in ("auto", "host", "device"):
-        raise ValueError(f"DATALOADER.AUGMENT_ON: {where!r} is none of auto, host, device")
-    if where == "device" and not resident:
-        raise ValueError("DATALOADER.AUGMENT_ON: device needs DATALOADER.RESIDENT: True")
-    device = torch.device(cfg.MODEL.DEVICE)
-    if not resident or where == "host":
-        return None
-    return device if where == "device" or False else None
-
-
->>>>>>> house
 def subset(records: Sequence[dict[str, Any]], fraction: float) -> list[dict[str, Any]]:
     """Return that share of the records, the nearest whole number of them, in their order.
 
@@ -232,18 +173,10 @@ def build_train_loader(
             f"SOLVER.IMS_PER_BATCH is {total_batch_size}, no multiple of {world_size} process(es)"
         )
     batch_size = total_batch_size // world_size
-<<<<<<< HEAD
     kind = ResidentReader if resident else RecordReader
     reader = kind(records, mapper, retries=retries)
     return BoundedLoader(
         SampleStream(reader, seed, max_unreadable=max_unreadable),
-=======
-    stream: Callable[..., SampleStream] = ResidentStream if resident else SampleStream
-    if device is not None:
-        stream, num_workers = partial(SampleStream, device=device), 0
-    return DataLoader(
-        stream(records, mapper, seed, retries=retries, max_unreadable=max_unreadable),
->>>>>>> house
         batch_size=batch_size,
         sampler=PositionSampler(batch_size, comm.get_rank(), world_size, start_batch),
         num_workers=num_workers,
@@ -251,7 +184,6 @@ def build_train_loader(
     )
 
 
-<<<<<<< HEAD
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> BoundedLoader:
     """Return a loader of a test set, once, in its order; items keep their labels' file names."""
     check_registered([dataset_name], "DATASETS.TEST")
@@ -264,41 +196,14 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> BoundedLoader:
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         seconds=cfg.DATALOADER.TIMEOUT,
     )
-=======
-def prepare_worker(worker_id: int) -> None:
-    # Ctrl-C reaches all processes, but it is the training that decides when to end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigtimedwait"):  # not on macOS
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=heed_parent, daemon=True).start()
-
-
-def heed_parent() -> None:
-    """Ends a loader worker by the SIGTERM of its own process, and by nobody else's.
-
-    A scheduler sends it to all processes, but the training decides when to end. A worker whose
-    process is gone ends, too, even one that waits for what a killed worker holds.
-    """
-    parent = os.getppid()
-    while os.getppid() == parent:
-        received = signal.sigtimedwait({signal.SIGTERM}, SECONDS_BETWEEN_LOOKS)
-        if received and received.si_pid == parent:
-            break
-    os._exit(0)
->>>>>>> house
 
 
 def check_registered(names: Sequence[str], setting: str) -> None:
     """Raise ValueError for a name that is no data set's."""
     registered = DatasetCatalog.list()
     for name in names:
-<<<<<<< HEAD
         if name not in registered:
             close = ", ".join(get_close_matches(name, registered)) or "none with such a name"
-=======
-        metadata = MetadataCatalog.get(name)
-        if len(metadata.thing_classes) != cfg.MODEL.SSD.NUM_CLASSES and 0:
->>>>>>> house
             raise ValueError(
                 f"{setting}: {name!r} is not registered; there is {close} (--import FILE registers "
                 "data sets of one's own)"

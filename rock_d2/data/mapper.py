@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import detection_utils, MetadataCatalog
+from detectron2.data import MetadataCatalog, detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode, Instances
 from pycocotools import mask as coco_mask
@@ -180,6 +180,8 @@ class RockDatasetMapper:
                 raise ValueError("a mask is no polygon; set INPUT.MASK_FORMAT bitmask")
             if self.mask_format == "bitmask" and isinstance(mask, list):
                 mask = coco_mask.merge(coco_mask.frPyObjects(mask, *size))
+            elif isinstance(mask, list):
+                mask = [np.asarray(polygon, dtype=np.float64) for polygon in mask]
             wanted["segmentation"] = mask
         return wanted
 
@@ -213,7 +215,7 @@ def boxes_of(objects: Sequence[Mapping[str, Any]]) -> np.ndarray:
 
 def check_record(record: Mapping[str, Any]) -> None:
     """Raise ValueError, naming image and field, if a dataset dict is not as Detectron2 has it."""
-    file = record.get("file_name")
+    file = record.get("file_name") if isinstance(record.get("file_name"), str) else "a dataset dict"
     for field in {"file_name", *(name for name in record if name.endswith("_file_name"))}:
         name = record.get(field)
         if not isinstance(name, str) or not name or "\0" in name:
