@@ -9,10 +9,9 @@ import cv2
 import numpy as np
 import torch
 from detectron2.data import Metadata
-from detectron2.structures import Instances
+from detectron2.structures import BoxMode, Instances
 from detectron2.utils.visualizer import Visualizer
 
-from rock_d2.data.mapper import boxes_of
 from rock_d2.image_files import read_color_image
 from rock_d2.tasks import Task
 from rock_d2.tasks.base import Drawing
@@ -176,12 +175,13 @@ def detection_drawing(
 def object_drawing(image: np.ndarray, record: Mapping[str, Any], metadata: Metadata) -> Drawing:
     """Return the drawing of a dataset dict's objects."""
     objects = record["annotations"]
+    boxes = [BoxMode.convert(o["bbox"], o["bbox_mode"], BoxMode.XYXY_ABS) for o in objects]
     classes = [o["category_id"] for o in objects]
     names = [class_title(label, metadata) for label in classes]
     masks = [o["segmentation"] for o in objects if o.get("segmentation")]
     if len(masks) < len(objects):
         masks = None
-    drawn = draw_objects(image, boxes_of(objects), classes, names, masks=masks)
+    drawn = draw_objects(image, np.reshape(boxes, (-1, 4)), classes, names, masks=masks)
     return Drawing(counted(len(objects)), drawn)
 
 
