@@ -60,16 +60,15 @@ class Predictor:
             cfg.MODEL.DEVICE = "cpu"
         if not cfg.MODEL.WEIGHTS:
             raise ValueError(
-                "no weights: name a trained model's file (MODEL.WEIGHTS, --weights), such as the "
-                "model_final.pth that tools/train_net.py leaves in its OUTPUT_DIR"
+                "no weights: name a trained model's file (MODEL.WEIGHTS, --weights), such as "
+                "model_final.pth in the OUTPUT_DIR of a training"
             )
         model = build_model(cfg).eval()
         CompleteCheckpointer(cfg, model=model).load(cfg.MODEL.WEIGHTS)
         self.model = inference_copy(model, cfg)
         self.tasks = self.model.neck.tasks
-        self.metadata = (
-            MetadataCatalog.get(cfg.DATASETS.TEST[0]) if cfg.DATASETS.TEST else Metadata()
-        )
+        names = cfg.DATASETS.TEST
+        self.metadata = MetadataCatalog.get(names[0]) if names else Metadata()
         self.batch_size = batch_size
         self._augmentations = T.AugmentationList(build_augmentations(cfg, is_train=False))
         self._reverse_channels = cfg.INPUT.FORMAT == "BGR"
@@ -89,9 +88,9 @@ class Predictor:
         size, outputs = 1 if encodings else self.batch_size, []
         for start in range(0, len(images), size):
             batch = [self._item(image) for image in images[start : start + size]]
-            with recorded_encodings(self.model) if encodings else nullcontext({}) as found:
-                with torch.inference_mode():
-                    outputs += self.model(batch)
+            recording = recorded_encodings(self.model) if encodings else nullcontext({})
+            with torch.inference_mode(), recording as found:
+                outputs += self.model(batch)
             if encodings:
                 outputs[-1]["encodings"] = {name: maps[0].cpu() for name, maps in found.items()}
         return [
@@ -114,10 +113,9 @@ class Predictor:
             if Path(image).exists() and not Path(image).is_file():
                 raise ValueError(f"{image}: is no regular file; name an image file")
             image = read_color_image(image)
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise ValueError(
-                f"image is {image.dtype} {image.shape}; it must be uint8 (H, W, 3), RGB"
-            )
+        shape = image.shape
+        if image.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or not image.size:
+            raise ValueError(f"image is {image.dtype} {shape}; it must be uint8 (H, W, 3), RGB")
         height, width = image.shape[:2]
         view = T.AugInput(image[..., ::-1] if self._reverse_channels else image)
         self._augmentations(view)
