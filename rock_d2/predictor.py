@@ -2,7 +2,7 @@
 
 from rock_d2 import Predictor
 
-predictor = Predictor("configs/rock_rooms.yaml", "output/rock_rooms/model_final.pth")
+predictor = Predictor("configs/rock/rock_rooms.yaml", "output/rock_rooms/model_final.pth")
 outputs = predictor(["kitchen.jpg", "office.jpg"])
 """
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Trains on a handful of images until the model knows them: one that cannot is broken.
 
-    python tools/overfit.py --config-file configs/rock_rooms.yaml --num-images 8
+    python tools/overfit.py --config-file configs/rock/rock_rooms.yaml --num-images 8
 
 Prints the metrics on the same images before and after. Settings can follow as KEY VALUE pairs.
 """
@@ -29,7 +29,7 @@ SUBSET = "overfitted"
 def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
     add = parser.add_argument
-    add("--config-file", default="configs/rock_rooms.yaml", metavar="FILE")
+    add("--config-file", default="configs/rock/rock_rooms.yaml", metavar="FILE")
     add("--num-images", type=int, default=8, help="evenly spaced over the set")
     add("--iterations", type=int, default=300)
     add("--lr", type=float, default=1e-3, help="of Adam; falls to zero along a cosine")

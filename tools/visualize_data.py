@@ -2,7 +2,7 @@
 """Draws a data set: objects, and the label of every task.
 
     python tools/visualize_data.py --dataset rooms_train --num-images 16 --contact-sheet
-    python tools/visualize_data.py --source dataloader --config-file configs/rock_rooms.yaml SEED 1
+    python tools/visualize_data.py --source dataloader --config-file configs/rock/rock_rooms.yaml SEED 1
 
 `annotation` is the ground truth as it lies on disk, evenly spaced over the set; `dataloader` the
 first images of a training, after augmentation and at the model's size. Settings can follow as
@@ -33,7 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--source", choices=SOURCES, default="annotation", help="default: %(default)s")
     add(
         "--config-file",
-        default="configs/rock_rooms.yaml",
+        default="configs/rock/rock_rooms.yaml",
         metavar="FILE",
         help="of the augmentation and the tasks (default: %(default)s)",
     )

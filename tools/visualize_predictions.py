@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 r"""Draws a model's predictions above the ground truth, as figure 3 of the ROCK paper.
 
-    python tools/visualize_predictions.py --config-file configs/rock_rooms.yaml \
+    python tools/visualize_predictions.py --config-file configs/rock/rock_rooms.yaml \
         --weights output/rock_rooms/model_final.pth --num-images 8 --contact-sheet
 
 With --baseline-config-file and --baseline-weights, the detections of another model come before

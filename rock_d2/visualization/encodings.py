@@ -29,9 +29,9 @@ def recorded_encodings(model: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
 
     hooks = []
     for path, module in model.neck.named_modules():
-        part, *_, name = path.split(".")
-        if part in LAYERS and name in names:
-            hooks.append(module.register_forward_hook(keep(name)))
+        parts = path.split(".")
+        if parts[0] in LAYERS and parts[-1] in names:
+            hooks.append(module.register_forward_hook(keep(parts[-1])))
     try:
         yield encodings
     finally:
