@@ -1,11 +1,14 @@
 """Writing of files so that an interruption leaves the old file or the new one, never a part."""
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+logger = logging.getLogger(__name__)
 
 # Hidden, so that no pattern for checkpoints or results finds an unfinished file.
 UNFINISHED = ".{name}.{process}.part"
@@ -28,28 +31,17 @@ def atomic_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        sync_folder(path.parent)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
 
 
-def sync_folder(folder: Path) -> None:
-    """Write a folder's entries to the disk: a crash could lose a new name otherwise."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def remove_unfinished(folder: Path, name: str = "*") -> list[str]:
-    """Delete the files that interrupted writes of ``name`` left behind, and return their names."""
-    found = sorted(folder.glob(UNFINISHED.format(name=name, process="*")))
-    for path in found:
+def remove_unfinished(folder: Path) -> None:
+    """Delete the files that killed processes were writing."""
+    for path in folder.glob(UNFINISHED.format(name="*", process="*")):
+        logger.warning(f"{path} is unfinished and is deleted")
         path.unlink(missing_ok=True)
-    return [path.name for path in found]
 
 
 def hash_of(path: Path, algorithm: str = "sha256") -> str:

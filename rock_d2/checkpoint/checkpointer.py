@@ -2,39 +2,21 @@
 
 import reprlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import FrozenBatchNorm2d
+from fvcore.common.checkpoint import (
+    get_missing_parameters_message,
+    get_unexpected_parameters_message,
+)
 from torch import nn
 
 from rock_d2.checkpoint.downloads import local_file
 from rock_d2.checkpoint.files import CheckpointFiles
 from rock_d2.checkpoint.formats import Tensors, WeightFormat, backbone_place, find_format, learned
 from rock_d2.checkpoint.loading import read_weights
-
-NAMES_SHOWN = 6
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """The names of a model's parameters and statistics, by what a file had for them.
-
-    Attributes:
-        filled: those with the file's values.
-        missing: those that are not in the file.
-        misshapen: those that have another shape in the file, with that shape.
-        unexpected: names in the file that the model does not have.
-    """
-
-    filled: Collection[str]
-    missing: Collection[str]
-    misshapen: Mapping[str, tuple[int, ...]]
-    unexpected: Collection[str]
 
 
 class RockCheckpointer(DetectionCheckpointer):
@@ -85,57 +67,63 @@ class RockCheckpointer(DetectionCheckpointer):
         """Load the model, and the checkpointables of these names; by default all.
 
         Returns:
-            whatever else the file holds.
+            the rest of the file.
 
         Raises:
             ValueError, OSError: if the file cannot be read or does not fit.
         """
         if not path:
-            self.logger.info("MODEL.WEIGHTS is empty: the model is initialised from scratch")
+            self.logger.info("No weights are loaded: the model is initialised from scratch")
             return {}
         file = local_file(path)
         return self.restore(file, self.read(file), checkpointables)
 
     def read(self, file: str) -> dict[str, Any]:
-        """Return a file's content, the weights with the model's names and checked against it."""
+        """Return a file's content, its weights checked and with the model's names."""
         checkpoint = read_weights(file)
-        state = self.model.state_dict()
-        kind = find_format(file, checkpoint["model"], state)
+        stored, state = checkpoint["model"], self.model.state_dict()
+        kind = find_format(file, stored, state)
         self.logger.info(f"{file} is {kind.title}")
         recorded = recorded_style(file, checkpoint)
-        wanted = kind.style(checkpoint["model"]) or recorded
-        tensors = kind.translate(checkpoint["model"], state)
-        check_style(file, wanted=wanted, found=self.style)
-        check_fit(file, kind, tensors, self.model)
+        check_style(file, wanted=kind.style(stored) or recorded, found=self.style)
+        tensors = kind.translate(stored, state)
+        check_fit(file, kind, tensors, state)
         check_finite(file, {name: x for name, x in tensors.items() if name in state})
-        # Other projects' optimizers and counters are of no use here.
+        # Optimizers and counters of other projects are of no use here.
         return {"model": tensors} if kind.fills else {**checkpoint, "model": tensors}
 
     def restore(
         self, file: str, checkpoint: dict[str, Any], checkpointables: Sequence[str] | None = None
     ) -> dict[str, Any]:
-        """Load what ``read`` has returned of a file, as ``load`` does."""
-        loaded = compare(checkpoint["model"], self.model.state_dict())
-        self.accept(file, loaded)
-        tensors = checkpoint.pop("model")
-        for name in (*loaded.misshapen, *loaded.unexpected):
-            del tensors[name]
-        self.model.load_state_dict(tensors, strict=False)
+        """Load what ``read`` has returned, as ``load`` does."""
+        tensors, state = checkpoint.pop("model"), self.model.state_dict()
+        for name in tensors.keys() & state.keys():
+            there, here = tuple(tensors[name].shape), tuple(state[name].shape)
+            if there != here:
+                self.logger.warning(f"{name} is {there} in the file and {here} here: not loaded")
+                del tensors[name]
+        self.check_unfilled(file, [n for n in learned(state) if n not in tensors], learned(state))
+        unused = self.model.load_state_dict(tensors, strict=False).unexpected_keys
+        unused = [name for name in learned(unused) if "cell_anchors" not in name]
+        if unused:
+            self.logger.warning(get_unexpected_parameters_message(unused))
         for key in self.checkpointables if checkpointables is None else checkpointables:
             if key in checkpoint:
                 self.logger.info(f"Loading {key} from {file}")
-                try:
-                    self.checkpointables[key].load_state_dict(checkpoint.pop(key))
-                except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-                    reason = " ".join(f"{type(error).__name__}: {error}".split())
-                    raise ValueError(
-                        f"{file}: its `{key}` is of another kind than this run's ({reason})"
-                    ) from error
+                self._restore_state(file, key, checkpoint.pop(key))
         return checkpoint
 
-    def accept(self, file: str, loaded: Loaded) -> None:
-        """Log how much of the model a file fills; a subclass may raise ValueError."""
-        self.logger.info(loading_summary(self.model.state_dict(), loaded))
+    def check_unfilled(self, file: str, unfilled: list[str], names: Collection[str]) -> None:
+        """Log the names of the model's tensors that a file does not fill."""
+        if unfilled:
+            self.logger.warning(get_missing_parameters_message(unfilled))
+
+    def _restore_state(self, file: str, key: str, state: Any) -> None:
+        try:
+            self.checkpointables[key].load_state_dict(state)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ValueError(f"{file}: its `{key}` is not of such a training ({reason})") from error
 
     def has_checkpoint(self) -> bool:
         return bool(self.files.resumable())
@@ -147,13 +135,11 @@ class RockCheckpointer(DetectionCheckpointer):
 class CompleteCheckpointer(RockCheckpointer):
     """Refuses weights that leave a part of the model untrained."""
 
-    def accept(self, file: str, loaded: Loaded) -> None:
-        unfilled = [*loaded.misshapen, *loaded.missing]
+    def check_unfilled(self, file: str, unfilled: list[str], names: Collection[str]) -> None:
         if unfilled:
-            total = len(unfilled) + len(loaded.filled)
             raise ValueError(
-                f"{file}: not a trained model of this config: it fills {len(loaded.filled)} of "
-                f"{total} tensors, and not {unfilled[0]}"
+                f"{file}: not a trained model of this config: it fills "
+                f"{len(names) - len(unfilled)} of {len(names)} tensors, and not {unfilled[0]}"
             )
 
 
@@ -162,11 +148,15 @@ def style_of(cfg: CfgNode) -> dict[str, Any]:
     resnets = cfg.MODEL.RESNETS
     return {
         "INPUT.FORMAT": cfg.INPUT.FORMAT,
-        "MODEL.PIXEL_MEAN": list(cfg.MODEL.PIXEL_MEAN),
-        "MODEL.PIXEL_STD": list(cfg.MODEL.PIXEL_STD),
+        "MODEL.PIXEL_MEAN": _rounded(cfg.MODEL.PIXEL_MEAN),
+        "MODEL.PIXEL_STD": _rounded(cfg.MODEL.PIXEL_STD),
         # ResNet-18 and 34 have no bottlenecks.
         "MODEL.RESNETS.STRIDE_IN_1X1": resnets.STRIDE_IN_1X1 if resnets.DEPTH >= 50 else None,
     }
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [round(x, 3) for x in values]
 
 
 def recorded_style(path: str, checkpoint: dict[str, Any]) -> dict[str, Any]:
@@ -174,108 +164,56 @@ def recorded_style(path: str, checkpoint: dict[str, Any]) -> dict[str, Any]:
     style = checkpoint.pop("style", {})
     if not isinstance(style, dict):
         raise ValueError(f"{path}: its `style` is {reprlib.repr(style)}, not a dict of settings")
-    buffers = {"MODEL.PIXEL_MEAN": "pixel_mean", "MODEL.PIXEL_STD": "pixel_std"}
-    found = {
-        key: [round(x, 3) for x in checkpoint["model"].pop(name).flatten().tolist()]
-        for key, name in buffers.items()
-        if name in checkpoint["model"]
+    pixels = {
+        f"MODEL.{name.upper()}": _rounded(value.flatten().tolist())
+        for name, value in checkpoint["model"].items()
+        if name in ("pixel_mean", "pixel_std")
     }
-    return found | style
+    return pixels | style
 
 
 def check_style(path: str, *, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
     """Raise ValueError if the config's images are of another kind than the weights'."""
-
-    def agree(first: Any, second: Any) -> bool:
-        try:
-            return np.allclose(first, second, rtol=0, atol=0.01)
-        except (TypeError, ValueError):
-            return first == second
-
     wrong = {
         key: wanted[key]
-        for key in found.keys() & wanted.keys()
-        if None not in (wanted[key], found[key]) and not agree(wanted[key], found[key])
+        for key in found
+        if None not in (wanted.get(key), found[key]) and wanted[key] != found[key]
     }
     if wrong:
         have = ", ".join(f"{key} {found[key]}" for key in wrong)
-        want = " ".join(f'{key} "{reprlib.repr(value)}"' for key, value in wrong.items())
+        want = " ".join(f'{key} "{value}"' for key, value in wrong.items())
         raise ValueError(
             f"{path}: the config ({have}) contradicts how these weights were trained; set {want}"
         )
 
 
-def check_fit(path: str, kind: WeightFormat, tensors: Tensors, model: nn.Module) -> None:
-    """Raise ValueError if the file lacks what weights of its format must fill."""
-    state = model.state_dict()
+def check_fit(
+    path: str, kind: WeightFormat, tensors: Tensors, state: Mapping[str, torch.Tensor]
+) -> None:
+    """Raise ValueError if a file does not fill the part of the model that its format must fill.
+
+    Of a backbone that a file fills in part, all statistics must be there: no training would learn
+    frozen ones.
+    """
     names = learned(state)
     fits = {name for name in names if name in tensors and tensors[name].shape == state[name].shape}
-    backbone = [name for name in names if name.startswith(backbone_place(state))]
-    if not fits.intersection(backbone) or kind.fills == "backbone":
-        required, remedy = backbone, "compare MODEL.BACKBONE and MODEL.RESNETS with its network"
-    elif kind.fills == "model":
-        required = [*names, *learned(tensors)]
-        remedy = f"use {kind.configs}"
-    else:
-        required = frozen_statistics(model)
-        remedy = "frozen statistics are never learned; set MODEL.RESNETS.NORM as it was trained"
-    unfit = next((name for name in required if name not in fits), None)
-    if unfit is not None:
-        there, here = (tuple(x[unfit].shape) if unfit in x else "missing" for x in (tensors, state))
+    required = [name for name in names if name.startswith(backbone_place(state))]
+    remedy = "compare MODEL.BACKBONE and MODEL.RESNETS with the network of these weights"
+    if kind.fills == "model":
+        required, remedy = [*names, *learned(tensors)], f"use {kind.configs}"
+    elif kind.fills != "backbone" and fits.intersection(required):
+        required = [name for name in required if name.endswith(("running_mean", "running_var"))]
+    unfit = [name for name in required if name not in fits]
+    if unfit:
+        first = unfit[0]
+        there, here = (tuple(x[first].shape) if first in x else "missing" for x in (tensors, state))
         raise ValueError(
-            f"{path}: {kind.title}, fits {len(fits.intersection(required))} of {len(required)} "
-            f"tensors: {unfit} is {there} there and {here} here; {remedy}"
+            f"{path}: {kind.title}, fits {len(required) - len(unfit)} of {len(required)} tensors "
+            f"that it must fill: {first} is {there} there and {here} here; {remedy}"
         )
-
-
-def frozen_statistics(model: nn.Module) -> list[str]:
-    """Return the names of the backbone's running means and variances that no training changes."""
-    return [
-        f"backbone.{name}.{statistic}"
-        for name, module in model.backbone.named_modules()
-        if isinstance(module, FrozenBatchNorm2d)
-        for statistic in ("running_mean", "running_var")
-    ]
 
 
 def check_finite(path: str, tensors: Tensors) -> None:
     for name, value in tensors.items():
         if value.is_floating_point() and not value.float().isfinite().all():
             raise ValueError(f"{path}: `{name}` has values that are NaN or infinite")
-
-
-def compare(tensors: Tensors, state: Mapping[str, torch.Tensor]) -> Loaded:
-    names = learned(state)
-    shapes = {name: tuple(x.shape) for name, x in tensors.items() if name in state}
-    misshapen = {name: shape for name, shape in shapes.items() if shape != tuple(state[name].shape)}
-    return Loaded(
-        filled=[name for name in names if name in shapes and name not in misshapen],
-        missing=[name for name in names if name not in shapes],
-        misshapen=misshapen,
-        unexpected=[name for name in tensors if name not in state],
-    )
-
-
-def loading_summary(state: Mapping[str, torch.Tensor], loaded: Loaded) -> str:
-    """Return how many values of each part came from the file, and which names had no partner."""
-    lines = ["Values taken from the file, by part:"]
-    filled = set(loaded.filled)
-    for part in dict.fromkeys(name.split(".")[0] for name in learned(state)):
-        names = [name for name in learned(state) if name.split(".")[0] == part]
-        new = [name for name in names if name not in filled]
-        taken = sum(state[name].numel() for name in names if name in filled)
-        total = sum(state[name].numel() for name in names)
-        lines.append(f"  {part:<10}{taken:>14,} of {total:>12,}")
-        if new and taken:
-            lines.append(f"    initialised instead: {_few(new)}")
-    for name, shape in loaded.misshapen.items():
-        lines.append(f"  other shape: {name} is {shape}, not {tuple(state[name].shape)}")
-    unused = [name for name in learned(loaded.unexpected) if "cell_anchors" not in name]
-    if unused:
-        lines.append(f"  not in the model: {_few(unused)}")
-    return "\n".join(lines)
-
-
-def _few(names: Sequence[str]) -> str:
-    more = len(names) - NAMES_SHOWN
-    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

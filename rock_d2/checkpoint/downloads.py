@@ -1,4 +1,4 @@
-"""Weights by address: downloaded once into the cache, and checked against the hash in their name."""
+"""Weights by address: downloaded once into the cache, checked against the hash in their name."""
 
 import re
 import time
@@ -33,7 +33,7 @@ def local_file(path: str) -> str:
     Raises:
         OSError, ValueError: if there is no such file, or another one than its name says.
     """
-    address = full_address(path)
+    address = path.replace(Detectron2Handler.PREFIX, Detectron2Handler.S3_DETECTRON2_PREFIX)
     if urlparse(address).scheme in DOWNLOADED:
         return str(_downloaded(address))
     found = PathManager.get_local_path(path)
@@ -42,12 +42,6 @@ def local_file(path: str) -> str:
             f'{path}: is no file; set MODEL.WEIGHTS to a file, or to "" to start from scratch'
         )
     return found
-
-
-def full_address(address: str) -> str:
-    """Return where a ``detectron2://`` address is on the web, and other addresses as they are."""
-    name = address.removeprefix(Detectron2Handler.PREFIX)
-    return address if name == address else Detectron2Handler.S3_DETECTRON2_PREFIX + name
 
 
 def cached_file(address: str) -> Path:

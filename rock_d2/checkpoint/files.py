@@ -1,4 +1,4 @@
-"""The checkpoints in a folder: written atomically, the last few kept, the newest whole one found."""
+"""The checkpoints in a folder: written atomically, the last few kept, the newest whole one used."""
 
 import io
 import logging
@@ -11,14 +11,15 @@ from typing import Any
 import torch
 
 from rock_d2.checkpoint.loading import read_weights
-from rock_d2.files import atomic_file, remove_unfinished
+from rock_d2.files import atomic_file
 
 logger = logging.getLogger(__name__)
 
 # As Detectron2 calls and reads it: the name of the last checkpoint. Here it is only written.
 TAG = "last_checkpoint"
+FINAL = "model_final"
 # Checkpoints that a training can resume from; model_best is for use.
-RESUMABLE = re.compile(r"model_(\d{7,}|final)\.pth")
+RESUMABLE = re.compile(rf"({FINAL}|model_\d{{7,}})\.pth")
 
 
 class CheckpointFiles:
@@ -48,20 +49,15 @@ class CheckpointFiles:
         torch.save(content, buffer)
         with atomic_file(path) as file:
             file.write(buffer.getbuffer())
-        if RESUMABLE.fullmatch(path.name):
-            with atomic_file(self.folder / TAG) as file:
-                file.write(path.name.encode())
-            self._delete_old(path)
-
-    def _delete_old(self, written: Path) -> None:
-        # A checkpoint with a higher number is not this training's, or is still to be overwritten.
-        numbered = [path for path in self.numbered() if path.name <= written.name]
-        for path in numbered[: -self.num_kept] if self.num_kept else ():
-            path.unlink(missing_ok=True)
-
-    def numbered(self) -> list[Path]:
-        """Return the checkpoints with a number, by number."""
-        return [path for path in sorted(self.folder.glob("model_*.pth")) if path.stem[-1].isdigit()]
+        if not RESUMABLE.fullmatch(path.name):
+            return
+        with atomic_file(self.folder / TAG) as file:
+            file.write(path.name.encode())
+        if self.num_kept and path.stem != FINAL:
+            # Higher numbers are an earlier training's: they stay until this one gets there.
+            passed = [p for p in self.resumable() if p.name <= path.name and p.stem != FINAL]
+            for old in sorted(passed)[: -self.num_kept]:
+                old.unlink(missing_ok=True)
 
     def resumable(self) -> list[Path]:
         """Return the checkpoints that a training can resume from, the newest last."""
@@ -89,12 +85,6 @@ class CheckpointFiles:
                 "these and start without --resume"
             )
         return None
-
-    def remove_unfinished(self) -> None:
-        """Delete what a write left that was killed."""
-        names = remove_unfinished(self.folder)
-        if names:
-            logger.warning(f"{self.folder}: deleted unfinished files: {', '.join(names)}")
 
 
 def check_whole(path: Path) -> None:

@@ -51,8 +51,7 @@ def identity(
         **found,
         "SEED": "drawn" if cfg.SEED < 0 else str(cfg.SEED),
         "processes": str(comm.get_world_size()),
-        "training images": str(len(records)),
-        "their ids": _digest([record.get("image_id") for record in records]),
+        "training images": f"{len(records)} ({_digest([r.get('image_id') for r in records])})",
         SHAPES: _digest(shapes),
     }
 
@@ -76,14 +75,13 @@ def check_identity(path: str, *, stored: Any, now: Identity, anyway: bool) -> No
         logger.warning(f"{path} does not say which training it is of; it is used as it is")
         return
     differences = [
-        f"{key} was {stored.get(key, 'not there')} and is {now.get(key, 'not there')}"
+        f"{key} was {stored.get(key, 'absent')} and is {now.get(key, 'absent')}"
         for key in {**now, **stored}
         if stored.get(key) != now.get(key)
     ]
     if not differences:
         return
-    more = len(differences) - DIFFERENCES_SHOWN
-    listed = "; ".join(differences[:DIFFERENCES_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    listed = f"{'; '.join(differences[:DIFFERENCES_SHOWN])} ({len(differences)} in all)"
     if not anyway:
         raise ValueError(
             f"{path} is of another training: {listed}. Restore these, choose another OUTPUT_DIR, "

@@ -7,17 +7,13 @@ import pickletools
 import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
-
-from rock_d2.files import atomic_file
 
 LONGEST_REASON = 200
 # Where the tensors are in files that hold more: of Detectron2, torchvision and timm, Detectron,
@@ -125,9 +121,11 @@ class ArrayUnpickler(pickle.Unpickler):
     """Calls the functions of ``ALLOWED`` and no others."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if f"{module}.{name}" not in ALLOWED:
+        # NumPy 2 has `_core` in the place of `core`.
+        function = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
+        if function not in ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not allowed")
-        return ALLOWED[f"{module}.{name}"]
+        return ALLOWED[function]
 
 
 def _number_type(code: str | np.dtype, *_: bool) -> np.dtype:
@@ -141,61 +139,20 @@ def _number_type(code: str | np.dtype, *_: bool) -> np.dtype:
     return dtype
 
 
-def _empty_array(*_: Any) -> np.ndarray:
-    """Return an array that takes its shape, type and content from the state in the pickle."""
-    return np.zeros(0, np.uint8)
-
-
 def _buffer_array(content: bytes, dtype: np.dtype, shape: tuple, order: str) -> np.ndarray:
-    """Return an array of protocol 5."""
     return np.frombuffer(bytearray(content), _number_type(dtype)).reshape(shape, order=order)
 
 
-def _number(dtype: np.dtype, content: bytes | str) -> int | float | bool:
-    content = content.encode("latin1") if isinstance(content, str) else content
-    return np.frombuffer(content, _number_type(dtype), count=1).item()
-
-
-def _latin1_bytes(text: str, _encoding: str) -> bytes:
-    return text.encode("latin1")
-
-
-# All that a pickle may name. NumPy 2 has `_core` in the place of `core`.
+# All that a pickle may name.
 ALLOWED = {
     "collections.OrderedDict": OrderedDict,
     # How protocols 0 to 2 write bytes.
-    "_codecs.encode": _latin1_bytes,
+    "_codecs.encode": lambda text, encoding: text.encode("latin1"),
     "__builtin__.bytes": bytes,
     "numpy.dtype": _number_type,
-    # Only an argument of _reconstruct.
+    # An array gets shape, type and content after it is made. Its class is an argument only.
+    "numpy.core.multiarray._reconstruct": lambda *_: np.zeros(0, np.uint8),
     "numpy.ndarray": None,
-    **{
-        f"numpy.{core}.{name}": function
-        for core in ("core", "_core")
-        for name, function in (
-            ("multiarray._reconstruct", _empty_array),
-            ("multiarray.scalar", _number),
-            ("numeric._frombuffer", _buffer_array),
-        )
-    },
+    # Protocol 5.
+    "numpy.core.numeric._frombuffer": _buffer_array,
 }
-
-
-def write_safetensors(
-    path: Path, tensors: Mapping[str, torch.Tensor], *, style: Mapping[str, Any]
-) -> None:
-    """Write weights in a format that cannot hold any code.
-
-    Args:
-        path: of the file, which is replaced as a whole.
-        tensors: by name.
-        style: settings of the images that the weights were trained with, as ``read_weights``
-            returns them.
-    """
-    # The format knows neither views nor tensors that share memory.
-    content = save(
-        {name: x.detach().clone().contiguous() for name, x in tensors.items()},
-        metadata={"format": "pt", "style": json.dumps(style)},
-    )
-    with atomic_file(path) as file:
-        file.write(content)

@@ -1,9 +1,9 @@
 """Checkpoints of a training, from which it resumes as if it had not been interrupted."""
 
 import logging
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.utils import comm
@@ -11,15 +11,9 @@ from torch import nn
 
 from rock_d2.checkpoint.checkpointer import RockCheckpointer
 from rock_d2.checkpoint.identity import SHAPES, Identity, check_identity
+from rock_d2.files import remove_unfinished
 
 logger = logging.getLogger(__name__)
-
-
-class Average(Protocol):
-    """Averaged weights of a model."""
-
-    def applied(self) -> AbstractContextManager[None]:
-        """Give the model the averaged weights for a while."""
 
 
 class TrainingCheckpointer(RockCheckpointer):
@@ -34,7 +28,7 @@ class TrainingCheckpointer(RockCheckpointer):
         model: nn.Module,
         *,
         identity: Identity,
-        average: Average | None,
+        average: Any,
         trainer: Any,
     ):
         """
@@ -42,9 +36,9 @@ class TrainingCheckpointer(RockCheckpointer):
             cfg: of the training.
             model: of the training, not wrapped.
             identity: says which training this is.
-            average: of the model's weights, if one is kept.
-            trainer: whose state is stored and loaded. Its ``process_state()`` is what each process
-                has for itself; its ``settle()`` raises if the last step must not be stored.
+            average: of the model's weights, or None: the model has them within ``applied()``.
+            trainer: whose state is stored and loaded; its ``process_state()`` is what each process
+                has for itself.
         """
         super().__init__(
             cfg,
@@ -63,9 +57,7 @@ class TrainingCheckpointer(RockCheckpointer):
         Raises:
             OSError: in every process, if the main one cannot write.
         """
-        trainer = self.checkpointables["trainer"]
-        trainer.settle()
-        states = comm.all_gather(trainer.process_state())
+        states = comm.all_gather(self.checkpointables["trainer"].process_state())
         problem = ""
         if self.save_to_disk:
             extras = {"processes": states, "identity": self._identity, **kwargs}
@@ -93,7 +85,7 @@ class TrainingCheckpointer(RockCheckpointer):
         path, problem = None, ""
         if comm.is_main_process():
             try:
-                self.files.remove_unfinished()
+                remove_unfinished(self.files.folder)
                 path = self.files.newest()
             except (OSError, ValueError) as error:
                 problem = str(error)
@@ -106,7 +98,7 @@ class TrainingCheckpointer(RockCheckpointer):
         """Start a training with these weights, or from scratch without any."""
         self.load(weights, checkpointables=[])
         if comm.is_main_process():
-            self.files.remove_unfinished()
+            remove_unfinished(self.files.folder)
             earlier = self.files.resumable()
             if earlier:
                 logger.warning(
@@ -121,15 +113,17 @@ class TrainingCheckpointer(RockCheckpointer):
         Raises:
             ValueError: if it is another training's, unless ``anyway`` is set.
         """
-        file, now = str(path), self._identity
+        file, now, rank = str(path), self._identity, comm.get_rank()
         checkpoint = self.read(file)
+        if not isinstance(checkpoint.get("trainer"), dict):
+            raise ValueError(f"{file}: holds weights, but no training to resume")
         stored = checkpoint.get("identity")
         check_identity(file, stored=stored, now=now, anyway=anyway)
         if isinstance(stored, dict) and stored.get(SHAPES) != now[SHAPES]:
-            # Moments and averages belong to weights of other shapes, sums to other losses.
+            # Moments and averages belong to weights of other shapes.
             for state in ("step", "average"):
                 checkpoint["trainer"].pop(state, None)
             checkpoint.pop("processes", None)
-        states, rank = self.restore(file, checkpoint).get("processes", []), comm.get_rank()
+        states = self.restore(file, checkpoint).get("processes")
         self._last = path
-        return states[rank] if rank < len(states) else None
+        return states[rank] if isinstance(states, list) and rank < len(states) else None
