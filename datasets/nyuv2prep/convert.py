@@ -71,7 +71,7 @@ def convert(options: Options) -> None:
     )
     info = _info(job)
     status = options.mat.stat()
-    # Files are told from others of the same name without reading 2.8 GB.
+    # Another file of the same name is recognised without reading 2.8 GB.
     inputs = [status.st_size, status.st_mtime_ns, source.fingerprint() if source else None]
     _prepare_tree(tree, {"info": info, "inputs": inputs, "splits": splits}, options.overwrite)
     _convert_frames(job, len(scenes), options.jobs)

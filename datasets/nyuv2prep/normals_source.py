@@ -60,7 +60,7 @@ class NormalsSource:
         return (_read(self.masks[index]) > 0).any(axis=2)
 
     def with_levels(self, indices: Iterable[int]) -> "NormalsSource":
-        """Finds out which of two encodings the files have: 127 (n + 1) never writes 255."""
+        """Return the source with the encoding of its files: 127 (n + 1) never writes 255."""
         if self.kind == "npy":
             return self
         is_full_range = False
@@ -69,7 +69,7 @@ class NormalsSource:
         return replace(self, levels=255 if is_full_range else 254)
 
     def fingerprint(self) -> str:
-        """Changes when a file does."""
+        """Return a text that changes when a file does."""
         digest = hashlib.sha1()
         for path in (*self.files, *self.masks):
             status = path.stat()
