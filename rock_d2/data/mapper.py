@@ -12,7 +12,6 @@ from detectron2.structures import Boxes, BoxMode, Instances
 
 from rock_d2.data.augmentation import build_augmentations, centres_inside
 from rock_d2.data.records import check_record
-from rock_d2.data.sampling import Sampling, UnseenImage
 from rock_d2.image_files import read_color_image
 from rock_d2.tasks import Task, build_tasks
 
@@ -88,13 +87,6 @@ class RockDatasetMapper:
         if self.is_train:
             item |= self._labels(decoded.labels, transforms)
         return item
-
-    def plan(self, record: Mapping[str, Any]) -> tuple[dict[str, Any], Sampling, T.TransformList]:
-        """The same but for image and labels, in place of which it tells what becomes of them."""
-        item = dict(record)
-        view = UnseenImage(item["height"], item["width"])
-        transforms = self._transform(item, view)
-        return item, view.sampling, transforms
 
     def _transform(self, item: dict[str, Any], view: T.AugInput) -> T.TransformList:
         """Draws transforms and applies them to the view; annotations become instances."""

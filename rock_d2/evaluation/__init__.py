@@ -1,1 +1,1 @@
-"""Metrics of detection and of the auxiliary tasks. build.py puts them together."""
+"""Metrics of detection and of the tasks. build.py puts them together."""

@@ -1,33 +1,47 @@
-"""Detectron2's evaluation of boxes, with every class by itself and VOC's average precision."""
+"""Evaluation of boxes: COCO's numbers, those of every class, and VOC's average precision."""
 
+import contextlib
+import importlib.util
+import io
+import itertools
+import json
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.evaluation import COCOEvaluator
+from detectron2.data import MetadataCatalog
+from detectron2.data.datasets import convert_to_coco_json
+from detectron2.evaluation import DatasetEvaluator
+from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
-from rock_d2.evaluation.backends import choose_backend, coco_scores
-from rock_d2.evaluation.detections import Detections
 from rock_d2.evaluation.voc import voc_average_precisions
 
 logger = logging.getLogger(__name__)
 
+# Libraries that compute COCO's numbers, the faster one first.
+BACKENDS = ("hotcoco", "pycocotools")
 # COCO's twelve numbers in its order; the first six have Detectron2's names.
 STATS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 # COCO's IoUs are 0.5, 0.55, ... 0.95.
 IOU_INDEX = {"AP": slice(None), "AP50": slice(0, 1), "AP75": slice(5, 6)}
+# Pixels. Areas of larger boxes are no exact numbers any more; of the largest they are infinite.
+LARGEST_COORDINATE = 1e7
+
+Detection = Mapping[str, Any]
 
 
-class BoxEvaluator(COCOEvaluator):
-    """COCOEvaluator with its coco_instances_results.json and the results of ``score_boxes``.
+class BoxEvaluator(DatasetEvaluator):
+    """Score boxes by ``score_boxes`` and keep them in coco_instances_results.json.
 
-    Boxes stay arrays throughout, so that no Python object is made of each. Where Detectron2 gives
-    NaN for all metrics if nothing at all was detected, this gives 0 for all that has ground truth:
-    the classes are there and were not found.
+    Where Detectron2's COCOEvaluator gives NaN for all metrics if nothing at all was detected, this
+    gives 0 for all that has ground truth: the classes are there and were not found.
     """
 
     def __init__(self, dataset_name: str, *, output_dir: str, backend: str = "auto"):
@@ -35,131 +49,190 @@ class BoxEvaluator(COCOEvaluator):
         Args:
             dataset_name: a registered data set.
             output_dir: where the predictions are kept.
-            backend: see ``coco_scores``.
+            backend: a name in BACKENDS, or "auto" for the fastest that is installed.
         """
-        self.backend = choose_backend(backend)
-        super().__init__(dataset_name, tasks=("bbox",), output_dir=output_dir, use_fast_impl=False)
-        odd = [x for x in self._coco_api.getImgIds() if not isinstance(x, int)]
-        if odd:
-            raise ValueError(
-                f"data set `{dataset_name}`: image_id {odd[0]!r} is no whole number, which COCO's "
-                "format wants; number the images"
-            )
+        self._backend = choose_backend(backend)
+        self._folder = Path(output_dir)
+        self._metadata = MetadataCatalog.get(dataset_name)
+        self._truth = read_truth(dataset_name, cache_dir=self._folder)
+        self.reset()
+
+    def reset(self) -> None:
+        self._found: list[Detection] = []
 
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
     ) -> None:
-        self._predictions.append(Detections.from_model(inputs, outputs))
+        for record, output in zip(inputs, outputs, strict=True):
+            self._found += coco_detections(output["instances"].to("cpu"), record["image_id"])
 
-    def evaluate(self, img_ids: Iterable[int] | None = None) -> dict[str, dict[str, float]]:
-        """Results in the main process, from the predictions of all processes.
-
-        Args:
-            img_ids: the images that count; None for all.
-        """
-        parts = list(chain(*comm.gather(self._predictions)))
-        if not parts:
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        """Return the results in the main process, from the predictions of all processes."""
+        parts = comm.gather(self._found)
+        if not comm.is_main_process():
             return {}
-        found = self._with_category_ids(Detections.concatenate(parts))
-        file = Path(self._output_dir, "coco_instances_results.json")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(found.to_json())
-        if not self._do_evaluation:
+        found = self._with_category_ids(list(itertools.chain(*parts)))
+        file = self._folder / "coco_instances_results.json"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(found))
+        if "annotations" not in self._truth:
             logger.info(f"{self._metadata.name} has no annotations: boxes are kept in {file}")
             return {}
-        truth = self._coco_api.dataset
-        if img_ids is not None:
-            chosen = set(img_ids)
-            truth = only_images(truth, chosen)
-            found = found.choose(np.isin(found.image_id, list(chosen)))
-        logger.info(f"Scoring {len(found.score)} boxes by {self.backend}")
-        return {"bbox": score_detections(truth, found, backend=self.backend)}
+        logger.info(f"Scoring {len(found)} boxes by {self._backend}")
+        return {"bbox": score_boxes(self._truth, found, backend=self._backend)}
 
-    def _with_category_ids(self, found: Detections) -> Detections:
-        """The data set's category ids in place of the model's class numbers."""
+    def _with_category_ids(self, found: Sequence[Detection]) -> list[Detection]:
+        """Return detections with the data set's category ids in place of the model's classes."""
         numbers = self._metadata.get("thing_dataset_id_to_contiguous_id")
-        ids = sorted(numbers, key=numbers.get) if numbers else sorted(self._coco_api.getCatIds())
-        unknown = np.flatnonzero(found.category_id >= len(ids))
-        if len(unknown):
-            raise ValueError(
-                f"image {found.image_id[unknown[0]]}: class {found.category_id[unknown[0]]} was "
-                f"predicted, but data set `{self._metadata.name}` has {len(ids)}: set "
-                "MODEL.SSD.NUM_CLASSES to that"
-            )
-        return found._replace(category_id=np.array(ids, np.int64)[found.category_id])
+        ids = sorted(numbers, key=numbers.get) if numbers else category_ids(self._truth)
+        for detection in found:
+            if detection["category_id"] >= len(ids):
+                raise ValueError(
+                    f"image {detection['image_id']}: class {detection['category_id']} was "
+                    f"predicted, but data set `{self._metadata.name}` has {len(ids)}; the model "
+                    "needs that many (MODEL.SSD.NUM_CLASSES, MODEL.ROI_HEADS.NUM_CLASSES, ...)"
+                )
+        return [found_ | {"category_id": ids[found_["category_id"]]} for found_ in found]
+
+
+def coco_detections(instances: Instances, image_id: int) -> list[Detection]:
+    """Return an image's boxes in COCO's result format, with the model's own class numbers."""
+    boxes = BoxMode.convert(instances.pred_boxes.tensor, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
+    columns = (instances.pred_classes.tolist(), boxes.tolist(), instances.scores.tolist())
+    return [
+        {"image_id": image_id, "category_id": label, "bbox": box, "score": score}
+        for label, box, score in zip(*columns, strict=True)
+    ]
+
+
+def read_truth(dataset_name: str, *, cache_dir: Path) -> dict[str, Any]:
+    """Return a data set's COCO document; one that has none gets it from its dataset dicts."""
+    metadata = MetadataCatalog.get(dataset_name)
+    if not metadata.get("json_file"):
+        metadata.json_file = str(cache_dir / f"{dataset_name}_coco_format.json")
+        convert_to_coco_json(dataset_name, metadata.json_file, allow_cached=False)
+    with PathManager.open(metadata.json_file, "r") as file:
+        return json.load(file)
 
 
 def score_boxes(
-    truth: Mapping[str, Any], detections: Sequence[Mapping[str, Any]], *, backend: str = "auto"
+    truth: Mapping[str, Any], found: Sequence[Detection], *, backend: str = "auto"
 ) -> dict[str, float]:
-    """As ``score_detections``, of detections in COCO's result format."""
-    return score_detections(truth, Detections.from_coco(detections), backend=backend)
-
-
-def score_detections(
-    truth: Mapping[str, Any], detections: Detections, *, backend: str = "auto"
-) -> dict[str, float]:
-    """All metrics of boxes, in percent; NaN where there is no ground truth.
+    """Return all metrics of boxes, in percent; NaN where there is no ground truth.
 
     ``AP`` to ``ARl`` are COCO's twelve numbers and ``VOC50`` is VOC's mean AP at an IoU of 0.5;
     ``AP-<class>``, ``AP50-<class>``, ``AP75-<class>`` and ``VOC50-<class>`` are those of a class.
 
     Args:
         truth: a COCO instances document.
-        detections: with the document's ids.
-        backend: see ``coco_scores``.
+        found: detections in COCO's result format, with the document's ids.
+        backend: a name in BACKENDS, or "auto" for the fastest that is installed.
     """
     truth = with_defaults(truth)
-    check_detections(truth, detections)
-    names = [item["name"] for item in sorted(truth["categories"], key=lambda item: item["id"])]
-    scores = coco_scores(truth, detections, backend=backend)
+    check_detections(truth, found)
+    classes = [item["name"] for item in sorted(truth["categories"], key=lambda item: item["id"])]
+    stats, precision = coco_scores(truth, found, backend=backend)
     # The first area range is "all", the last number of detections 100 an image.
-    precision = scores.precision[:, :, :, 0, -1]
     by_class = {
-        metric: [_mean_of_known(precision[index, :, k]) for k in range(len(names))]
+        metric: [_mean_of_known(precision[index, :, k, 0, -1]) for k in range(len(classes))]
         for metric, index in IOU_INDEX.items()
     }
-    by_class["VOC50"] = list(voc_average_precisions(truth, detections))
-    results = dict(zip(STATS, map(_mean_of_known, scores.stats), strict=True))
+    by_class["VOC50"] = voc_average_precisions(truth, found)
+    results = dict(zip(STATS, map(_mean_of_known, stats), strict=True))
     results["VOC50"] = _mean_of_known(np.nan_to_num(by_class["VOC50"], nan=-1.0))
     for metric, values in by_class.items():
-        results |= {f"{metric}-{name}": value for name, value in zip(names, values, strict=True)}
+        results |= {f"{metric}-{name}": value for name, value in zip(classes, values, strict=True)}
     return {metric: 100 * float(value) for metric, value in results.items()}
 
 
-def check_detections(truth: Mapping[str, Any], detections: Detections) -> None:
-    """Raises ValueError for what pycocotools would drop or stumble on."""
-    for key, items in (("image_id", truth["images"]), ("category_id", truth["categories"])):
-        unknown = set(np.unique(getattr(detections, key)).tolist()) - {x["id"] for x in items}
-        if unknown:
+def coco_scores(
+    truth: Mapping[str, Any], found: Sequence[Detection], *, backend: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return COCO's twelve numbers and its precision, -1 where there is no ground truth.
+
+    The precision is (10 IoUs, 101 recalls, K classes by id, 4 areas, 3 numbers of detections).
+    """
+    # Both libraries print their progress; the results have it in fewer lines.
+    with contextlib.redirect_stdout(io.StringIO()):
+        if choose_backend(backend) == "hotcoco":
+            import hotcoco
+
+            objects = hotcoco.COCO(truth)
+            evaluation = hotcoco.COCOeval(objects, objects.load_res(list(found)), "bbox")
+        else:
+            boxes = [
+                {**detection, "id": i, "area": detection["bbox"][2] * detection["bbox"][3]}
+                for i, detection in enumerate(found, start=1)
+            ]
+            evaluation = COCOeval(_coco(truth, truth["annotations"]), _coco(truth, boxes), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return np.asarray(evaluation.stats), np.asarray(evaluation.eval["precision"])
+
+
+def _coco(truth: Mapping[str, Any], boxes: Iterable[Mapping[str, Any]]) -> COCO:
+    api = COCO()
+    # COCOeval writes into the annotations.
+    api.dataset = {**truth, "annotations": [dict(box) for box in boxes]}
+    api.createIndex()
+    return api
+
+
+def choose_backend(name: str) -> str:
+    """Return the library that TEST.COCO_BACKEND stands for on this machine."""
+    installed = [backend for backend in BACKENDS if importlib.util.find_spec(backend)]
+    if name == "auto":
+        return installed[0]
+    if name not in BACKENDS:
+        raise ValueError(f"TEST.COCO_BACKEND is {name!r}; take auto or one of {list(BACKENDS)}")
+    if name not in installed:
+        raise ValueError(f"TEST.COCO_BACKEND: {name} is not installed; pip install {name}")
+    return name
+
+
+def check_detections(truth: Mapping[str, Any], found: Sequence[Detection]) -> None:
+    """Raise ValueError for detections that no evaluation can count."""
+    known = {"image_id": {image["id"] for image in truth["images"]}}
+    known["category_id"] = set(category_ids(truth))
+    for detection in found:
+        try:
+            (x, y, width, height), score = detection["bbox"], detection["score"]
+            numbers = [float(number) for number in (x, y, width, height, score)]
+            strangers = [key for key, ids in known.items() if detection[key] not in ids]
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(
-                f"detections have {key} {min(unknown)}, which the data set does not have"
+                "not COCO's result format, a list of objects with image_id, category_id, bbox "
+                f"(four numbers) and score: {error!r}"
+            ) from None
+        for key in strangers:
+            raise ValueError(
+                f"detections have {key} {detection[key]}, which the data set does not have"
             )
-    finite = np.isfinite(detections.boxes).all(axis=1) & np.isfinite(detections.score)
-    if not finite.all():
-        wrong = detections.choose(np.flatnonzero(~finite)[:1])
-        raise ValueError(f"box or score of {wrong.to_json()} is not finite")
+        if not all(map(math.isfinite, numbers)):
+            raise ValueError(f"box or score of {dict(detection)} is not finite")
+        if min(numbers[2:4]) < 0 or max(map(abs, numbers[:4])) > LARGEST_COORDINATE:
+            raise ValueError(
+                f"bbox of {dict(detection)} is no box x y w h in pixels: width and height are at "
+                f"least 0, and no number exceeds {LARGEST_COORDINATE:g}"
+            )
+
+
+def category_ids(truth: Mapping[str, Any]) -> list[int]:
+    return sorted(category["id"] for category in truth["categories"])
 
 
 def with_defaults(truth: Mapping[str, Any]) -> dict[str, Any]:
-    """A COCO document in which every annotation has the fields that pycocotools needs."""
+    """Return a COCO document in which every annotation has the fields that pycocotools needs."""
     annotations = [
         {"area": item["bbox"][2] * item["bbox"][3], "iscrowd": 0} | item
         for item in truth["annotations"]
     ]
-    return dict(truth) | {"annotations": annotations}
-
-
-def only_images(truth: Mapping[str, Any], image_ids: set) -> dict[str, Any]:
-    """The part of a COCO document that concerns some images."""
-    return dict(truth) | {
-        "images": [image for image in truth["images"] if image["id"] in image_ids],
-        "annotations": [item for item in truth["annotations"] if item["image_id"] in image_ids],
-    }
+    return {**truth, "annotations": annotations}
 
 
 def _mean_of_known(values: np.ndarray | float) -> float:
-    """COCO's mean: that of all values that are not -1, NaN without any."""
+    """Return COCO's mean: that of all values that are not -1, NaN without any."""
     values = np.asarray(values)
     known = values[values > -1]
     return float(known.mean()) if known.size else float("nan")

@@ -3,21 +3,37 @@
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.evaluation import DatasetEvaluators
+from detectron2.evaluation import COCOEvaluator, DatasetEvaluators
 
 from rock_d2.evaluation.boxes import BoxEvaluator
+from rock_d2.evaluation.task_evaluator import TaskEvaluator
 from rock_d2.tasks import build_tasks
 
 
 def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
-    """Detectron2's evaluation of boxes and one evaluator for each auxiliary task."""
+    """Return evaluators of the detector's boxes, masks and keypoints, and one for each task."""
     folder = Path(cfg.OUTPUT_DIR, "inference", dataset_name)
-    boxes = BoxEvaluator(dataset_name, output_dir=str(folder), backend=cfg.TEST.COCO_BACKEND)
-    tasks = [
-        task.evaluator(
-            crop=cfg.TEST.EVAL_CROP,
-            save_dir=folder / task.name if cfg.TEST.SAVE_AUXILIARY else None,
-        )
-        for task in build_tasks(cfg)
+    evaluators = []
+    if cfg.MODEL.DETECTOR:
+        backend = cfg.TEST.COCO_BACKEND
+        evaluators.append(BoxEvaluator(dataset_name, output_dir=str(folder), backend=backend))
+        kinds = {"segm": cfg.MODEL.MASK_ON, "keypoints": cfg.MODEL.KEYPOINT_ON}
+        evaluators += [
+            COCOEvaluator(
+                dataset_name,
+                tasks=(kind,),
+                output_dir=str(folder / kind),
+                use_fast_impl=False,
+                kpt_oks_sigmas=cfg.TEST.KEYPOINT_OKS_SIGMAS,
+            )
+            for kind, is_on in kinds.items()
+            if is_on
+        ]
+    save_dirs = {
+        task: folder / task.name if cfg.TEST.SAVE_AUXILIARY else None for task in build_tasks(cfg)
+    }
+    evaluators += [
+        TaskEvaluator(task, crop=cfg.TEST.EVAL_CROP, save_dir=save_dir)
+        for task, save_dir in save_dirs.items()
     ]
-    return DatasetEvaluators([boxes, *tasks])
+    return DatasetEvaluators(evaluators)

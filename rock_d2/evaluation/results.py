@@ -8,14 +8,16 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from rock_d2.files import atomic_file
+
 # Of one data set: {"bbox": {"AP": 31.4, "AP-bed": 50.2}, "<task>": {"<metric>": 0.2}}.
 Results = Mapping[str, Mapping[str, float]]
 
 
 def results_table(results: Results) -> str:
-    """Two markdown tables: all metrics, then those of single categories (``<metric>-<category>``).
+    """Return two markdown tables: all metrics, then those of categories (``<metric>-<category>``).
 
-    The second is left out where no result names a category. What cannot be measured is "nan".
+    The second is left out where no result names a category. A metric without ground truth is "nan".
     """
     overall, by_category, columns = [], defaultdict(dict), {}
     for task, metrics in results.items():
@@ -38,7 +40,7 @@ def results_table(results: Results) -> str:
 
 
 def save_results(results: Results, path: str | Path) -> None:
-    """Writes results as JSON; what cannot be measured (NaN) is null there."""
+    """Write results as JSON, whole or not at all; NaN, a metric without ground truth, is null."""
     document = {
         task: {
             metric: float(value) if math.isfinite(value) else None
@@ -48,10 +50,8 @@ def save_results(results: Results, path: str | Path) -> None:
     }
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Whole or not at all: that there is such a file tells that a run has ended.
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
-    part.replace(path)
+    with atomic_file(path) as file:
+        file.write((json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
 
 
 def _table(rows: list[tuple], headers: list[str]) -> str:

@@ -4,16 +4,15 @@ docs/METRICS.md has the conventions.
 """
 
 import logging
-import zlib
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
+
+from rock_d2.tasks import Task
 
 logger = logging.getLogger(__name__)
 
@@ -22,49 +21,32 @@ logger = logging.getLogger(__name__)
 # counts rows 45 to 471 and columns 41 to 601).
 CROP_SIZE = (480, 640)
 CROPS = {
+    "none": (slice(None), slice(None)),
     "eigen": (slice(20, 460), slice(24, 616)),
     "toolbox": (slice(44, 471), slice(40, 601)),
 }
 
 
-class Meter(ABC):
-    """A metric in two steps: what to count in an image, and what the total of the counts means."""
+class TaskEvaluator(DatasetEvaluator):
+    """Evaluate one task by its meter at the labels' own resolution; keep one vector, no map."""
 
-    @abstractmethod
-    def count(self, prediction: np.ndarray, label: np.ndarray | int) -> np.ndarray:
-        """Counts of one image, a float64 vector of the same length for every image.
-
-        It is zero throughout if nothing of the label is known.
-        """
-
-    @abstractmethod
-    def metrics(self, total: np.ndarray) -> dict[str, float]:
-        """The metrics by name, from the sum of the counts of all images, which is not zero."""
-
-
-class MeterEvaluator(DatasetEvaluator):
-    """Evaluates one auxiliary task at the labels' own resolution; keeps one vector, no map."""
-
-    def __init__(
-        self, task: Any, meter: Meter, *, crop: str = "none", save_dir: Path | None = None
-    ):
+    def __init__(self, task: Task, *, crop: str = "none", save_dir: Path | None = None):
         """
         Args:
-            task: an Task: its name, and how a label is read.
-            meter: what is counted.
-            crop: the part of maps that counts: "none" (all of it) or a name in CROPS.
+            task: reads the labels, and has the meter.
+            crop: the part of maps that counts, a name in CROPS.
             save_dir: where to keep each prediction as <image_id>.npz; None keeps none.
         """
-        if crop != "none" and crop not in CROPS:
-            raise ValueError(f"TEST.EVAL_CROP is {crop!r}; it must be none, {' or '.join(CROPS)}")
+        if crop not in CROPS:
+            raise ValueError(f"TEST.EVAL_CROP is {crop!r}; it must be one of {', '.join(CROPS)}")
         self.task = task
-        self.meter = meter
+        self.meter = task.meter()
         self.crop = crop
         self.save_dir = save_dir
         self.reset()
 
     def reset(self) -> None:
-        # Neutral in sums, and what a process without any label contributes.
+        # Neutral in sums, and the contribution of a process without any label.
         self._total = 0.0
 
     def process(
@@ -93,9 +75,13 @@ class MeterEvaluator(DatasetEvaluator):
                     f"{where}: the label is {size}, the prediction {prediction.shape[-2:]}; "
                     "tools/check_dataset.py finds labels that have not their image's size"
                 )
-            if self.crop != "none":
-                window = crop_window(self.crop, size)
-                prediction, label = prediction[(..., *window)], label[window]
+            if self.crop != "none" and size != CROP_SIZE:
+                raise ValueError(
+                    f"TEST.EVAL_CROP: {self.crop} is made for labels of {CROP_SIZE}, not {size}; "
+                    "other data sets want none"
+                )
+            window = CROPS[self.crop]
+            prediction, label = prediction[(..., *window)], label[window]
         return self.meter.count(prediction, label)
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
@@ -110,23 +96,13 @@ class MeterEvaluator(DatasetEvaluator):
         return {self.task.name: {name: float(value) for name, value in metrics.items()}}
 
 
-def crop_window(crop: str, size: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of a crop of NYUv2's frames."""
-    if tuple(size) != CROP_SIZE:
-        raise ValueError(
-            f"TEST.EVAL_CROP: {crop} is made for labels of {CROP_SIZE}, not {tuple(size)}; "
-            "other data sets want none"
-        )
-    return CROPS[crop]
-
-
 def save_prediction(folder: Path, record: Mapping[str, Any], prediction: np.ndarray) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / f"{record['image_id']}.npz", prediction=prediction)
 
 
 def load_prediction(folder: Path, record: Mapping[str, Any]) -> np.ndarray:
-    """What ``save_prediction`` has kept of an image."""
+    """Return an image's prediction as ``save_prediction`` has stored it."""
     path = folder / f"{record['image_id']}.npz"
     if not path.is_file():
         raise FileNotFoundError(
@@ -135,14 +111,12 @@ def load_prediction(folder: Path, record: Mapping[str, Any]) -> np.ndarray:
     try:
         with np.load(path, allow_pickle=False) as file:
             prediction = file["prediction"]
-    except (
-        *(OSError, RuntimeError, ValueError, EOFError, KeyError),
-        *(BadZipFile, zlib.error),
-    ) as problem:
-        # NumPy has no error of its own for what is cut short or damaged.
+    # NumPy has no error of its own for a file that is cut short or damaged: it raises those of
+    # zipfile, zlib and of its parsers.
+    except Exception as problem:
         raise ValueError(
-            f"{path}: damaged, or no prediction ({problem}); evaluate the model anew"
+            f"{path}: damaged, or no prediction ({problem}); evaluate the model again"
         ) from None
     if prediction.dtype.kind != "f":
-        raise ValueError(f"{path}: holds {prediction.dtype}, no prediction; evaluate anew")
+        raise ValueError(f"{path}: holds {prediction.dtype}, no prediction; evaluate again")
     return prediction

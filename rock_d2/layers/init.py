@@ -1,4 +1,4 @@
-"""Initial weights that depend on the seed and a part's name, and on nothing else of the model."""
+"""Initial weights that depend on the seed and a part's name only."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ import torch
 
 @contextmanager
 def own_seed(part: str) -> Iterator[None]:
-    """Builds ``part`` from random numbers of its own, which follow from the seed and its name.
+    """Build ``part`` from random numbers of its own, which follow from the seed and its name.
 
     Models that differ in one part then start from equal weights in all others, so that what is
     compared is the part and not luck. Nested, the outer part's seed counts as the seed. What is

@@ -1,39 +1,26 @@
-"""Pooling without parameters: ROCK's predictors (sec. 2.2) and the reduction of targets."""
+"""Pooling and resizing without parameters.
+
+N images, C channels, H x W and h x w pixels.
+"""
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 
-class GlobalAverage(nn.Module):
-    """(N, C, H, W) to (N, C)."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.mean(dim=(2, 3))
+def global_average(x: torch.Tensor) -> torch.Tensor:
+    """Average (N, C, H, W) over all pixels to (N, C)."""
+    return x.mean(dim=(2, 3))
 
 
-class ChannelAverage(nn.Module):
-    """(N, G * K, H, W) to (N, G, H, W): the mean of each of G blocks of neighbouring channels."""
-
-    def __init__(self, num_blocks: int):
-        super().__init__()
-        self.num_blocks = num_blocks
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x.unflatten(1, (self.num_blocks, -1)).mean(dim=2)
-
-
-class UnitLength(nn.Module):
-    """Scales the vectors along dimension 1 to length 1, in fp32."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.normalize(x.float(), dim=1)
+def block_average(x: torch.Tensor, num_blocks: int) -> torch.Tensor:
+    """Average each of G blocks of neighbouring channels: (N, G * K, H, W) to (N, G, H, W)."""
+    return x.unflatten(1, (num_blocks, -1)).mean(dim=2)
 
 
 def known_average(
     target: torch.Tensor, known: torch.Tensor, size: tuple[int, int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Reduces a target map to ``size`` by the mean over its known pixels.
+    """Reduce a target map to ``size`` by the mean over its known pixels.
 
     Args:
         target: (N, C, H, W).
@@ -47,3 +34,8 @@ def known_average(
     share = F.adaptive_avg_pool2d(known.to(target.dtype), size)
     means = F.adaptive_avg_pool2d(target * known, size)
     return means / share.clamp(min=torch.finfo(target.dtype).tiny), share > 0
+
+
+def resize(maps: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """Resize (N, C, h, w) to fp32 (N, C, H, W), bilinear."""
+    return F.interpolate(maps.float(), size=size, mode="bilinear", align_corners=False)

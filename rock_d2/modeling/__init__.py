@@ -1,1 +1,6 @@
-"""Necks, fusions and the SSD detector. rock_d2/registration.py imports what must be registered."""
+"""Networks. Importing this package registers them with Detectron2."""
+
+from rock_d2.modeling import backbones, no_detector, rock_pytorch, ssd
+from rock_d2.modeling.multi_task import MultiTask
+
+__all__ = ["MultiTask", "backbones", "no_detector", "rock_pytorch", "ssd"]

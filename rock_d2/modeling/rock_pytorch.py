@@ -8,24 +8,23 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec, get_norm
 from detectron2.modeling import BACKBONE_REGISTRY, build_resnet_backbone
 from detectron2.modeling.anchor_generator import ANCHOR_GENERATOR_REGISTRY
 from torch import nn
 from torch.nn import functional as F
 
+from rock_d2.layers import conv_norm_relu, own_seed
+from rock_d2.modeling.fusions import FUSION_REGISTRY, SumFusion
+from rock_d2.modeling.necks import NECK_REGISTRY, ROCK
 from rock_d2.modeling.ssd.anchors import SSDAnchorGenerator, box_shapes
-from rock_d2.modeling.fusions.fusion import FUSION_REGISTRY, SumFusion
-from rock_d2.modeling.necks.neck import NECK_REGISTRY
-from rock_d2.modeling.necks.rock import ROCK, conv_norm_relu
-from rock_d2.layers.init import own_seed
 from rock_d2.modeling.ssd.head import SSD_HEAD_REGISTRY, SSDHead, all_map_shapes, extra_layer
 
 
 @BACKBONE_REGISTRY.register()
 def build_port_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> nn.Module:
-    """A ResNet dilated as torchvision does it: conv5's first 3 x 3 convolution is not."""
+    """Return a ResNet dilated as torchvision does it: conv5's first 3 x 3 convolution is not."""
     resnet = build_resnet_backbone(cfg, input_shape)
     first = resnet.res5[0].conv2
     first.dilation = first.padding = (1, 1)
@@ -36,30 +35,25 @@ def build_port_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> nn.Module:
 class PortROCK(ROCK):
     """Each encoder has three more convolutions."""
 
-    @configurable
-    def __init__(self, *, width: int, norm: str, **settings: Any):
-        """
-        Args:
-            width, norm, settings: ROCK's.
-        """
-        super().__init__(width=width, norm=norm, **settings)
-        middle = width // 2
-        for name, linear in self.encoders.items():
+    def make_encoders(self, width: int, norm: str) -> nn.ModuleDict:
+        encoders, middle = super().make_encoders(width, norm), width // 2
+        for name, linear in encoders.items():
             with own_seed(f"port.{name}"):
-                self.encoders[name] = nn.Sequential(
+                encoders[name] = nn.Sequential(
                     conv_norm_relu(width, middle, kernel_size=1, norm=norm),
                     conv_norm_relu(middle, middle, kernel_size=3, norm=norm),
                     conv_norm_relu(middle, width, kernel_size=1, norm=norm),
                     linear,
                 )
+        return encoders
 
 
 @FUSION_REGISTRY.register()
 class PortFusion(SumFusion):
     """Equation 1, then normalisation and ReLU."""
 
-    def __init__(self, *, out_channels: int, encoding_channels: Mapping[str, int], norm: str):
-        super().__init__(out_channels=out_channels, encoding_channels=encoding_channels, norm=norm)
+    def __init__(self, *, out_channels: int, norm: str, **settings: Any):
+        super().__init__(out_channels=out_channels, norm=norm, **settings)
         self.norm = get_norm(norm, out_channels) or nn.Identity()
 
     def forward(self, x: torch.Tensor, encodings: Mapping[str, torch.Tensor]) -> torch.Tensor:

@@ -1,9 +1,8 @@
-"""What every auxiliary task is made of. A new task is one new file beside this one."""
+"""The contract of a task. A new task is one new file beside this one, or anywhere else."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import cv2
@@ -13,16 +12,16 @@ from detectron2.config import CfgNode
 from detectron2.data import Metadata
 from detectron2.data.transforms import TransformList
 from fvcore.common.registry import Registry
-from torch import nn
+from fvcore.transforms.transform import Transform
 
-from rock_d2.evaluation.task_evaluator import Meter, MeterEvaluator
+from rock_d2.tasks.meters import Meter
 
-TASK_REGISTRY = Registry("AUX_TASK")
-TASK_REGISTRY.__doc__ = "Auxiliary tasks by the name that MODEL.ROCK.TASKS gives them."
+TASK_REGISTRY = Registry("TASK")
+TASK_REGISTRY.__doc__ = "Tasks by the name that MODEL.TASKS.MAIN and AUXILIARY give them."
 
 
 class ColourScale(NamedTuple):
-    """What the colours of a picture mean.
+    """The meaning of a picture's colours.
 
     Attributes:
         low, high: the values at its ends, with their unit.
@@ -35,17 +34,17 @@ class ColourScale(NamedTuple):
 
 
 def rgb_colours(colour_map: int) -> np.ndarray:
-    """The colours of one of OpenCV's maps, uint8 (256, 3), from low to high."""
+    """Return the colours of one of OpenCV's maps, uint8 (256, 3), from low to high."""
     return cv2.applyColorMap(np.arange(256, dtype=np.uint8), colour_map).reshape(256, 3)[:, ::-1]
 
 
 class Drawing(NamedTuple):
-    """What a person is shown of a label: a line of text and, where it is a map, a picture.
+    """A label or a prediction for people: a line of text and, where it is a map, a picture.
 
     Attributes:
         caption: one line.
         image: uint8 (H, W, 3), RGB, or None.
-        scale: of the picture's colours, or None if the caption tells.
+        scale: of the picture's colours, or None if the caption explains them.
     """
 
     caption: str
@@ -55,63 +54,77 @@ class Drawing(NamedTuple):
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """One auxiliary task: a picklable value that holds settings and no weights.
+    """A task that a network learns: a picklable value that holds settings and no weights.
 
-    Each field is a setting with its default, and a key of ``MODEL.ROCK.<NAME>`` in capitals. The
+    Each field is a setting with its default, and a key of ``MODEL.TASKS.<NAME>`` in capitals. The
     methods stand in the order of the data: from file to batch, to prediction and loss, to people.
+    ``MapTask`` has most of them for tasks whose label is a map in a PNG.
 
     Attributes:
-        name: key of the batch and stem of every other name: ``loss_<name>``, ``apply_<name>``.
+        name: key of batch items and stem of every other name: ``loss_<name>``, ``apply_<name>``.
         field: the key of a dataset dict that carries the label; images may lack it.
-        num_outputs: maps (or classes) of the prediction.
+        num_outputs: maps of the network's prediction, before ``activation``.
+        is_map: whether the prediction is a map rather than one vector for the whole image.
         loss_weight: factor of the loss in the sum that is minimised.
     """
 
     name: ClassVar[str]
     field: ClassVar[str]
     num_outputs: ClassVar[int]
+    is_map: ClassVar[bool] = False
 
     loss_weight: float = 1.0
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" in cls.__dict__:
+            cls.register_transforms()
+
+    @classmethod
+    def register_transforms(cls) -> None:
+        """Give Detectron2's transforms their rules ``apply_<name>``; by default nothing happens.
+
+        A rule takes a transform and a loaded label, and returns the label afterwards.
+        """
+        Transform.register_type(cls.name, lambda transform, label: label)
+
     @classmethod
     def add_config(cls, node: CfgNode) -> None:
-        """Adds this task's settings to ``cfg.MODEL.ROCK``."""
+        """Add this task's settings to ``cfg.MODEL.TASKS``."""
         settings = {setting.name.upper(): setting.default for setting in fields(cls)}
         node[cls.name.upper()] = CfgNode(settings)
 
     @classmethod
     def from_config(cls, node: CfgNode) -> "Task":
-        """The task with the settings of ``cfg.MODEL.ROCK``."""
+        """Return the task with the settings of ``cfg.MODEL.TASKS``."""
         settings = node[cls.name.upper()]
         return cls(**{setting.name: settings[setting.name.upper()] for setting in fields(cls)})
 
     @property
-    @abstractmethod
     def channels(self) -> int:
-        """K_t, the width of the task's encoding (sec. 2)."""
+        """K_t, the width of ROCK's encoding: a multiple of ``num_outputs`` (ROCK, sec. 2)."""
+        return self.num_outputs
 
     def check_metadata(self, metadata: Metadata) -> None:
-        """Raises ValueError if a data set's facts contradict the settings."""
+        """Raise ValueError if a data set's facts contradict the settings."""
 
-    @abstractmethod
     def load(self, record: Mapping[str, Any]) -> Any | None:
-        """The label of a dataset dict in the form that transforms take; None if it has none."""
+        """Return the label of a dataset dict in the form that transforms take; None without one."""
+        return record.get(self.field)
 
-    @abstractmethod
     def read(self, record: Mapping[str, Any]) -> np.ndarray | int | None:
-        """The label of a dataset dict in its units, for evaluators and people; None likewise."""
+        """Return the label in its units, for evaluators and people; None without one."""
+        return self.load(record)
 
-    @abstractmethod
     def check(self, record: Mapping[str, Any], metadata: Metadata) -> tuple[list[str], float]:
-        """What is wrong with the label, a line each, and the share of the image that is known.
-
-        Args:
-            record: a dataset dict that has the label.
-            metadata: of its data set.
-        """
+        """Return the faults of a label, a line each, and the share of the image that is known."""
+        try:
+            return [], float(self.read(record) is not None)
+        except (OSError, ValueError) as error:
+            return [str(error)], 0.0
 
     def transform(self, label: Any, transforms: TransformList) -> Any:
-        """A loaded label after the transforms that its image went through."""
+        """Return a loaded label after the transforms that its image went through."""
         for transform in transforms.transforms:
             if not hasattr(transform, f"apply_{self.name}"):
                 kind = type(transform).__name__
@@ -121,124 +134,76 @@ class Task(ABC):
                 )
         return getattr(transforms, f"apply_{self.name}")(label)
 
-    @abstractmethod
     def to_tensor(self, label: Any) -> torch.Tensor | int:
-        """A transformed label as a batch item holds it."""
-
-    def stored_bytes(self, record: Mapping[str, Any]) -> int:
-        """What a dataset dict's label takes in memory, if that is worth counting."""
-        return 0
-
-    def shelf(self, records: Sequence[Mapping[str, Any]], device: torch.device) -> "Shelf":
-        """A place for the labels of a whole set, on a device if they are large."""
-        return Shelf(self)
+        """Return a transformed label as a batch item holds it."""
+        return label
 
     @abstractmethod
     def collate(
-        self, batched_inputs: Sequence[Mapping[str, Any]], device: torch.device
+        self,
+        batched_inputs: Sequence[Mapping[str, Any]],
+        *,
+        size: tuple[int, int],
+        device: torch.device,
     ) -> torch.Tensor:
-        """The labels of a batch as one tensor; images without a label are 'unknown' in it.
+        """Return the labels of a batch as one tensor.
 
-        So the shapes are the same whatever is missing, and a loss that skips what is unknown
-        gives such images exactly no gradient.
+        Images without a label and padding are 'unknown' in it. So the shapes are the same whichever
+        labels are missing, and a loss that skips the unknown gives such images exactly no gradient.
+
+        Args:
+            batched_inputs: items of RockDatasetMapper.
+            size: height and width of the padded batch of images.
+            device: of the model.
         """
 
-    @abstractmethod
-    def predictor(self) -> nn.Module:
-        """The pooling from encoding to prediction (sec. 2.2), without any parameter."""
+    def activation(self, maps: torch.Tensor) -> torch.Tensor:
+        """Return the prediction of the network's maps (N, num_outputs, h, w)."""
+        return maps
 
     @abstractmethod
     def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """The mean loss over what is known of a collated batch, before ``loss_weight``; in fp32.
+        """Return the mean loss over the known part of a collated batch, before ``loss_weight``.
 
-        It is 0 with a gradient of 0 where nothing is known.
+        It is computed in fp32, and is 0 with a gradient of 0 where nothing is known.
         """
 
     @abstractmethod
     def postprocess(self, prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:
-        """One image's prediction in the label's units, at ``output_size`` (height, width)."""
+        """Return one image's prediction in the label's units, at ``output_size`` (H, W)."""
 
     @abstractmethod
     def meter(self) -> Meter:
-        """What is measured of the predictions."""
+        """Return the metric of the predictions."""
 
-    def evaluator(self, *, crop: str = "none", save_dir: Path | None = None) -> MeterEvaluator:
-        """Detectron2's evaluator of this task, with results ``<name>/<metric>``.
-
-        Args:
-            crop: the part of maps that counts (TEST.EVAL_CROP).
-            save_dir: where to keep the predictions, if anywhere.
-        """
-        return MeterEvaluator(self, self.meter(), crop=crop, save_dir=save_dir)
+    def as_values(self, prediction: np.ndarray) -> np.ndarray:
+        """Return an image's prediction, in the form of ``postprocess``, in the form of ``read``."""
+        return prediction
 
     @abstractmethod
-    def draw(self, label: np.ndarray | int, metadata: Metadata) -> Drawing:
-        """Shows a label, in the form of ``read``, to a person."""
-
-    @abstractmethod
-    def draw_prediction(
-        self,
-        prediction: np.ndarray,
-        metadata: Metadata,
-        *,
-        encoding: np.ndarray | None = None,
-        label: np.ndarray | int | None = None,
+    def draw(
+        self, values: np.ndarray | int, metadata: Metadata, *, reference: Any | None = None
     ) -> Drawing:
-        """Shows an image's prediction, in the form of ``postprocess``, to a person.
+        """Draw a label or a prediction for people.
 
         Args:
-            prediction: of one image.
-            metadata: of its data set.
-            encoding: (channels, h, w), what the prediction was pooled from, where it is at hand.
-            label: the truth, where it is at hand: the picture is drawn to compare with it.
+            values: in the form of ``read`` or of ``as_values``.
+            metadata: of the data set.
+            reference: the truth in the form of ``read``, where it is at hand, to compare with.
         """
 
     def ranking(self, prediction: np.ndarray, metadata: Metadata, count: int) -> dict[str, float]:
-        """The most probable classes, best first, of a task that classifies; else nothing."""
+        """Return the most probable classes, best first, of a task that classifies images."""
         return {}
 
 
-class Shelf:
-    """Keeps the labels of a data set, as loaded, and makes those of a batch (AUGMENT_ON).
-
-    This one takes labels of any kind, stays on the host and goes image by image.
-    """
-
-    def __init__(self, task: Task):
-        self.task = task
-        self.labels: dict[int, Any] = {}
-
-    def put(self, index: int, label: Any | None) -> None:
-        """Keeps the label of image number ``index``, or that it has none."""
-        if label is not None:
-            self.labels[index] = label
-
-    def batch(
-        self, indices: Sequence[int], transforms: Sequence[TransformList]
-    ) -> list[torch.Tensor | int | None]:
-        """What batch items hold of these images after these transforms; None without a label."""
-        task = self.task
-        return [
-            task.to_tensor(task.transform(self.labels[i], each)) if i in self.labels else None
-            for i, each in zip(indices, transforms, strict=True)
-        ]
-
-
-def build_tasks(cfg: CfgNode, needed_by: str | None = None) -> tuple[Task, ...]:
-    """The tasks that ``cfg.MODEL.ROCK.TASKS`` names.
-
-    Args:
-        cfg: a whole config.
-        needed_by: what cannot do without any task, for the error's sake.
-    """
-    names = cfg.MODEL.ROCK.TASKS
+def build_tasks(cfg: CfgNode) -> tuple[Task, ...]:
+    """Return the tasks that ``cfg.MODEL.TASKS.MAIN`` and ``AUXILIARY`` name."""
+    names = [*cfg.MODEL.TASKS.MAIN, *cfg.MODEL.TASKS.AUXILIARY]
     unknown = [name for name in names if name not in TASK_REGISTRY]
     if unknown or len(set(names)) < len(names):
         known = ", ".join(name for name, _ in TASK_REGISTRY)
-        raise ValueError(f"MODEL.ROCK.TASKS: {names} must be different names of: {known}")
-    if needed_by and not names:
         raise ValueError(
-            f"MODEL.ROCK.TASKS is empty, but {needed_by} learns tasks; "
-            "the detector alone is MODEL.NECK.NAME: IdentityNeck"
+            f"MODEL.TASKS.MAIN and AUXILIARY: {names} must be different names of: {known}"
         )
-    return tuple(TASK_REGISTRY.get(name).from_config(cfg.MODEL.ROCK) for name in names)
+    return tuple(TASK_REGISTRY.get(name).from_config(cfg.MODEL.TASKS) for name in names)

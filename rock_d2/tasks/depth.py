@@ -1,20 +1,17 @@
 """Depth: metres along the optical axis, 0 where unknown."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
 from detectron2.data import Metadata
-from torch import nn
 
-from rock_d2.evaluation.task_evaluator import Meter
-from rock_d2.layers.pooling import ChannelAverage, known_average
-from rock_d2.layers.normalizers import max_over_processes, mean_over_processes
+from rock_d2.layers import known_average, max_over_processes, mean_over_processes, resize
 from rock_d2.tasks.base import TASK_REGISTRY, ColourScale, Drawing, rgb_colours
-from rock_d2.tasks.geometry import CameraChange, register_map_type
-from rock_d2.tasks.maps import MapTask, per_image, resize_prediction
+from rock_d2.tasks.geometry import CameraChange
+from rock_d2.tasks.maps import MapTask
+from rock_d2.tasks.meters import Meter
 
 # uint16 millimetres reach 65 m at a step far below any sensor's noise.
 UNITS_PER_METRE = 1000
@@ -49,13 +46,9 @@ class Depth(MapTask):
     min_depth: float = 0.001
     eval_cap: float = 0.0
 
-    def values(self, pixels: torch.Tensor, cameras: Sequence[CameraChange]) -> torch.Tensor:
-        """Metres; a zoom by s brings everything s times nearer, and mirrors change nothing."""
-        divisors = per_image([UNITS_PER_METRE * camera.zoom for camera in cameras], pixels)
-        return pixels.to(torch.float32).div_(divisors)
-
-    def predictor(self) -> nn.Module:
-        return ChannelAverage(num_blocks=1)
+    def values(self, pixels: torch.Tensor, camera: CameraChange) -> torch.Tensor:
+        """Return metres; a zoom by s brings everything s times nearer, flips change nothing."""
+        return pixels.float() / (UNITS_PER_METRE * camera.zoom)
 
     def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         size = prediction.shape[-2:]
@@ -64,26 +57,28 @@ class Depth(MapTask):
         return berhu_loss(torch.where(known, error, 0), known, fraction=self.berhu_fraction)
 
     def postprocess(self, prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:
-        """Metres, fp32 (1, H, W)."""
-        return resize_prediction(prediction, output_size).exp()
+        """Return metres, fp32 (1, H, W)."""
+        return resize(prediction[None], output_size)[0].exp()
 
     def meter(self) -> Meter:
         return DepthMeter(floor=self.min_depth, cap=self.eval_cap or float("inf"))
 
-    def draw(self, label: np.ndarray, metadata: Metadata) -> Drawing:
-        """Near is red, far is blue, unknown is black; the scale spans the picture's own range."""
-        return draw_metres(label, spanning=label)
-
-    def draw_prediction(
-        self,
-        prediction: np.ndarray,
-        metadata: Metadata,
-        *,
-        encoding: np.ndarray | None = None,
-        label: np.ndarray | None = None,
+    def draw(
+        self, values: np.ndarray, metadata: Metadata, *, reference: np.ndarray | None = None
     ) -> Drawing:
-        """On the label's scale, if it is known."""
-        return draw_metres(prediction[0], spanning=prediction[0] if label is None else label)
+        """Draw near in red, far in blue, unknown in black, on the reference's scale if it is known.
+
+        Args: see ``Task.draw``; maps are (H, W).
+        """
+        spanning = values if reference is None else reference
+        known = spanning[spanning > 0]
+        if not known.size:
+            return Drawing("depth unknown", np.zeros((*values.shape, 3), np.uint8))
+        near, far = float(known.min()), float(known.max())
+        distance = np.uint8(255 * ((values - near) / max(far - near, 1e-6)).clip(0, 1))
+        spectrum = rgb_colours(cv2.COLORMAP_TURBO)[::-1]
+        scale = ColourScale(f"{near:.1f} m", f"{far:.1f} m", spectrum)
+        return Drawing("depth", np.where(values[..., None] > 0, spectrum[distance], 0), scale)
 
 
 class DepthMeter(Meter):
@@ -128,25 +123,10 @@ class DepthMeter(Meter):
         }
 
 
-def draw_metres(metres: np.ndarray, *, spanning: np.ndarray) -> Drawing:
-    """Colours from red, near, to blue, far; black where unknown.
-
-    Args:
-        metres: (H, W).
-        spanning: the map whose range the colours span.
-    """
-    reference = spanning[spanning > 0]
-    if not reference.size:
-        return Drawing("depth unknown", np.zeros((*metres.shape, 3), np.uint8))
-    near, far = float(reference.min()), float(reference.max())
-    distance = np.uint8(255 * ((metres - near) / max(far - near, 1e-6)).clip(0, 1))
-    spectrum = rgb_colours(cv2.COLORMAP_TURBO)[::-1]
-    scale = ColourScale(f"{near:.1f} m", f"{far:.1f} m", spectrum)
-    return Drawing("depth", np.where(metres[..., None] > 0, spectrum[distance], 0), scale)
-
-
 def berhu_loss(error: torch.Tensor, known: torch.Tensor, *, fraction: float) -> torch.Tensor:
-    """Reverse Huber: |e| up to a threshold c, (e^2 + c^2) / 2c beyond; the mean over ``known``.
+    """Return the reverse Huber loss: |e| up to a threshold c, (e^2 + c^2) / 2c beyond.
+
+    The mean is over ``known``.
 
     Args:
         error: any shape, 0 where not known.
@@ -160,11 +140,9 @@ def berhu_loss(error: torch.Tensor, known: torch.Tensor, *, fraction: float) -> 
 
 
 def encode_depth(depth: np.ndarray) -> np.ndarray:
-    """Float metres (H, W) to the uint16 millimetres that files hold."""
+    """Convert float metres (H, W) to the uint16 millimetres that files hold."""
     millimetres = np.round(depth.astype(np.float64) * UNITS_PER_METRE)
     if not (millimetres >= 0).all() or millimetres.max(initial=0) > np.iinfo(np.uint16).max:
         raise ValueError("depth: negative, NaN or beyond 65.535 m; unknown pixels must be 0")
     return millimetres.astype(np.uint16)
 
-
-register_map_type(Depth.name)

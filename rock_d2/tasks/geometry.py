@@ -1,9 +1,9 @@
-"""How label maps follow Detectron2's transforms.
+"""How label maps follow Detectron2's transforms: one rule for each transform.
 
 The network sees images of one size, so what counts is the focal length in units of the image's
 width: a crop makes it longer (the camera zooms in), padding makes it shorter, a resize leaves it.
 Eigen and Fergus, ICCV 2015, keep the camera and change the scene instead: a zoom by s is the same
-scene at depth z / s. What that does to its values, a task tells itself.
+scene at depth z / s. Each task's ``values`` says what that does to its values.
 """
 
 from collections.abc import Callable
@@ -22,12 +22,9 @@ from fvcore.transforms.transform import (
     VFlipTransform,
 )
 
-# In place of a row or column: nothing of the stored map lies there.
-OUTSIDE = -1
-
 
 class CameraChange(NamedTuple):
-    """What transforms do to the camera: the signs of its axes and its zoom."""
+    """The effect of transforms on the camera: the signs of its axes and its zoom."""
 
     x: int = 1
     y: int = 1
@@ -37,70 +34,63 @@ class CameraChange(NamedTuple):
         return CameraChange(self.x * other.x, self.y * other.y, self.zoom * other.zoom)
 
 
-class View(NamedTuple):
-    """Which pixels of a map are seen after the transforms, and by which camera.
-
-    Attributes:
-        rows: for each row that is seen, the map's; ``OUTSIDE`` is none.
-        columns: likewise.
-        camera: what has happened to it.
-    """
-
-    rows: np.ndarray
-    columns: np.ndarray
-    camera: CameraChange = CameraChange()
-
-    @classmethod
-    def whole(cls, height: int, width: int) -> "View":
-        return cls(np.arange(height), np.arange(width))
-
-
-class StoredMap(NamedTuple):
+class LabelMap(NamedTuple):
     """A label map on its way through the transforms.
 
-    The pixels stay where they are and as the file holds them; the task takes those in view, and
-    computes values, once at the end.
-
     Attributes:
-        pixels: (C, H, W).
-        view: what is seen of them.
+        pixels: (C, H, W), of the file's type.
+        unknown: the level of pixels where nothing is known.
+        camera: its change since the file was read.
     """
 
     pixels: np.ndarray
-    view: View
-
-    @classmethod
-    def whole(cls, pixels: np.ndarray) -> "StoredMap":
-        """All of a file's pixels, (H, W) or (H, W, C)."""
-        height, width = pixels.shape[:2]
-        planes = np.moveaxis(pixels.reshape(height, width, -1), 2, 0)
-        return cls(np.ascontiguousarray(planes), View.whole(height, width))
-
-    def seen(self, unknown: int) -> np.ndarray:
-        """The pixels in view, (C, h, w); what lies outside the map has the level ``unknown``."""
-        rows, columns, _ = self.view
-        seen = np.take(np.take(self.pixels, rows, axis=1), columns, axis=2)
-        seen[:, rows == OUTSIDE] = unknown
-        seen[:, :, columns == OUTSIDE] = unknown
-        return seen
+    unknown: int
+    camera: CameraChange = CameraChange()
 
 
-def crop_zoom(crop: CropTransform) -> CameraChange:
-    return CameraChange(zoom=_zoom(crop, before=(crop.orig_w, crop.orig_h), after=(crop.w, crop.h)))
+def crop(transform: CropTransform, label: LabelMap) -> LabelMap:
+    t = transform
+    zoom = _zoom(t, before=(t.orig_w, t.orig_h), after=(t.w, t.h))
+    pixels = label.pixels[:, t.y0 : t.y0 + t.h, t.x0 : t.x0 + t.w]
+    return label._replace(pixels=pixels, camera=label.camera.then(CameraChange(zoom=zoom)))
 
 
-def pad_zoom(pad: PadTransform) -> CameraChange:
-    before = (pad.orig_w, pad.orig_h)
-    if None in before:
-        return CameraChange(zoom=_zoom(pad, before=before, after=before))
-    after = (pad.orig_w + pad.x0 + pad.x1, pad.orig_h + pad.y0 + pad.y1)
-    return CameraChange(zoom=_zoom(pad, before=before, after=after))
+def pad(transform: PadTransform, label: LabelMap) -> LabelMap:
+    t = transform
+    height, width = label.pixels.shape[1:]
+    before = (t.orig_w or width, t.orig_h or height)
+    after = (before[0] + t.x0 + t.x1, before[1] + t.y0 + t.y1)
+    borders = ((0, 0), (t.y0, t.y1), (t.x0, t.x1))
+    pixels = np.pad(label.pixels, borders, constant_values=label.unknown)
+    zoom = _zoom(t, before=before, after=after)
+    return label._replace(pixels=pixels, camera=label.camera.then(CameraChange(zoom=zoom)))
+
+
+def resize(transform: ResizeTransform | ScaleTransform, label: LabelMap) -> LabelMap:
+    """Take the pixel that holds each new pixel's centre: known and unknown pixels never mix."""
+    height, width = label.pixels.shape[1:]
+    rows, columns = _nearest(height, transform.new_h), _nearest(width, transform.new_w)
+    return label._replace(pixels=label.pixels[:, rows][:, :, columns])
+
+
+def flip_horizontally(transform: HFlipTransform, label: LabelMap) -> LabelMap:
+    camera = label.camera.then(CameraChange(x=-1))
+    return label._replace(pixels=label.pixels[:, :, ::-1], camera=camera)
+
+
+def flip_vertically(transform: VFlipTransform, label: LabelMap) -> LabelMap:
+    camera = label.camera.then(CameraChange(y=-1))
+    return label._replace(pixels=label.pixels[:, ::-1], camera=camera)
+
+
+def leave(transform: Transform, label: LabelMap) -> LabelMap:
+    return label
 
 
 def _zoom(
     transform: Transform, *, before: tuple[int | None, int | None], after: tuple[int, int]
 ) -> float:
-    """Width before over width after; refuses what is no zoom."""
+    """Return width before over width after; raise ValueError for a change of aspect ratio."""
     if None in before:
         raise ValueError(f"{transform}: labels need to know orig_w and orig_h to zoom; pass them")
     # Whole pixels: each side may be half a pixel away from the exact aspect ratio.
@@ -112,52 +102,19 @@ def _zoom(
     return before[0] / after[0]
 
 
-def crop(crop: CropTransform, view: View) -> View:
-    rows = view.rows[crop.y0 : crop.y0 + crop.h]
-    columns = view.columns[crop.x0 : crop.x0 + crop.w]
-    return View(rows, columns, view.camera.then(crop_zoom(crop)))
-
-
-def pad(pad: PadTransform, view: View) -> View:
-    rows = np.pad(view.rows, (pad.y0, pad.y1), constant_values=OUTSIDE)
-    columns = np.pad(view.columns, (pad.x0, pad.x1), constant_values=OUTSIDE)
-    return View(rows, columns, view.camera.then(pad_zoom(pad)))
-
-
-def resize(resize: ResizeTransform | ScaleTransform, view: View) -> View:
-    """The pixel that holds each new pixel's centre: known and unknown pixels never mix."""
-    rows = view.rows[_nearest(len(view.rows), resize.new_h)]
-    return View(rows, view.columns[_nearest(len(view.columns), resize.new_w)], view.camera)
-
-
-def flip_across(flip: HFlipTransform, view: View) -> View:
-    return View(view.rows, view.columns[::-1], view.camera.then(CameraChange(x=-1)))
-
-
-def flip_over(flip: VFlipTransform, view: View) -> View:
-    return View(view.rows[::-1], view.columns, view.camera.then(CameraChange(y=-1)))
-
-
 def _nearest(old: int, new: int) -> np.ndarray:
     return (2 * np.arange(new) + 1) * old // (2 * new)
 
 
-# What each transform does to a view. Transforms that stand neither here nor in COLOR_ONLY have no
-# rule, and Task.transform refuses them.
-GEOMETRIC: dict[type[Transform], Callable[[Transform, View], View]] = {
+# Transforms that are not listed have no rule, and Task.transform refuses them.
+RULES: dict[type[Transform], Callable[[Transform, LabelMap], LabelMap]] = {
     CropTransform: crop,
     PadTransform: pad,
     ResizeTransform: resize,
     ScaleTransform: resize,
-    HFlipTransform: flip_across,
-    VFlipTransform: flip_over,
+    HFlipTransform: flip_horizontally,
+    VFlipTransform: flip_vertically,
+    NoOpTransform: leave,
+    BlendTransform: leave,
+    ColorTransform: leave,
 }
-COLOR_ONLY = (NoOpTransform, BlendTransform, ColorTransform)
-
-
-def register_map_type(name: str) -> None:
-    """Gives the transforms ``apply_<name>`` for a ``View``."""
-    for transform, rule in GEOMETRIC.items():
-        transform.register_type(name, rule)
-    for transform in COLOR_ONLY:
-        transform.register_type(name, lambda transform, view: view)

@@ -1,6 +1,8 @@
-"""Tasks whose label is a map, stored as a PNG."""
+"""Tasks whose label is a map, stored as a PNG.
 
-from abc import abstractmethod
+N images, C channels (``num_outputs``), H x W pixels.
+"""
+
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,55 +11,75 @@ import cv2
 import numpy as np
 import torch
 from detectron2.data import Metadata
-from detectron2.data.transforms import TransformList
-from torch.nn import functional as F
 
 from rock_d2.image_files import read_pixels
-from rock_d2.tasks.base import Task, Shelf
-from rock_d2.tasks.geometry import OUTSIDE, CameraChange, StoredMap, View
-from rock_d2.tasks.pixel_store import PixelStore, outside, stack_on
+from rock_d2.tasks.base import Task
+from rock_d2.tasks.geometry import RULES, CameraChange, LabelMap
 
 
 @dataclass(frozen=True)
 class MapTask(Task):
-    """A task whose label is a map of ``num_outputs`` channels with 0 = unknown.
+    """A task whose label is a map of ``label_channels`` channels.
 
     Attributes:
         stored_type: NumPy type of the PNG.
-        unknown_level: what the PNG holds where nothing is known.
+        unknown_level: the PNG's level where nothing is known.
+        unknown_value: the same in batches.
+        label_channels: of the PNG; ``num_outputs`` by default.
     """
 
-    stored_type: ClassVar[type]
-    unknown_level: ClassVar[int]
+    is_map = True
+    stored_type: ClassVar[type] = np.uint8
+    unknown_level: ClassVar[int] = 0
+    unknown_value: ClassVar[float] = 0.0
 
-    @abstractmethod
-    def values(self, pixels: torch.Tensor, cameras: Sequence[CameraChange]) -> torch.Tensor:
-        """float32 (N, C, H, W) in the label's units, as the changed cameras see them.
+    @classmethod
+    def register_transforms(cls) -> None:
+        for transform, rule in RULES.items():
+            transform.register_type(cls.name, rule)
+
+    @property
+    def channels(self) -> int:
+        """A block of 128 channels for each output, as the paper's depth has."""
+        return 128 * self.num_outputs
+
+    @property
+    def label_channels(self) -> int:
+        return self.num_outputs
+
+    def values(self, pixels: torch.Tensor, camera: CameraChange) -> torch.Tensor:
+        """Return float32 (C, H, W) in the label's units, as the changed camera sees them.
 
         Args:
-            pixels: as stored, (N, C, H, W).
-            cameras: what has happened to the camera of each since.
+            pixels: as stored, (C, H, W).
+            camera: its change since the file was read.
         """
+        return pixels.float()
 
-    def load(self, record: Mapping[str, Any]) -> StoredMap | None:
+    def load(self, record: Mapping[str, Any]) -> LabelMap | None:
         if self.field not in record:
             return None
-        return StoredMap.whole(self.read_pixels(record[self.field]))
+        pixels = self.read_pixels(record[self.field])
+        planes = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
+        return LabelMap(np.ascontiguousarray(planes), self.unknown_level)
 
     def read(self, record: Mapping[str, Any]) -> np.ndarray | None:
-        """float32 (H, W) or, of several channels, (H, W, C)."""
+        """Return float32 (H, W) or, of several channels, (H, W, C)."""
         label = self.load(record)
-        return None if label is None else as_read(self.to_tensor(label))
+        return None if label is None else self.as_values(self.to_tensor(label).numpy())
+
+    def as_values(self, prediction: np.ndarray) -> np.ndarray:
+        return prediction[0] if len(prediction) == 1 else np.moveaxis(prediction, 0, 2)
 
     def read_pixels(self, path: str) -> np.ndarray:
-        """The pixels of a label's PNG, (H, W) or (H, W, C) in RGB order."""
+        """Return the pixels of a label's PNG, (H, W) or (H, W, C) in RGB order."""
         pixels = read_pixels(path, cv2.IMREAD_UNCHANGED, field=self.field)
-        where = f"{path}: named by `{self.field}`,"
         channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-        if pixels.dtype != self.stored_type or channels != self.num_outputs:
+        if pixels.dtype != self.stored_type or channels != self.label_channels:
             raise ValueError(
-                f"{where} holds {channels} channel(s) of {pixels.dtype}; expected "
-                f"{self.num_outputs} of {np.dtype(self.stored_type)} (see datasets/README.md)"
+                f"{path}: named by `{self.field}`, holds {channels} channel(s) of {pixels.dtype}; "
+                f"expected {self.label_channels} of {np.dtype(self.stored_type)} "
+                "(see datasets/README.md)"
             )
         return pixels if channels == 1 else pixels[..., ::-1]
 
@@ -65,7 +87,7 @@ class MapTask(Task):
         path = record[self.field]
         try:
             pixels = self.read_pixels(path)
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             return [str(error)], 0.0
         problems = [f"{path}: {problem}" for problem in self.pixel_problems(pixels)]
         height, width = pixels.shape[:2]
@@ -76,114 +98,34 @@ class MapTask(Task):
         return problems, float(known.mean())
 
     def pixel_problems(self, pixels: np.ndarray) -> Iterator[str]:
-        """What is wrong with the values of a readable file, a line each."""
+        """Yield the faults of a readable file's values, a line each."""
         yield from ()
 
-    def transform(self, label: StoredMap, transforms: TransformList) -> StoredMap:
-        return label._replace(view=self.change_view(label.view, transforms))
-
-    def change_view(self, view: View, transforms: TransformList) -> View:
-        """What is seen of a map, whatever its pixels are, after the transforms."""
-        return super().transform(view, transforms)
-
-    def to_tensor(self, label: StoredMap) -> torch.Tensor:
-        """float32 (C, H, W)."""
-        pixels = torch.from_numpy(label.seen(self.unknown_level))
-        return self.values(pixels[None], [label.view.camera])[0]
-
-    def stored_bytes(self, record: Mapping[str, Any]) -> int:
-        if self.field not in record:
-            return 0
-        per_pixel = np.dtype(self.stored_type).itemsize * self.num_outputs
-        return record["height"] * record["width"] * per_pixel
-
-    def shelf(self, records: Sequence[Mapping[str, Any]], device: torch.device) -> Shelf:
-        return MapShelf(self, records, device)
+    def to_tensor(self, label: LabelMap) -> torch.Tensor:
+        """Return float32 (C, H, W)."""
+        pixels = torch.from_numpy(np.ascontiguousarray(label.pixels))
+        return self.values(pixels, label.camera)
 
     def collate(
-        self, batched_inputs: Sequence[Mapping[str, Any]], device: torch.device
+        self,
+        batched_inputs: Sequence[Mapping[str, Any]],
+        *,
+        size: tuple[int, int],
+        device: torch.device,
     ) -> torch.Tensor:
-        """(N, C, H, W); an image without a label is unknown everywhere."""
-        labels = []
-        for item in batched_inputs:
-            shape = (self.num_outputs, *item["image"].shape[-2:])
+        """Return (N, C, H, W); an image without a label, and padding, are unknown."""
+        shape = (len(batched_inputs), self.label_channels, *size)
+        labels = torch.full(shape, self.unknown_value, device=device)
+        for target, item in zip(labels, batched_inputs, strict=True):
             label = item.get(self.name)
             if label is None:
-                labels.append(torch.zeros(shape, device=device))
                 continue
-            if tuple(label.shape) != shape or label.dtype != torch.float32:
+            wanted = (self.label_channels, *item["image"].shape[-2:])
+            if tuple(label.shape) != wanted or label.dtype != torch.float32:
                 raise ValueError(
                     f"batch item `{self.name}` is {label.dtype} {tuple(label.shape)}; its image "
-                    f"wants torch.float32 {shape}"
+                    f"wants torch.float32 {wanted}"
                 )
-            labels.append(label.to(device, non_blocking=True))
-        return torch.stack(labels)
-
-
-class MapShelf(Shelf):
-    """The maps of a data set on a device, which makes those of a batch at once."""
-
-    def __init__(self, task: MapTask, records: Sequence[Mapping[str, Any]], device: torch.device):
-        self.task = task
-        sizes = [(r["height"], r["width"]) if task.field in r else (0, 0) for r in records]
-        channels, stored_type = task.num_outputs, task.stored_type
-        self.store = PixelStore(sizes, channels=channels, stored_type=stored_type, device=device)
-
-    def put(self, index: int, label: StoredMap | None) -> None:
-        if label is None:
-            return
-        size, wanted = label.pixels.shape[1:], tuple(self.store.sizes[index])
-        if size != wanted:
-            found, expected = (" x ".join(map(str, sides)) for sides in (size, wanted))
-            raise ValueError(f"its `{self.task.field}` is {found}, the image {expected}")
-        self.store.put(index, label.pixels)
-
-    def batch(
-        self, indices: Sequence[int], transforms: Sequence[TransformList]
-    ) -> list[torch.Tensor | None]:
-        """Each image's float32 (C, H, W), or None; together they are one tensor."""
-        known = [place for place, index in enumerate(indices) if self.store.sizes[index].any()]
-        views = [
-            self.task.change_view(View.whole(*self.store.sizes[indices[place]]), transforms[place])
-            for place in known
-        ]
-        values = self._values([indices[place] for place in known], views) if known else ()
-        found = dict(zip(known, values, strict=True))
-        return [found.get(place) for place in range(len(indices))]
-
-    def _values(self, indices: Sequence[int], views: Sequence[View]) -> torch.Tensor:
-        rows = map(self.store.row_starts, indices, (view.rows for view in views))
-        row_starts = stack_on(list(rows), self.store.device)
-        columns = stack_on([view.columns for view in views], self.store.device)
-        pixels = torch.stack(self.store.gather(row_starts, columns), dim=1)
-        if any((axis == OUTSIDE).any() for view in views for axis in view[:2]):
-            pixels.masked_fill_(outside(row_starts, columns)[:, None], self.task.unknown_level)
-        return self.task.values(pixels, [view.camera for view in views])
-
-
-def as_read(label: torch.Tensor) -> np.ndarray:
-    """A map as batches hold it, (C, H, W), in the form of ``Task.read``."""
-    values = label.numpy()
-    return values[0] if len(values) == 1 else np.moveaxis(values, 0, 2)
-
-
-def per_image(values: Sequence[Any], like: torch.Tensor) -> torch.Tensor:
-    """Numbers, or (C,) numbers, of each image as float32 to compute with ``like`` (N, C, H, W)."""
-    numbers = np.asarray(values, dtype=np.float32)
-    return stack_on(numbers.reshape(len(numbers), -1, 1, 1), like.device)
-
-
-def square_root(values: torch.Tensor) -> torch.Tensor:
-    """In place, and on all devices to the last bit the same: on the CPU PyTorch's own is not."""
-    if values.device.type != "cpu":
-        return values.sqrt_()
-    np.sqrt(values.numpy(), out=values.numpy())
-    return values
-
-
-def resize_prediction(prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:
-    """(C, h, w) to fp32 (C, H, W), bilinear."""
-    resized = F.interpolate(
-        prediction[None].float(), size=output_size, mode="bilinear", align_corners=False
-    )
-    return resized[0]
+            height, width = wanted[1:]
+            target[:, :height, :width] = label.to(device, non_blocking=True)
+        return labels

@@ -1,20 +1,18 @@
 """Surface normals: unit vectors, x right, y down, z forward, facing the camera; 0 where unknown."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from detectron2.data import Metadata
-from torch import nn
 from torch.nn import functional as F
 
-from rock_d2.evaluation.task_evaluator import Meter
-from rock_d2.layers.pooling import ChannelAverage, UnitLength, known_average
-from rock_d2.layers.normalizers import mean_over_processes
+from rock_d2.layers import known_average, mean_over_processes, resize
 from rock_d2.tasks.base import TASK_REGISTRY, Drawing
-from rock_d2.tasks.geometry import CameraChange, register_map_type
-from rock_d2.tasks.maps import MapTask, per_image, resize_prediction, square_root
+from rock_d2.tasks.geometry import CameraChange
+from rock_d2.tasks.maps import MapTask
+from rock_d2.tasks.meters import Meter
 
 # Each component v of a vector is stored as 127 + round(127 v): 0 to 254, and the zero vector of
 # an unknown pixel is exactly (127, 127, 127), so no separate mask is needed.
@@ -41,20 +39,15 @@ class Normals(MapTask):
     loss_weight: float = 30.0
     channels: int = 3 * 128
 
-    def values(self, pixels: torch.Tensor, cameras: Sequence[CameraChange]) -> torch.Tensor:
-        """Unit vectors; mirrors negate a component, and a zoom by s makes z grow by s.
+    def values(self, pixels: torch.Tensor, camera: CameraChange) -> torch.Tensor:
+        """Return unit vectors; flips negate a component, and a zoom by s makes z grow by s.
 
         The zoom turns a surface z = f(x, y) into z = f(x, y) / s, and the normal is proportional
         to (df/dx, df/dy, -1) (Eigen and Fergus, ICCV 2015).
         """
-        vectors = pixels.to(torch.float32).sub_(ZERO_LEVEL)
-        # Not by a number, since GPUs multiply by its rounded inverse.
-        vectors /= vectors.new_full((), ZERO_LEVEL)
-        vectors *= per_image(cameras, vectors)
-        x, y, z = vectors.unbind(dim=1)
-        squared_length = x.square().add_(y.square()).add_(z.square())
-        # One step of one component is 6e-5, squared; the zero vector stays zero.
-        return vectors.div_(square_root(squared_length.clamp_(min=1e-12))[:, None])
+        vectors = (pixels.float() - ZERO_LEVEL) / ZERO_LEVEL
+        # The zero vector stays zero.
+        return F.normalize(vectors * vectors.new_tensor(camera)[:, None, None], dim=0)
 
     def pixel_problems(self, pixels: np.ndarray) -> Iterator[str]:
         known = pixels[(pixels != ZERO_LEVEL).any(axis=2)]
@@ -64,8 +57,9 @@ class Normals(MapTask):
         if wrong.any():
             yield f"{wrong.sum()} of {len(known)} known pixels are no unit vectors"
 
-    def predictor(self) -> nn.Module:
-        return nn.Sequential(ChannelAverage(num_blocks=3), UnitLength())
+    def activation(self, maps: torch.Tensor) -> torch.Tensor:
+        """Scale the vectors to length 1, in fp32."""
+        return F.normalize(maps.float(), dim=1)
 
     def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         size = prediction.shape[-2:]
@@ -73,27 +67,22 @@ class Normals(MapTask):
         return cosine_l2_loss(prediction.float(), F.normalize(mean, dim=1), known)
 
     def postprocess(self, prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:
-        """Unit vectors, fp32 (3, H, W)."""
-        return F.normalize(resize_prediction(prediction, output_size), dim=0)
+        """Return unit vectors, fp32 (3, H, W)."""
+        return F.normalize(resize(prediction[None], output_size)[0], dim=0)
 
     def meter(self) -> Meter:
         return NormalsMeter()
 
-    def draw(self, label: np.ndarray, metadata: Metadata) -> Drawing:
-        """Red grows to the right, green upwards, blue towards the camera; unknown is black."""
-        known = (label != 0).any(axis=2, keepdims=True)
-        colours = np.uint8(127.5 * (1 + label * np.float32([1, -1, -1])).clip(0, 2)) * known
-        return Drawing("normals: red right, green up, blue to us", colours)
-
-    def draw_prediction(
-        self,
-        prediction: np.ndarray,
-        metadata: Metadata,
-        *,
-        encoding: np.ndarray | None = None,
-        label: np.ndarray | None = None,
+    def draw(
+        self, values: np.ndarray, metadata: Metadata, *, reference: np.ndarray | None = None
     ) -> Drawing:
-        return self.draw(np.moveaxis(prediction, 0, 2), metadata)
+        """Draw red growing to the right, green upwards, blue towards the camera; unknown black.
+
+        Args: see ``Task.draw``; maps are (H, W, 3).
+        """
+        known = (values != 0).any(axis=2, keepdims=True)
+        colours = np.uint8(127.5 * (1 + values * np.float32([1, -1, -1])).clip(0, 2)) * known
+        return Drawing("normals: red right, green up, blue to us", colours)
 
 
 class NormalsMeter(Meter):
@@ -137,7 +126,7 @@ class NormalsMeter(Meter):
 def cosine_l2_loss(
     prediction: torch.Tensor, target: torch.Tensor, known: torch.Tensor
 ) -> torch.Tensor:
-    """(1 - dot product) + squared L2 distance of unit vectors, the mean over ``known`` pixels.
+    """Return (1 - dot product) + squared L2 distance of unit vectors, the mean over ``known``.
 
     0 for equal vectors and 6 for opposite ones; of unit vectors it is 3 (1 - dot product). The 1,
     which the paper leaves out, only makes the best value 0.
@@ -153,16 +142,14 @@ def cosine_l2_loss(
 
 
 def encode_normals(normals: np.ndarray) -> np.ndarray:
-    """Float (H, W, 3) to the uint8 (H, W, 3) that files hold, in RGB order."""
+    """Convert float (H, W, 3) to the uint8 (H, W, 3) that files hold, in RGB order."""
     if not np.abs(normals).max(initial=0) <= 1.001:
         raise ValueError("normals: NaN or longer than 1; unknown pixels must be (0, 0, 0)")
     return np.uint8(ZERO_LEVEL + np.round(ZERO_LEVEL * normals.clip(-1, 1)))
 
 
 def normalise(vectors: np.ndarray) -> np.ndarray:
-    """Scales float32 (H, W, 3) vectors to length 1; zero vectors stay zero."""
+    """Scale float32 (H, W, 3) vectors to length 1; zero vectors stay zero."""
     squares = np.einsum("...c,...c->...", vectors, vectors)
     return vectors / np.sqrt(np.where(squares > 0, squares, 1))[..., None]
 
-
-register_map_type(Normals.name)

@@ -25,15 +25,15 @@ TASKS = ["Scene", "Depth", "Normals"]
 MODELS = {
     "baseline": ["MODEL.NECK.NAME", "IdentityNeck"],
     "flat": ["MODEL.NECK.NAME", "FlatMTL"],
-    "flat-depth": ["MODEL.NECK.NAME", "FlatMTL", "MODEL.ROCK.TASKS", ["Depth"]],
+    "flat-depth": ["MODEL.NECK.NAME", "FlatMTL", "MODEL.TASKS.AUXILIARY", ["Depth"]],
     "rock": ["MODEL.NECK.NAME", "ROCK"],
     "rock-product": ["MODEL.NECK.NAME", "ROCK", "MODEL.ROCK.FUSION.NAME", "ProductFusion"],
     "rock-none": ["MODEL.NECK.NAME", "ROCK", "MODEL.ROCK.FUSION.NAME", "NoFusion"],
-    **{f"rock-{task}": ["MODEL.NECK.NAME", "ROCK", "MODEL.ROCK.TASKS", [task]] for task in TASKS},
+    **{f"rock-{task}": ["MODEL.NECK.NAME", "ROCK", "MODEL.TASKS.AUXILIARY", [task]] for task in TASKS},
     "rock-unsupervised": [
         "MODEL.NECK.NAME",
         "ROCK",
-        *(part for task in TASKS for part in (f"MODEL.ROCK.{task.upper()}.LOSS_WEIGHT", 0.0)),
+        *(part for task in TASKS for part in (f"MODEL.TASKS.{task.upper()}.LOSS_WEIGHT", 0.0)),
     ],
     "focal": ["MODEL.NECK.NAME", "ROCK", "MODEL.SSD.CLS_LOSS", "Focal"],
 }
@@ -58,9 +58,9 @@ def tiny_cfg(*options: Any) -> CfgNode:
         "MODEL.SSD.NUM_CLASSES": NUM_CLASSES,
         "MODEL.SSD.EXTRA_CHANNELS": [16, 8, 8],
         "MODEL.ROCK.WIDTH": 16,
-        "MODEL.ROCK.SCENE.NUM_CLASSES": 5,
-        "MODEL.ROCK.DEPTH.CHANNELS": 4,
-        "MODEL.ROCK.NORMALS.CHANNELS": 6,
+        "MODEL.TASKS.SCENE.NUM_CLASSES": 5,
+        "MODEL.TASKS.DEPTH.CHANNELS": 4,
+        "MODEL.TASKS.NORMALS.CHANNELS": 6,
     }
     flat = [part for setting in settings.items() for part in setting]
     return base_cfg(*flat, *options)

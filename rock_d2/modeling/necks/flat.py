@@ -1,62 +1,64 @@
-"""Flat multi-task learning, the paper's second baseline (sec. 4.1)."""
+"""Flat multi-task learning, the paper's second baseline (ROCK, sec. 4.1)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import Conv2d, ShapeSpec
 from torch import nn
 
-from rock_d2.modeling.necks.neck import NECK_REGISTRY, Neck, shape_of
-from rock_d2.layers.init import own_seed
-from rock_d2.tasks import Task, build_tasks
+from rock_d2.layers import own_seed
+from rock_d2.modeling.necks.neck import (
+    NECK_REGISTRY,
+    Extents,
+    Features,
+    Neck,
+    Predictions,
+    coarse_to_fine,
+)
 
 
 @NECK_REGISTRY.register()
 class FlatMTL(Neck):
-    """One 1 x 1 convolution a task on the shared features, which go on unchanged."""
+    """Predicts each task by one 1 x 1 convolution on the features, which stay as they are.
+
+    It predicts from the maps that ROCK would refine, so that both differ in one word of a yaml.
+    """
 
     @configurable
     def __init__(
-        self,
-        *,
-        input_shape: Mapping[str, ShapeSpec],
-        in_feature: str,
-        tasks: Sequence[Task],
-        predict_auxiliary: bool = True,
+        self, *, input_shape: Mapping[str, ShapeSpec], in_features: Sequence[str], **settings: Any
     ):
         """
         Args:
-            input_shape: of the backbone's features.
-            in_feature: the name of the features that the tasks are predicted from.
-            tasks: the auxiliary tasks, at least one.
-            predict_auxiliary: whether the tasks are predicted at test time too.
+            input_shape: of the features.
+            in_features: names of the maps that the tasks are predicted from.
+            settings: of ``Neck``.
         """
-        super().__init__(input_shape=input_shape, tasks=tasks)
-        self.in_feature = in_feature
-        self.predict_auxiliary = predict_auxiliary
-        x = shape_of(input_shape, in_feature, setting="MODEL.ROCK.IN_FEATURE")
-        # With as many maps as outputs, ROCK's pooling has blocks of one map: the same predictors
-        # do nothing but the scalar tasks' global average and the vectors' unit length.
-        self.heads = nn.ModuleDict()
-        for task in tasks:
-            with own_seed(task.name):
-                self.heads[task.name] = Conv2d(x.channels, task.num_outputs, kernel_size=1)
+        super().__init__(**settings)
+        self.predictors = nn.ModuleDict()
+        shapes = coarse_to_fine(input_shape, in_features, setting="MODEL.ROCK.IN_FEATURES")
+        for name, x in shapes.items():
+            self.predictors[name] = nn.ModuleDict()
+            for task in self.tasks:
+                with own_seed(f"{name}.{task.name}"):
+                    predictor = Conv2d(x.channels, task.num_outputs, kernel_size=1)
+                self.predictors[name][task.name] = predictor
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
         return {
             "input_shape": input_shape,
-            "in_feature": cfg.MODEL.ROCK.IN_FEATURE,
-            "tasks": build_tasks(cfg, needed_by=cls.__name__),
-            "predict_auxiliary": cfg.MODEL.ROCK.PREDICT_AUXILIARY,
+            "in_features": cfg.MODEL.ROCK.IN_FEATURES,
+            **cls.task_settings(cfg),
         }
 
     def forward(
-        self, features: dict[str, torch.Tensor]
-    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        if not (self.training or self.predict_auxiliary):
-            return features, {}
-        x = features[self.in_feature]
-        return features, {task: self.predictors[task](head(x)) for task, head in self.heads.items()}
+        self, features: Features, extents: Extents | None = None
+    ) -> tuple[Features, Predictions]:
+        predictions: Predictions = {task.name: [] for task in self.tasks}
+        for name, predictors in self.predictors.items() if self.predicts else ():
+            maps = {task: predict(features[name]) for task, predict in predictors.items()}
+            for task, prediction in self.activate(maps, extents).items():
+                predictions[task].append(prediction)
+        return features, predictions

@@ -1,104 +1,180 @@
-"""What stands between backbone and detector."""
+"""The contract of necks, which stand between a backbone and a detector.
 
+N images, H x W pixels of the padded batch, h x w those of a feature map.
+"""
+
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 from fvcore.common.registry import Registry
 from torch import nn
 
+from rock_d2.layers import resize
+from rock_d2.tasks import Task, build_tasks
+
 NECK_REGISTRY = Registry("NECK")
 NECK_REGISTRY.__doc__ = "Necks by the name that MODEL.NECK.NAME gives them: subclasses of Neck."
 
+# For each image the shares of the padded batch's height and width that it fills.
+Extents = Sequence[tuple[float, float]]
+Features = dict[str, torch.Tensor]
+# For each task its predictions, from coarse to fine; the last one is the final one.
+Predictions = dict[str, list[torch.Tensor]]
+
 
 def build_neck(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> "Neck":
-    """The neck that ``cfg.MODEL.NECK.NAME`` names."""
+    """Return the neck that ``cfg.MODEL.NECK.NAME`` names."""
     return NECK_REGISTRY.get(cfg.MODEL.NECK.NAME)(cfg, input_shape)
 
 
-def shape_of(input_shape: Mapping[str, ShapeSpec], name: str, *, setting: str) -> ShapeSpec:
-    """The shape of the feature map that ``setting`` names."""
-    if name not in input_shape:
-        raise ValueError(
-            f"{setting}: {name!r} is none of {sorted(input_shape)}, which the backbone gives "
-            "(MODEL.RESNETS.OUT_FEATURES)"
-        )
-    return input_shape[name]
-
-
 class Neck(nn.Module):
-    """Maps feature maps to feature maps and predicts auxiliary tasks on the way.
+    """Refines feature maps and predicts tasks on the way.
 
-    ``forward`` returns the features, under the names they came with, and the prediction of each
-    task by its name.
+    ``forward(features, extents)`` returns the features, with the names, channels and strides that
+    they came with, and the predictions of the tasks. Where ``extents`` is None, every image fills
+    the batch.
 
     Attributes:
-        predictors: by a task's name, what pools its encoding to its prediction.
-        predict_auxiliary: whether the tasks are predicted at test time too.
+        tasks: those that are predicted.
+        predict_auxiliary: whether they are predicted at test time too.
     """
 
-    predict_auxiliary = False
-
-    def __init__(self, *, input_shape: Mapping[str, ShapeSpec], tasks: Sequence[Any] = ()):
+    def __init__(
+        self,
+        *,
+        tasks: Sequence[Task] = (),
+        predict_auxiliary: bool = True,
+        compare_at: str = "prediction",
+    ):
         """
         Args:
-            input_shape: of the backbone's features.
-            tasks: the auxiliary tasks (Task) that this neck predicts.
+            tasks: that this neck learns.
+            predict_auxiliary: whether they are predicted at test time too.
+            compare_at: where the losses of maps compare, at the resolution of the "prediction" or
+                of the "label".
         """
         super().__init__()
-        self._output_shape = dict(input_shape)
+        if compare_at not in ("prediction", "label"):
+            raise ValueError(
+                f"MODEL.TASKS.COMPARE_AT is {compare_at!r}; it must be prediction or label"
+            )
         self.tasks = tuple(tasks)
-        self.predictors = nn.ModuleDict({task.name: task.predictor() for task in tasks})
+        self.predict_auxiliary = predict_auxiliary
+        self.compare_at = compare_at
 
-    def output_shape(self) -> dict[str, ShapeSpec]:
-        return self._output_shape
+    @classmethod
+    def add_config(cls, node: CfgNode) -> None:
+        """Add the neck's settings to ``cfg.MODEL``."""
+
+    @classmethod
+    def task_settings(cls, cfg: CfgNode) -> dict[str, Any]:
+        """Return what necks that learn tasks take from ``cfg.MODEL.TASKS``."""
+        tasks = build_tasks(cfg)
+        if not tasks:
+            raise ValueError(
+                f"MODEL.TASKS.MAIN and AUXILIARY are empty, but {cls.__name__} learns tasks; "
+                "the detector alone is MODEL.NECK.NAME: IdentityNeck"
+            )
+        return {
+            "tasks": tasks,
+            "predict_auxiliary": cfg.MODEL.TASKS.PREDICT_AUXILIARY,
+            "compare_at": cfg.MODEL.TASKS.COMPARE_AT,
+        }
+
+    @property
+    def predicts(self) -> bool:
+        """Whether ``forward`` has to predict the tasks."""
+        return self.training or self.predict_auxiliary
+
+    def activate(
+        self, maps: Mapping[str, torch.Tensor], extents: Extents | None
+    ) -> dict[str, torch.Tensor]:
+        """Return each task's prediction of its ``num_outputs`` maps (N, num_outputs, h, w)."""
+        return {task.name: activation(task, maps[task.name], extents) for task in self.tasks}
 
     def collate(
-        self, batched_inputs: Sequence[Mapping[str, Any]], device: torch.device
+        self,
+        batched_inputs: Sequence[Mapping[str, Any]],
+        *,
+        size: tuple[int, int],
+        device: torch.device,
     ) -> dict[str, torch.Tensor]:
-        """The labels of a batch, by task."""
-        return {task.name: task.collate(batched_inputs, device) for task in self.tasks}
+        """Return the labels of a batch, padded to ``size``, by task."""
+        return {t.name: t.collate(batched_inputs, size=size, device=device) for t in self.tasks}
 
     def losses(
-        self, aux: Mapping[str, torch.Tensor], labels: Mapping[str, torch.Tensor]
+        self, predictions: Predictions, labels: Mapping[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """The weighted loss of each task, ``loss_<task>``.
-
-        Args:
-            aux: the predictions by task.
-            labels: of ``collate``.
-        """
+        """Return the loss of each task, ``loss_<task>``: the weighted sum over its predictions."""
         return {
-            f"loss_{task.name}": task.loss_weight * task.loss(aux[task.name], labels[task.name])
+            f"loss_{task.name}": task.loss_weight
+            * sum(
+                task.loss(self._comparable(task, prediction, labels[task.name]), labels[task.name])
+                for prediction in predictions[task.name]
+            )
             for task in self.tasks
         }
 
+    def _comparable(
+        self, task: Task, prediction: torch.Tensor, label: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the prediction at the resolution of the comparison."""
+        if task.is_map and self.compare_at == "label":
+            return task.activation(resize(prediction, label.shape[-2:]))
+        return prediction
+
     def inference(
-        self, aux: Mapping[str, torch.Tensor], output_sizes: Sequence[tuple[int, int]]
+        self,
+        predictions: Predictions,
+        sizes: Sequence[tuple[int, int]],
+        extents: Extents | None = None,
     ) -> list[dict[str, torch.Tensor]]:
-        """Each image's auxiliary predictions at its output size (height, width), by task."""
-        predicted = [task for task in self.tasks if task.name in aux]
-        return [
-            {task.name: task.postprocess(aux[task.name][i], size) for task in predicted}
-            for i, size in enumerate(output_sizes)
-        ]
+        """Return each image's final predictions at its output size, by task.
+
+        Args:
+            predictions: of ``forward``.
+            sizes: height and width of each image's output.
+            extents: cut off the padding of maps.
+        """
+        outputs: list[dict[str, torch.Tensor]] = [{} for _ in sizes]
+        for task in self.tasks:
+            if not predictions.get(task.name):
+                continue
+            final = predictions[task.name][-1]
+            for i, size in enumerate(sizes):
+                own = cut(final[i], extents[i]) if extents and task.is_map else final[i]
+                outputs[i][task.name] = task.postprocess(own, size)
+        return outputs
 
 
-@NECK_REGISTRY.register()
-class IdentityNeck(Neck):
-    """The detection baseline: no auxiliary task, features as they are."""
+def cut(maps: torch.Tensor, extent: tuple[float, float]) -> torch.Tensor:
+    """Return the part of (..., h, w) that an image fills, cells at its border included."""
+    height, width = (
+        math.ceil(size * share - 1e-6) for size, share in zip(maps.shape[-2:], extent, strict=True)
+    )
+    return maps[..., :height, :width]
 
-    @configurable
-    def __init__(self, *, input_shape: Mapping[str, ShapeSpec]):
-        super().__init__(input_shape=input_shape)
 
-    @classmethod
-    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
-        return {"input_shape": input_shape}
+def activation(task: Task, maps: torch.Tensor, extents: Extents | None) -> torch.Tensor:
+    """Return a task's activation, in which padding has no share."""
+    if task.is_map or not extents:
+        return task.activation(maps)
+    images = zip(maps, extents, strict=True)
+    return torch.cat([task.activation(cut(image, extent)[None]) for image, extent in images])
 
-    def forward(
-        self, features: dict[str, torch.Tensor]
-    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        return features, {}
+
+def coarse_to_fine(
+    input_shape: Mapping[str, ShapeSpec], names: Sequence[str], *, setting: str
+) -> dict[str, ShapeSpec]:
+    """Return the shapes of the maps that ``setting`` names, from the largest stride."""
+    unknown = [name for name in names if name not in input_shape]
+    if unknown or not names:
+        raise ValueError(
+            f"{setting}: {list(names)} must name feature maps; there are {list(input_shape)}"
+        )
+    ordered = sorted(names, key=lambda name: input_shape[name].stride, reverse=True)
+    return {name: input_shape[name] for name in ordered}

@@ -5,115 +5,139 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import Conv2d, ShapeSpec, get_norm
+from detectron2.layers import Conv2d, ShapeSpec
 from torch import nn
-from torch.nn import functional as F
 
-from rock_d2.modeling.fusions.fusion import build_fusion
-from rock_d2.modeling.necks.neck import NECK_REGISTRY, Neck, shape_of
-from rock_d2.layers.init import own_seed
-from rock_d2.tasks import Task, build_tasks
+from rock_d2.layers import block_average, conv_norm_relu, own_seed
+from rock_d2.modeling.fusions import FUSION_REGISTRY
+from rock_d2.modeling.necks.neck import (
+    NECK_REGISTRY,
+    Extents,
+    Features,
+    Neck,
+    Predictions,
+    coarse_to_fine,
+)
+from rock_d2.tasks import TASK_REGISTRY
 
 
 @NECK_REGISTRY.register()
 class ROCK(Neck):
-    """Encodes the auxiliary tasks, predicts them by pooling and merges them into X (eq. 1)."""
+    """Encodes the tasks, predicts them by pooling and merges the encodings into X (eq. 1).
+
+    A block for each of several maps X; these may share their trunk.
+    """
 
     @configurable
     def __init__(
         self,
         *,
         input_shape: Mapping[str, ShapeSpec],
-        in_feature: str,
-        tasks: Sequence[Task],
+        in_features: Sequence[str],
+        shared_trunk: bool,
         width: int,
         norm: str,
-        fusion: nn.Module,
-        predict_auxiliary: bool = True,
+        fusion: str,
+        switched_off: Sequence[str] = (),
+        **settings: Any,
     ):
         """
         Args:
-            input_shape: of the backbone's features.
-            in_feature: the name of X.
-            tasks: the auxiliary tasks, at least one.
-            width: of the encoders' shared trunk; the paper has C / 4 = 512.
-            norm: normalisation of the trunk, a name that Detectron2's get_norm knows.
-            fusion: merges the encodings into X.
-            predict_auxiliary: whether the tasks are predicted at test time too; detection needs
-                only the encoders and the fusion.
+            input_shape: of the features.
+            in_features: names of the maps X.
+            shared_trunk: whether all maps have one trunk, which needs equal channels.
+            width: of the trunk; the paper has C / 4 = 512.
+            norm: normalisation of trunk and decoders, a name that Detectron2's get_norm knows.
+            fusion: registered name of the module that merges the encodings into X.
+            switched_off: names of tasks whose decoders are left out at test time.
+            settings: of ``Neck``.
         """
-        super().__init__(input_shape=input_shape, tasks=tasks)
-        self.in_feature = in_feature
-        self.predict_auxiliary = predict_auxiliary
-        with own_seed("trunk"):
-            self.trunk = nn.Sequential(
-                conv_norm_relu(input_shape[in_feature].channels, width, kernel_size=1, norm=norm),
-                conv_norm_relu(width, width, kernel_size=3, norm=norm),
+        super().__init__(**settings)
+        shapes = coarse_to_fine(input_shape, in_features, setting="MODEL.ROCK.IN_FEATURES")
+        if shared_trunk and len({shape.channels for shape in shapes.values()}) > 1:
+            raise ValueError(
+                f"MODEL.ROCK.SHARED_TRUNK: the maps {list(shapes)} have different channels"
             )
-        self.encoders = nn.ModuleDict()
-        for task in tasks:
-            with own_seed(f"encoders.{task.name}"):
-                # Linear: the encodings feed the pooling (supplement, sec. 1).
-                self.encoders[task.name] = Conv2d(width, task.channels, kernel_size=1)
-        self.fusion = fusion
+        # By the name of the map whose encoders it feeds.
+        self.trunk_of = {name: next(iter(shapes)) if shared_trunk else name for name in shapes}
+        self.trunk, self.encoders, self.fusion = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
+        for name in list(shapes)[:1] if shared_trunk else shapes:
+            with own_seed(f"trunk.{name}"):
+                self.trunk[name] = self.make_trunk(shapes[name].channels, width, norm)
+        for name, x in shapes.items():
+            with own_seed(name):
+                self.encoders[name] = self.make_encoders(width, norm)
+                self.fusion[name] = FUSION_REGISTRY.get(fusion)(
+                    out_channels=x.channels,
+                    encoding_channels={task.name: task.channels for task in self.tasks},
+                    norm=norm,
+                    switched_off=switched_off,
+                )
+
+    @classmethod
+    def add_config(cls, node: CfgNode) -> None:
+        node.ROCK = CfgNode()
+        # The feature maps X; FlatMTL predicts from them, too.
+        node.ROCK.IN_FEATURES = ["res5"]
+        # Whether several maps have one trunk.
+        node.ROCK.SHARED_TRUNK = False
+        # Channels of the encoders' trunk: 2048 / 4 (supplement, sec. 1).
+        node.ROCK.WIDTH = 512
+        # Normalisation in trunk and decoders.
+        node.ROCK.NORM = "BN"
+        node.ROCK.FUSION = CfgNode()
+        # "SumFusion" (equation 1), "ProductFusion" (table 5), "NoFusion" (table 1), "GatedFusion"
+        # or "AttentionFusion".
+        node.ROCK.FUSION.NAME = "SumFusion"
+        # Tasks, by their registered names, whose decoders are left out at test time.
+        node.ROCK.FUSION.SWITCHED_OFF = []
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
         rock = cfg.MODEL.ROCK
-        tasks = build_tasks(cfg, needed_by=cls.__name__)
-        x = shape_of(input_shape, rock.IN_FEATURE, setting="MODEL.ROCK.IN_FEATURE")
         return {
             "input_shape": input_shape,
-            "in_feature": rock.IN_FEATURE,
-            "tasks": tasks,
+            "in_features": rock.IN_FEATURES,
+            "shared_trunk": rock.SHARED_TRUNK,
             "width": rock.WIDTH,
             "norm": rock.NORM,
-            "fusion": build_fusion(
-                rock.FUSION.NAME,
-                out_channels=x.channels,
-                encoding_channels={task.name: task.channels for task in tasks},
-                norm=rock.NORM,
-                switched_off=names_of(rock.FUSION.SWITCHED_OFF, tasks),
-            ),
-            "predict_auxiliary": rock.PREDICT_AUXILIARY,
+            "fusion": rock.FUSION.NAME,
+            "switched_off": [TASK_REGISTRY.get(name).name for name in rock.FUSION.SWITCHED_OFF],
+            **cls.task_settings(cfg),
         }
 
-    def forward(
-        self, features: dict[str, torch.Tensor]
-    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        x = features[self.in_feature]
-        trunk = self.trunk(x)
-        encodings = {task: encoder(trunk) for task, encoder in self.encoders.items()}
-        refined = self.fusion(x, encodings)
-        return {**features, self.in_feature: refined}, self.predict(encodings)
-
-    def predict(self, encodings: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Equation 2: y_t = Pool_t(Enc_t(X))."""
-        if not (self.training or self.predict_auxiliary):
-            return {}
-        return {task: predictor(encodings[task]) for task, predictor in self.predictors.items()}
-
-
-def names_of(registered: Sequence[str], tasks: Sequence[Task]) -> list[str]:
-    """The names of those tasks that are registered under these."""
-    names = {type(task).__name__: task.name for task in tasks}
-    unknown = [name for name in registered if name not in names]
-    if unknown:
-        raise ValueError(
-            f"MODEL.ROCK.FUSION.SWITCHED_OFF: {unknown[0]!r} is none of MODEL.ROCK.TASKS, "
-            f"{', '.join(names)}"
+    def make_trunk(self, channels: int, width: int, norm: str) -> nn.Module:
+        return nn.Sequential(
+            conv_norm_relu(channels, width, kernel_size=1, norm=norm),
+            conv_norm_relu(width, width, kernel_size=3, norm=norm),
         )
-    return [names[name] for name in registered]
 
+    def make_encoders(self, width: int, norm: str) -> nn.ModuleDict:
+        """Return one linear layer a task: the encodings feed the pooling (supplement, sec. 1)."""
+        encoders = nn.ModuleDict()
+        for task in self.tasks:
+            with own_seed(f"encoders.{task.name}"):
+                encoders[task.name] = Conv2d(width, task.channels, kernel_size=1)
+        return encoders
 
-def conv_norm_relu(in_channels: int, out_channels: int, *, kernel_size: int, norm: str) -> Conv2d:
-    """A convolution that keeps the map's size."""
-    return Conv2d(
-        in_channels,
-        out_channels,
-        kernel_size=kernel_size,
-        padding=kernel_size // 2,
-        bias=norm == "",
-        norm=get_norm(norm, out_channels),
-        activation=F.relu,
-    )
+    def forward(
+        self, features: Features, extents: Extents | None = None
+    ) -> tuple[Features, Predictions]:
+        refined, predictions = dict(features), {task.name: [] for task in self.tasks}
+        for name, encoders in self.encoders.items():
+            x = features[name]
+            trunk = self.trunk[self.trunk_of[name]](x)
+            encodings = {task: encode(trunk) for task, encode in encoders.items()}
+            refined[name] = self.fusion[name](x, encodings)
+            for task, prediction in self.predict(encodings, extents).items():
+                predictions[task].append(prediction)
+        return refined, predictions
+
+    def predict(
+        self, encodings: Mapping[str, torch.Tensor], extents: Extents | None
+    ) -> dict[str, torch.Tensor]:
+        """Return y_t = Pool_t(Enc_t(X)) (equation 2)."""
+        if not self.predicts:
+            return {}
+        maps = {t.name: block_average(encodings[t.name], t.num_outputs) for t in self.tasks}
+        return self.activate(maps, extents)

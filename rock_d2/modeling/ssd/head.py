@@ -7,28 +7,41 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
+from detectron2.data import MetadataCatalog
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.modeling import build_anchor_generator
 from detectron2.modeling.meta_arch.dense_detector import permute_to_N_HWA_K
-from detectron2.structures import Boxes
 from fvcore.common.registry import Registry
 from torch import nn
 from torch.nn import functional as F
 
-from rock_d2.modeling.necks.neck import shape_of
+from rock_d2.modeling.ssd.anchors import nominal_size
 
 SSD_HEAD_REGISTRY = Registry("SSD_HEAD")
 SSD_HEAD_REGISTRY.__doc__ = "SSD's heads by the name that MODEL.SSD.HEAD gives them."
 
 
 def build_ssd_head(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> nn.Module:
-    """The head that ``cfg.MODEL.SSD.HEAD`` names."""
+    """Return the head that ``cfg.MODEL.SSD.HEAD`` names."""
     return SSD_HEAD_REGISTRY.get(cfg.MODEL.SSD.HEAD)(cfg, input_shape)
+
+
+def num_classes(cfg: CfgNode) -> int:
+    """Return MODEL.SSD.NUM_CLASSES or, if that is 0, the number of the training set's classes."""
+    if cfg.MODEL.SSD.NUM_CLASSES:
+        return cfg.MODEL.SSD.NUM_CLASSES
+    names = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
+    found = len(MetadataCatalog.get(names[0]).get("thing_classes", ())) if names else 0
+    if not found:
+        raise ValueError(
+            "MODEL.SSD.NUM_CLASSES is 0, and no data set of DATASETS has thing_classes to count"
+        )
+    return found
 
 
 @SSD_HEAD_REGISTRY.register()
 class SSDHead(nn.Module):
-    """Class logits and box deltas of every default box.
+    """Predicts class logits and box deltas of every default box.
 
     N images, A default boxes of all maps, C classes of objects; class C is the background.
     """
@@ -46,7 +59,7 @@ class SSDHead(nn.Module):
     ):
         """
         Args:
-            in_features: names of the maps that come from the neck.
+            in_features: names of the backbone's maps.
             map_shapes: of all maps, from the largest.
             extra_layers: each makes one more map from the last.
             anchor_generator: the default boxes.
@@ -68,16 +81,20 @@ class SSDHead(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
         ssd = cfg.MODEL.SSD
-        given = [
-            shape_of(input_shape, name, setting="MODEL.SSD.IN_FEATURES") for name in ssd.IN_FEATURES
-        ]
-        map_shapes = cls.map_shapes(given, cfg.INPUT.SIZE, ssd.EXTRA_CHANNELS)
+        unknown = [name for name in ssd.IN_FEATURES if name not in input_shape]
+        if unknown or not ssd.IN_FEATURES:
+            raise ValueError(
+                f"MODEL.SSD.IN_FEATURES: {ssd.IN_FEATURES} must name maps of the backbone, which "
+                f"are {list(input_shape)}"
+            )
+        given = [input_shape[name] for name in ssd.IN_FEATURES]
+        map_shapes = cls.map_shapes(given, nominal_size(cfg), ssd.EXTRA_CHANNELS)
         return {
             "in_features": ssd.IN_FEATURES,
             "map_shapes": map_shapes,
             "extra_layers": cls.make_extra_layers(map_shapes[len(given) - 1 :], ssd.NORM),
             "anchor_generator": build_anchor_generator(cfg, map_shapes),
-            "num_classes": ssd.NUM_CLASSES,
+            "num_classes": num_classes(cfg),
             "prior_prob": ssd.PRIOR_PROB,
         }
 
@@ -85,15 +102,15 @@ class SSDHead(nn.Module):
     def map_shapes(
         given: Sequence[ShapeSpec], image_size: Sequence[int], extra_channels: Sequence[int]
     ) -> list[ShapeSpec]:
-        """The shapes of the neck's maps and of the extra ones."""
+        """Return the shapes of the backbone's maps and of the extra ones."""
         return all_map_shapes(given, image_size, extra_channels)
 
     @staticmethod
     def make_extra_layers(shapes: Sequence[ShapeSpec], norm: str) -> list[nn.Module]:
-        """The layers from each of these maps to the next.
+        """Return the layers from each of these maps to the next.
 
         Args:
-            shapes: of the neck's last map and the extra ones.
+            shapes: of the backbone's last map and the extra ones.
             norm: normalisation, a name that Detectron2's get_norm knows.
         """
         halving = {"kernel_size": 3, "stride": 2, "padding": 1}
@@ -103,22 +120,22 @@ class SSDHead(nn.Module):
         ]
 
     def _set_prior(self, prior_prob: float) -> None:
-        """Biases the background so that softmax starts at 1 - prior_prob (RetinaNet, sec. 3.3)."""
+        """Bias the background so that softmax starts at 1 - prior_prob (RetinaNet, sec. 3.3)."""
         background = math.log(self.num_classes * (1 - prior_prob) / prior_prob)
         for layer in self.cls_score:
             with torch.no_grad():
                 layer.bias.view(-1, self.num_classes + 1)[:, -1] = background
 
     def forward(
-        self, features: Mapping[str, torch.Tensor]
+        self, features: Mapping[str, torch.Tensor], image_size: tuple[int, int]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Logits (N, A, C + 1), deltas (N, A, 4) and the default boxes (A, 4)."""
+        """Return logits (N, A, C + 1), deltas (N, A, 4) and the default boxes (A, 4)."""
         maps = [features[name] for name in self.in_features]
         for layer in self.extra_layers:
             maps.append(layer(maps[-1]))
         logits = self._predict(self.cls_score, maps, self.num_classes + 1)
         deltas = self._predict(self.bbox_pred, maps, 4)
-        return logits, deltas, Boxes.cat(self.anchor_generator(maps)).tensor
+        return logits, deltas, self.anchor_generator(maps, image_size)
 
     def _predict(
         self, layers: nn.ModuleList, maps: Sequence[torch.Tensor], outputs: int
@@ -130,9 +147,9 @@ class SSDHead(nn.Module):
 def all_map_shapes(
     given: Sequence[ShapeSpec], image_size: Sequence[int], extra_channels: Sequence[int]
 ) -> list[ShapeSpec]:
-    """The shapes of the neck's maps and of the extra ones, each half as large, until 1 x 1.
+    """Return the shapes of the backbone's maps and of the extra ones, each half as large.
 
-    A small image reaches 1 x 1 before ``extra_channels`` is used up; the rest is left out.
+    A map of 1 x 1 is the last; the rest of ``extra_channels`` is left out.
     """
     height, width = image_size
     shapes = [
@@ -162,7 +179,7 @@ def all_map_shapes(
 def extra_layer(
     in_channels: int, middle: int, out_channels: int, *, norm: str, **window: Any
 ) -> nn.Sequential:
-    """A 1 x 1 convolution to ``middle`` channels and one whose ``window`` shrinks the map."""
+    """Return a 1 x 1 convolution to ``middle`` channels and one whose ``window`` shrinks the map."""
     shared = {"bias": norm == "", "activation": F.relu}
     layers = nn.Sequential(
         Conv2d(in_channels, middle, kernel_size=1, norm=get_norm(norm, middle), **shared),
@@ -176,7 +193,7 @@ def extra_layer(
 
 
 def predictor(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """A 3 x 3 convolution that starts near zero, as RetinaNet's (sec. 4.1)."""
+    """Return a 3 x 3 convolution that starts near zero, as RetinaNet's (sec. 4.1)."""
     layer = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
     nn.init.normal_(layer.weight, std=0.01)
     nn.init.zeros_(layer.bias)

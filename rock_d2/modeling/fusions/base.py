@@ -1,0 +1,73 @@
+"""The contract of fusions: how ROCK merges the encodings of the tasks into the detector's features.
+
+X is (N, C, H, W), the encoding of a task with width K is (N, K, H, W).
+"""
+
+from collections.abc import Collection, Mapping
+
+import torch
+from detectron2.layers import Conv2d, get_norm
+from fvcore.common.registry import Registry
+from torch import nn
+from torch.nn import functional as F
+
+from rock_d2.layers import own_seed
+
+FUSION_REGISTRY = Registry("FUSION")
+FUSION_REGISTRY.__doc__ = """
+Fusions by the name that MODEL.ROCK.FUSION.NAME gives them: modules built from ``out_channels``,
+``encoding_channels``, ``norm`` and ``switched_off`` that take X and the encodings to the refined X.
+"""
+
+
+class DecoderFusion(nn.Module):
+    """Decodes each encoding to the space of X, Dec_t(Enc_t(X)); subclasses merge these into X.
+
+    Parameters of a decoder: K C weights and the normalisation's 2 C, or C biases without one.
+    """
+
+    def __init__(
+        self,
+        *,
+        out_channels: int,
+        encoding_channels: Mapping[str, int],
+        norm: str,
+        switched_off: Collection[str] = (),
+    ):
+        """
+        Args:
+            out_channels: C, the width of X.
+            encoding_channels: K of each task by its name.
+            norm: normalisation after each convolution, a name that Detectron2's get_norm knows.
+            switched_off: tasks whose decoders are left out at test time, to see what they bring.
+        """
+        super().__init__()
+        self.switched_off = frozenset(switched_off)
+        unknown = self.switched_off - set(encoding_channels)
+        if unknown:
+            raise ValueError(
+                f"MODEL.ROCK.FUSION.SWITCHED_OFF: {sorted(unknown)} are none of the tasks "
+                f"{list(encoding_channels)}"
+            )
+        self.decoders = nn.ModuleDict()
+        for task, channels in encoding_channels.items():
+            with own_seed(f"decoders.{task}"):
+                self.decoders[task] = self.make_decoder(channels, out_channels, norm)
+
+    def make_decoder(self, in_channels: int, out_channels: int, norm: str) -> nn.Module:
+        """Return the paper's decoder (supplement, sec. 1)."""
+        return Conv2d(
+            in_channels,
+            out_channels,
+            kernel_size=1,
+            bias=norm == "",
+            norm=get_norm(norm, out_channels),
+            activation=F.relu,
+        )
+
+    def decode(self, encodings: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
+        """Return Dec_t(Enc_t(X)) of each task."""
+        off = () if self.training else self.switched_off
+        return [
+            decoder(encodings[task]) for task, decoder in self.decoders.items() if task not in off
+        ]

@@ -1,0 +1,31 @@
+"""No fusion: X."""
+
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import nn
+
+from rock_d2.modeling.fusions.base import FUSION_REGISTRY
+
+
+@FUSION_REGISTRY.register()
+class NoFusion(nn.Module):
+    """Table 1, third row: the block learns the tasks and the detector's features stay as they are.
+
+    The decoders belong to the fusion, so this one has no parameter at all.
+    """
+
+    def __init__(
+        self,
+        *,
+        out_channels: int,
+        encoding_channels: Mapping[str, int],
+        norm: str,
+        switched_off: Collection[str] = (),
+    ):
+        super().__init__()
+        if switched_off:
+            raise ValueError("MODEL.ROCK.FUSION.SWITCHED_OFF: NoFusion has no decoders")
+
+    def forward(self, x: torch.Tensor, encodings: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return x

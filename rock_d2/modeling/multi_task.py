@@ -1,0 +1,142 @@
+"""Any Detectron2 detector, or none, whose backbone ends in a neck that learns tasks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import nn
+
+from rock_d2.layers import own_seed
+from rock_d2.modeling.necks.neck import Extents, Features, Neck, Predictions, build_neck
+
+DETECTOR = "detector."
+
+
+@META_ARCH_REGISTRY.register()
+class MultiTask(nn.Module):
+    """A detector with a neck on its backbone, or before its backbone's feature pyramid.
+
+    The detector is one of Detectron2's meta-architectures as it is: the neck keeps names, channels
+    and strides of the feature maps. In ``state_dict`` the detector's names are its own and the
+    neck's begin with ``neck.``, so that checkpoints of the detector alone fit, and the other way.
+    """
+
+    @configurable
+    def __init__(self, *, detector: nn.Module, neck: Neck, neck_at: str):
+        """
+        Args:
+            detector: with a ``backbone`` of Detectron2.
+            neck: learns the tasks.
+            neck_at: "backbone" or "bottom_up", the part of the backbone whose output it refines.
+        """
+        super().__init__()
+        self.detector = detector
+        self.neck = neck
+        # Of the batch that the detector is seeing: what goes into the hook and comes out of it.
+        self._image_sizes: Sequence[tuple[int, int]] = ()
+        self._padded_size = (0, 0)
+        self._extents: Extents | None = None
+        self._predictions: Predictions = {}
+        refined_part(detector, neck_at).register_forward_hook(self._refine)
+        self.register_state_dict_post_hook(_remove_prefix)
+        self.register_load_state_dict_pre_hook(_add_prefix)
+        self.register_load_state_dict_post_hook(_remove_prefix_of_report)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        name, neck_at = cfg.MODEL.DETECTOR or "NoDetector", cfg.MODEL.NECK.AT
+        if name == cls.__name__:
+            raise ValueError(f"MODEL.DETECTOR is {name}; it must be a detector, or '' for none")
+        detector = META_ARCH_REGISTRY.get(name)(cfg)
+        with own_seed("neck"):
+            neck = build_neck(cfg, refined_part(detector, neck_at).output_shape())
+        return {"detector": detector, "neck": neck, "neck_at": neck_at}
+
+    @property
+    def backbone(self) -> nn.Module:
+        return self.detector.backbone
+
+    @property
+    def device(self) -> torch.device:
+        return self.detector.device
+
+    def forward(
+        self, batched_inputs: Sequence[Mapping[str, Any]]
+    ) -> dict[str, torch.Tensor] | list[dict[str, Any]]:
+        """Return the weighted losses in training, else the detector's outputs with ``<task>``.
+
+        Args:
+            batched_inputs: items of RockDatasetMapper.
+        """
+        image_sizes = [tuple(item["image"].shape[-2:]) for item in batched_inputs]
+        self._image_sizes = image_sizes
+        outputs = self.detector(batched_inputs)
+        predictions, extents = self._predictions, self._extents
+        self._image_sizes, self._predictions, self._extents = (), {}, None
+        if self.training:
+            labels = self.neck.collate(batched_inputs, size=self._padded_size, device=self.device)
+            return merge_losses(outputs, self.neck.losses(predictions, labels))
+        sizes = [
+            (item.get("height", height), item.get("width", width))
+            for item, (height, width) in zip(batched_inputs, image_sizes, strict=True)
+        ]
+        tasks = self.neck.inference(predictions, sizes, extents)
+        return [{**output, **task} for output, task in zip(outputs, tasks, strict=True)]
+
+    def _refine(self, module: nn.Module, inputs: tuple[Any, ...], features: Features) -> Features:
+        """Pass the features of the backbone, or of its bottom-up part, through the neck."""
+        self._padded_size = height, width = tuple(inputs[0].shape[-2:])
+        extents = [(h / height, w / width) for h, w in self._image_sizes]
+        self._extents = extents if any(extent != (1, 1) for extent in extents) else None
+        refined, self._predictions = self.neck(features, self._extents)
+        return refined
+
+
+def refined_part(detector: nn.Module, neck_at: str) -> nn.Module:
+    """Return the part of a detector's backbone that MODEL.NECK.AT names."""
+    if neck_at == "backbone":
+        return detector.backbone
+    if neck_at != "bottom_up":
+        raise ValueError(f"MODEL.NECK.AT is {neck_at!r}; it must be backbone or bottom_up")
+    if not hasattr(detector.backbone, "bottom_up"):
+        raise ValueError(
+            f"MODEL.NECK.AT is bottom_up, but {type(detector.backbone).__name__} is no feature "
+            "pyramid; set it to backbone"
+        )
+    return detector.backbone.bottom_up
+
+
+def merge_losses(*parts: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return all losses in one dict; raise ValueError if two have the same name."""
+    merged: dict[str, torch.Tensor] = {}
+    for part in parts:
+        twice = merged.keys() & part.keys()
+        if twice:
+            raise ValueError(f"detector and neck both return {sorted(twice)}")
+        merged |= part
+    return merged
+
+
+def _rename(state: dict[str, Any], prefix: str, *, old: str, new: str) -> None:
+    """Replace ``old`` after ``prefix`` in all names but the neck's, in place and in order."""
+    for name in list(state):
+        value = state.pop(name)
+        own = name.removeprefix(prefix)
+        if name.startswith(prefix + old) and not own.startswith("neck."):
+            name = prefix + new + own.removeprefix(old)
+        state[name] = value
+
+
+def _remove_prefix(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    _rename(state, prefix, old=DETECTOR, new="")
+
+
+def _add_prefix(module: nn.Module, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+    _rename(state, prefix, old="", new=DETECTOR)
+
+
+def _remove_prefix_of_report(module: nn.Module, incompatible: Any) -> None:
+    for names in (incompatible.missing_keys, incompatible.unexpected_keys):
+        names[:] = [name.removeprefix(DETECTOR) for name in names]

@@ -1,0 +1,27 @@
+"""The detection baseline."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from detectron2.layers import ShapeSpec
+
+from rock_d2.modeling.necks.neck import NECK_REGISTRY, Extents, Features, Neck, Predictions
+
+
+@NECK_REGISTRY.register()
+class IdentityNeck(Neck):
+    """Learns no task and returns the features as they are."""
+
+    @configurable
+    def __init__(self) -> None:
+        super().__init__()
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+        return {}
+
+    def forward(
+        self, features: Features, extents: Extents | None = None
+    ) -> tuple[Features, Predictions]:
+        return features, {}

@@ -1,0 +1,7 @@
+"""SSD (Liu et al., ECCV 2016) as a meta-architecture of Detectron2; it knows no task and no neck."""
+
+from rock_d2.modeling.ssd.anchors import SSDAnchorGenerator
+from rock_d2.modeling.ssd.detector import SSD
+from rock_d2.modeling.ssd.head import SSD_HEAD_REGISTRY, SSDHead
+
+__all__ = ["SSD", "SSD_HEAD_REGISTRY", "SSDAnchorGenerator", "SSDHead"]
