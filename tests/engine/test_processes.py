@@ -53,7 +53,16 @@ def program(tmp_path_factory) -> Path:
 
 def command_line(folder: Path, *flags: object) -> list[object]:
     config = ("--config-file", "configs/quick_schedules/rock_rooms_quick.yaml")
-    return [*config, *flags, *SETTINGS, *AGREEING, "SOLVER.CHECKPOINT_PERIOD", 9, "OUTPUT_DIR", folder]
+    return [
+        *config,
+        *flags,
+        *SETTINGS,
+        *AGREEING,
+        "SOLVER.CHECKPOINT_PERIOD",
+        9,
+        "OUTPUT_DIR",
+        folder,
+    ]
 
 
 def test_two_processes_are_one_even_after_an_interruption(
@@ -82,5 +91,3 @@ def test_two_processes_are_one_even_after_an_interruption(
     assert abs(steps["one"][0]["total_loss"] / steps["one"][2]["total_loss"] - 1) > 0.02
     for one, two in zip(steps["one"], steps["two"], strict=True):
         assert two == pytest.approx(one, rel=2e-4)
-
-

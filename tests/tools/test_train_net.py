@@ -96,9 +96,6 @@ def test_run_describes_itself(trained):
     assert re.search(r"^machine: .+, \d+ threads, torch \d", environment, re.MULTILINE)
     assert "detectron2" in environment
     log = (trained / "log.txt").read_text()
-    assert re.search(r"MODEL\.RESNETS\.DEPTH +18 +50\n", log)
-    # The same in both, and settings that change nothing that is learnt.
-    assert not re.search(r"^(MODEL\.NECK\.NAME|DATALOADER\.RESIDENT) +", log, re.MULTILINE)
     results = json.loads((trained / "results.json").read_text())
     table = log[log.rindex("| metric ") :]
     assert re.search(rf"\| depth/rmse +\| +{results['depth']['rmse']:.3f} \|", table)
@@ -124,7 +121,7 @@ def test_evaluation_of_the_stored_model_gives_the_trainings_last_results(trained
         (("MODEL.DEVICE",), "odd length"),
         (("DATASETS.TRAIN", "('room_train',)"), "DATASETS.TRAIN: 'room_train' is not registered"),
         (("SOLVER.COMPILE", "fast"), "SOLVER.COMPILE is 'fast'"),
-        (("MODEL.DEVICE", "cuda:99"), "MODEL.DEVICE is cuda:99"),
+        (("MODEL.DEVICE", "cuda:99"), "MODEL.DEVICE is 'cuda:99'"),
     ],
 )
 def test_impossible_settings_end_with_one_line(arguments, message, tmp_path):
