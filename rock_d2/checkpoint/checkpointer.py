@@ -85,9 +85,9 @@ class RockCheckpointer(DetectionCheckpointer):
         kind = find_format(file, stored, state)
         self.logger.info(f"{file} is {kind.title}")
         recorded = recorded_style(file, checkpoint)
-        check_style(file, wanted=kind.style(stored) or recorded, found=self.style)
         tensors = kind.translate(stored, state)
         check_fit(file, kind, tensors, state)
+        check_style(file, wanted=kind.style(stored) or recorded, found=self.style)
         check_finite(file, {name: x for name, x in tensors.items() if name in state})
         # Optimizers and counters of other projects are of no use here.
         return {"model": tensors} if kind.fills else {**checkpoint, "model": tensors}

@@ -1,19 +1,20 @@
-"""Every kind of weights, written as its publisher does and loaded without a conversion."""
+"""Every layout of weights, written as its publisher does and loaded without a conversion."""
 
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from detectron2.modeling import build_model
 from safetensors.torch import save_file
 from torch import nn
-from torchvision_resnets import TORCHVISION_SETTINGS, features_of
+from torchvision_resnets import TORCHVISION_SETTINGS, features_of, with_random_statistics
 
 from rock_d2 import model_zoo
 from rock_d2.checkpoint.checkpointer import RockCheckpointer
-from rock_d2.checkpoint.loading import read_checkpoint
+from rock_d2.checkpoint.formats import WEIGHT_FORMATS, WeightFormat
 
 # A ResNet-50 with all of its layers and few channels.
 TINY_RESNET50 = (
@@ -22,6 +23,9 @@ TINY_RESNET50 = (
     *("MODEL.RESNETS.WIDTH_PER_GROUP", 4),
 )
 MSRA_SETTINGS = ("MODEL.PIXEL_STD", "[1.0, 1.0, 1.0]")
+# A neck would refine the backbone's maps.
+NO_NECK = ("MODEL.NECK.NAME", "IdentityNeck")
+PYRAMID = "detectors/retinanet_plain_rooms.yaml"
 
 
 def loaded(cfg, file: Path | str) -> nn.Module:
@@ -48,30 +52,51 @@ def write_wrapped(state: dict, folder: Path) -> Path:
     return folder / "checkpoint.pth.tar"
 
 
+def assert_features_of(resnet: nn.Module, backbone: nn.Module) -> None:
+    image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        expected = features_of(resnet, image)
+        assert expected.std() > 0.1
+        torch.testing.assert_close(backbone(image)["res5"], expected, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("write", [write_pth, write_safetensors, write_wrapped])
 def test_torchvision_resnet18_gives_torchvision_features(write, small_config, resnet18, tmp_path):
     file = write(resnet18.state_dict(), tmp_path)
-    model = loaded(small_config(*TORCHVISION_SETTINGS), file)
-    image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(2))
-    with torch.no_grad():
-        expected = features_of(resnet18, image)
-        assert expected.std() > 0.1
-        torch.testing.assert_close(model.backbone(image)["res5"], expected, atol=1e-4, rtol=0)
+    model = loaded(small_config(*TORCHVISION_SETTINGS, *NO_NECK), file)
+    assert_features_of(resnet18, model.backbone)
 
 
 def test_torchvision_resnet50_gives_torchvision_features(small_config, resnet50, tmp_path):
     # Torchvision strides in the 3 x 3 convolutions, and its batch normalisation can be frozen.
     cfg = small_config(
         *TORCHVISION_SETTINGS,
+        *NO_NECK,
         *("MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.RES2_OUT_CHANNELS", 256),
         *("MODEL.RESNETS.NORM", "FrozenBN"),
     )
-    model = loaded(cfg, write_pth(resnet50.state_dict(), tmp_path))
-    image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(2))
-    with torch.no_grad():
-        expected = features_of(resnet50, image)
-        assert expected.std() > 0.1
-        torch.testing.assert_close(model.backbone(image)["res5"], expected, atol=1e-4, rtol=0)
+    assert_features_of(resnet50, loaded(cfg, write_pth(resnet50.state_dict(), tmp_path)).backbone)
+
+
+def test_pretrained_resnet_fills_the_bottom_of_a_pyramid(small_config, resnet18, tmp_path):
+    file = write_pth(resnet18.state_dict(), tmp_path)
+    model = loaded(small_config(*TORCHVISION_SETTINGS, name=PYRAMID), file)
+    assert_features_of(resnet18, model.backbone.bottom_up)
+
+
+def test_timm_network_of_a_pyramid_takes_timm_names(small_config, tmp_path):
+    cfg = small_config(
+        *("MODEL.BACKBONE.NAME", "build_retinanet_timm_fpn_backbone"),
+        *("MODEL.TIMM.NAME", "resnet18", "MODEL.FPN.IN_FEATURES", ["s8", "s16", "s32"]),
+        *("MODEL.RETINANET.IN_FEATURES", ["p3", "p4", "p5", "p6", "p7"]),
+        name=PYRAMID,
+    )
+    torch.manual_seed(0)
+    source = with_random_statistics(timm.create_model("resnet18"))
+    net = loaded(cfg, write_pth(source.state_dict(), tmp_path)).backbone.bottom_up.net
+    assert len(net.state_dict()) == 122 - 2  # Without the classifier.
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, source.state_dict()[name]), name
 
 
 def caffe2_name(name: str) -> str:
@@ -130,19 +155,46 @@ def test_caffe2_r50_is_found_where_detectron2_keeps_it(
         assert np.array_equal(value, caffe2_arrays[caffe2_name(name)]), name
 
 
-def test_detectron2_checkpoint_loads_all_that_fits(small_config, tmp_path):
+@pytest.mark.parametrize("into_pyramid", [False, True])
+def test_backbone_moves_into_a_pyramid_and_out_of_it(into_pyramid, small_config, tmp_path):
+    ssd, pyramid = small_config(), small_config(name=PYRAMID)
+    source = build_model(ssd if into_pyramid else pyramid)
+    torch.save({"model": source.state_dict(), "iteration": 7}, tmp_path / "model_final.pth")
+    model = loaded(pyramid if into_pyramid else ssd, tmp_path / "model_final.pth")
+    stem = (model if into_pyramid else source).backbone.bottom_up
+    bare = (source if into_pyramid else model).backbone
+    for name, value in bare.state_dict().items():
+        assert torch.equal(value, stem.state_dict()[name]), name
+
+
+def test_other_shapes_stay_as_they_are_initialised(small_config, tmp_path, heard):
     cfg = small_config()
-    source = build_model(cfg).state_dict()
-    # As from a detector with a feature pyramid and other classes.
-    state = {n.replace("backbone.", "backbone.bottom_up."): x for n, x in source.items()}
-    state["head.cls_score.0.weight"] = torch.zeros(96, *source["head.cls_score.0.weight"].shape[1:])
-    torch.save({"model": state, "iteration": 7}, tmp_path / "model_final.pth")
-    model = loaded(cfg, tmp_path / "model_final.pth")
-    for name, value in model.state_dict().items():
-        if name == "head.cls_score.0.weight":
-            assert value.std() > 0
-        else:
-            assert torch.equal(value, source[name]), name
+    state = build_model(cfg).state_dict()
+    name = "head.cls_score.0.weight"
+    torch.save({"model": state | {name: torch.zeros(96, 512, 3, 3)}}, tmp_path / "a.pth")
+    model = loaded(cfg, tmp_path / "a.pth")
+    assert f"{name} is (96, 512, 3, 3) in the file and" in heard.text
+    assert model.state_dict()[name].std() > 0
+
+
+def test_format_of_ones_own_is_asked_first(small_config, tmp_path):
+    class Upside(WeightFormat):
+        title = "weights with names upside down"
+
+        def recognises(self, tensors, model_names):
+            return any(name.endswith(".enobkcab") for name in tensors)
+
+        def translate(self, tensors, model_names):
+            return {name[::-1]: value for name, value in tensors.items()}
+
+    cfg = small_config()
+    state = build_model(cfg).state_dict()
+    torch.save({name[::-1]: value for name, value in state.items()}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match="belong to no known layout"):
+        loaded(cfg, tmp_path / "a.pth")
+    WEIGHT_FORMATS.register(Upside)
+    model = loaded(cfg, tmp_path / "a.pth")
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
 
 
 def test_model_zoo_pickle_with_converted_torchvision_names(small_config, resnet18, tmp_path):
@@ -163,15 +215,6 @@ def test_model_zoo_pickle_with_converted_torchvision_names(small_config, resnet1
     shortcut = resnet18.layer4[0].downsample
     assert torch.equal(model.backbone.res5[0].shortcut.weight, shortcut[0].weight)
     assert torch.equal(model.backbone.res5[0].shortcut.norm.running_var, shortcut[1].running_var)
-
-
-@pytest.mark.parametrize("suffix", [".pkl", ".pth", ".safetensors"])
-@pytest.mark.parametrize("content", [b"", b"<html>404: Not Found</html>"])
-def test_damaged_file_is_named(content, suffix, tmp_path):
-    file = tmp_path / f"weights{suffix}"
-    file.write_bytes(content)
-    with pytest.raises(ValueError, match=f"weights{suffix}: damaged"):
-        read_checkpoint(str(file))
 
 
 def test_unknown_layout_is_refused(small_config, tmp_path):
