@@ -13,8 +13,8 @@ from rock_d2.checkpoint.checkpointer import CompleteCheckpointer, RockCheckpoint
 
 
 @pytest.fixture
-def weights(resnet18, tmp_path) -> str:
-    torch.save(resnet18.state_dict(), tmp_path / "resnet18.pth")
+def weights(resnets, tmp_path) -> str:
+    torch.save(resnets[18].state_dict(), tmp_path / "resnet18.pth")
     return str(tmp_path / "resnet18.pth")
 
 
@@ -53,31 +53,25 @@ def test_resume_restores_model_optimizer_scheduler_and_iteration(small_config, t
     assert all(torch.equal(a, b) for a, b in zip(moments, twin_moments, strict=True))
 
 
-# The detector's part of Detectron2's own names, with and without a pyramid, by whose neck.
-DETECTORS = {
-    "retinanet": "detectors/retinanet_rock_rooms.yaml",
-    "faster_rcnn": "detectors/faster_rcnn_rock_rooms.yaml",
-}
-
-
-@pytest.mark.parametrize("name", DETECTORS)
+@pytest.mark.parametrize("detector", ["retinanet", "faster_rcnn"])
 def test_checkpoints_of_detectron2_and_of_multitask_go_both_ways(
-    name, small_config, tmp_path, heard
+    detector, small_config, tmp_path, heard
 ):
-    cfg = small_config(name=DETECTORS[name])
+    name = f"detectors/{detector}_rock_rooms.yaml"
+    cfg = small_config(name=name)
     bare_cfg = small_config(
         *("MODEL.META_ARCHITECTURE", cfg.MODEL.DETECTOR),
         *("MODEL.RETINANET.NUM_CLASSES", 19, "MODEL.ROI_HEADS.NUM_CLASSES", 19),
-        name=DETECTORS[name],
+        name=name,
     )
     torch.manual_seed(0)
     zoo = build_model(bare_cfg)
     # As the files of the model zoo: arrays, and buffers of the first versions.
-    arrays = {key: value.numpy() for key, value in zoo.state_dict().items()}
-    arrays["anchor_generator.cell_anchors.0"] = arrays["proposal_generator.x.cell_anchors.0"] = (
-        torch.zeros(3, 4).numpy()
-    )
-    arrays["pixel_mean"] = torch.tensor(cfg.MODEL.PIXEL_MEAN).view(3, 1, 1).numpy()
+    buffers = {
+        "anchor_generator.cell_anchors.0": torch.zeros(3, 4),
+        "pixel_mean": torch.tensor(cfg.MODEL.PIXEL_MEAN).view(3, 1, 1),
+    }
+    arrays = {key: value.numpy() for key, value in (zoo.state_dict() | buffers).items()}
     content = {"model": arrays, "__author__": "Detectron2 Model Zoo"}
     (tmp_path / "zoo.pkl").write_bytes(pickle.dumps(content, protocol=2))
     torch.manual_seed(1)
@@ -98,31 +92,30 @@ def test_checkpoints_of_detectron2_and_of_multitask_go_both_ways(
     assert_equal(bare.state_dict(), zoo.state_dict())
 
 
-def test_own_checkpoint_is_refused_under_other_pixel_statistics(small_config, tmp_path):
-    cfg = small_config()
-    RockCheckpointer(cfg, model=build_model(cfg), save_dir=str(tmp_path)).save("model_final")
-    other = small_config("MODEL.PIXEL_STD", "[1.0, 1.0, 1.0]")
+STD = torch.tensor([57.375, 57.12, 58.395], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    "recorded", [{"style": {"MODEL.PIXEL_STD": STD.tolist()}}, {"pixel_std": STD.view(3, 1, 1)}]
+)
+def test_checkpoint_is_refused_under_other_pixel_statistics(recorded, small_config, tmp_path):
+    cfg = small_config("MODEL.PIXEL_STD", "[1.0, 1.0, 1.0]")
+    model = build_model(cfg)
+    # Ours have a style, old ones of Detectron2 a buffer.
+    buffer = {name: x for name, x in recorded.items() if name == "pixel_std"}
+    torch.save({**recorded, "model": model.state_dict() | buffer}, tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r'set MODEL\.PIXEL_STD "\[57\.375, 57\.12, 58\.395\]"'):
-        RockCheckpointer(other, model=build_model(other)).load(str(tmp_path / "model_final.pth"))
+        RockCheckpointer(cfg, model=model).load(str(tmp_path / "a.pth"))
 
 
-def test_pixel_statistics_in_older_checkpoints_of_detectron2_count(small_config, tmp_path):
-    cfg = small_config()
-    state = build_model(cfg).state_dict() | {"pixel_std": torch.ones(3, 1, 1)}
-    torch.save({"model": state}, tmp_path / "old.pth")
-    with pytest.raises(ValueError, match=r'set MODEL\.PIXEL_STD "\[1\.0, 1\.0, 1\.0\]"$'):
-        RockCheckpointer(cfg, model=build_model(cfg)).load(str(tmp_path / "old.pth"))
-
-
-# The settings of torchvision's images, each wrong in its turn.
-WRONG = [
-    ("INPUT.FORMAT", "BGR", "RGB"),
-    ("MODEL.PIXEL_MEAN", "[103.53, 116.28, 123.675]", "[123.675, 116.28, 103.53]"),
-    ("MODEL.PIXEL_STD", "[1.0, 1.0, 1.0]", "[58.395, 57.12, 57.375]"),
-]
-
-
-@pytest.mark.parametrize(("key", "wrong", "right"), WRONG)
+@pytest.mark.parametrize(
+    ("key", "wrong", "right"),
+    [
+        ("INPUT.FORMAT", "BGR", "RGB"),
+        ("MODEL.PIXEL_MEAN", "[103.53, 116.28, 123.675]", "[123.675, 116.28, 103.53]"),
+        ("MODEL.PIXEL_STD", "[1.0, 1.0, 1.0]", "[58.395, 57.12, 57.375]"),
+    ],
+)
 def test_wrong_setting_is_refused_with_the_right_one(key, wrong, right, small_config, weights):
     cfg = small_config(*TORCHVISION_SETTINGS, key, wrong)
     model = build_model(cfg)
@@ -134,10 +127,11 @@ def test_wrong_setting_is_refused_with_the_right_one(key, wrong, right, small_co
 
 def test_wrong_stride_is_refused_where_there_are_bottlenecks(small_config, weights):
     cfg = small_config(*TORCHVISION_SETTINGS, "MODEL.RESNETS.STRIDE_IN_1X1", True)
-    RockCheckpointer(cfg, model=build_model(cfg)).load(weights)
+    model = build_model(cfg)
+    RockCheckpointer(cfg, model=model).load(weights)
     cfg.MODEL.RESNETS.DEPTH = 50
     with pytest.raises(ValueError, match=r'set MODEL\.RESNETS\.STRIDE_IN_1X1 "False"$'):
-        RockCheckpointer(cfg, model=build_model(cfg)).load(weights)
+        RockCheckpointer(cfg, model=model).load(weights)
 
 
 def test_another_depth_is_refused(small_config, weights):

@@ -130,23 +130,3 @@ def test_other_configs_are_refused(kind, files, small_config):
             ValueError, match=r"rock-pytorch, .*use configs/port/ssd_nyuv2\.yaml or c"
         ):
             RockCheckpointer(cfg, model=build_model(cfg)).load(files[kind])
-
-
-def test_other_images_than_the_port_was_trained_on_are_refused(files):
-    cfg = config("ssd", "INPUT.FORMAT", "BGR")
-    with pytest.raises(ValueError, match=r'set INPUT\.FORMAT "RGB"$'):
-        RockCheckpointer(cfg, model=build_model(cfg)).load(files["ssd"])
-
-
-def test_saved_again_it_gives_backbone_and_trunk_to_our_network(files, tmp_path):
-    cfg = config("rock")
-    port = loaded(cfg, files["rock"])
-    RockCheckpointer(cfg, model=port, save_dir=str(tmp_path)).save("port")
-    ours = config("rock", "MODEL.NECK.NAME", "ROCK", "MODEL.SSD.HEAD", "SSDHead")
-    ours.MODEL.ROCK.FUSION.NAME = "SumFusion"
-    model = build_model(ours)
-    RockCheckpointer(ours, model=model).load(str(tmp_path / "port.pth"))
-    for part in ("backbone", "neck.trunk"):
-        state = port.get_submodule(part).state_dict()
-        for name, value in model.get_submodule(part).state_dict().items():
-            assert torch.equal(value, state[name]), f"{part}.{name}"
