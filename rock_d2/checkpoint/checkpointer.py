@@ -85,7 +85,10 @@ class RockCheckpointer(DetectionCheckpointer):
         kind = find_format(file, stored, state)
         self.logger.info(f"{file} is {kind.title}")
         recorded = recorded_style(file, checkpoint)
-        tensors = kind.translate(stored, state)
+        try:
+            tensors = kind.translate(stored, state)
+        except (RuntimeError, TypeError, LookupError) as error:
+            raise ValueError(f"{file}: not {kind.title}, as it seems: {error}") from error
         check_fit(file, kind, tensors, state)
         check_style(file, wanted=kind.style(stored) or recorded, found=self.style)
         check_finite(file, {name: x for name, x in tensors.items() if name in state})

@@ -12,7 +12,6 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision_resnets import TORCHVISION_SETTINGS, features_of, with_random_statistics
 
-from rock_d2 import model_zoo
 from rock_d2.checkpoint.checkpointer import RockCheckpointer
 from rock_d2.checkpoint.formats import WEIGHT_FORMATS, WeightFormat
 
@@ -186,12 +185,3 @@ def test_unknown_layout_is_refused_until_it_is_registered(small_config, tmp_path
         loaded(cfg, tmp_path / "a.pth")
     WEIGHT_FORMATS.register(Reversed)
     assert_equal(loaded(cfg, tmp_path / "a.pth").state_dict(), state)
-
-
-def test_shipped_nyuv2_configs_fit_the_weights_that_they_name():
-    cfg = model_zoo.get_config("rock_nyuv2.yaml")
-    assert cfg.MODEL.WEIGHTS == "detectron2://ImageNetPretrained/MSRA/R-50.pkl"
-    assert (cfg.INPUT.FORMAT, cfg.MODEL.RESNETS.STRIDE_IN_1X1) == ("BGR", True)
-    assert np.allclose(cfg.MODEL.PIXEL_MEAN, [103.53, 116.28, 123.675])
-    assert cfg.MODEL.PIXEL_STD == [1.0, 1.0, 1.0]
-    assert cfg.MODEL.RESNETS.NORM == "FrozenBN"
