@@ -168,6 +168,16 @@ def test_other_shapes_stay_as_they_are_initialised(small_config, tmp_path, heard
     assert model.state_dict()[name].std() > 0
 
 
+def test_no_format_is_asked_about_names_that_match(small_config, tmp_path, monkeypatch):
+    for _, kind in WEIGHT_FORMATS:
+        monkeypatch.setattr(kind, "recognises", lambda *_: True)
+        monkeypatch.setattr(kind, "translate", lambda *_: {})
+    cfg = small_config(name=PYRAMID)
+    state = build_model(cfg).state_dict()
+    torch.save(state, tmp_path / "a.pth")
+    assert_equal(loaded(cfg, tmp_path / "a.pth").state_dict(), state)
+
+
 def test_unknown_layout_is_refused_until_it_is_registered(small_config, tmp_path):
     class Reversed(WeightFormat):
         title = "weights with reversed names"
