@@ -83,7 +83,7 @@ class RockCheckpointer(DetectionCheckpointer):
         checkpoint = read_weights(file)
         stored, state = checkpoint["model"], self.model.state_dict()
         kind = find_format(file, stored, state)
-        self.logger.info(f"{file} is {kind.title}")
+        self.logger.info(f"{file}: {kind.title}")
         recorded = recorded_style(file, checkpoint)
         try:
             tensors = kind.translate(stored, state)

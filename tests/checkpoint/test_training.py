@@ -14,7 +14,7 @@ from torch import nn
 
 from rock_d2 import add_rock_config
 from rock_d2.checkpoint.identity import identity
-from rock_d2.checkpoint.training import TrainingCheckpointer
+from rock_d2.checkpoint.training import TrainingCheckpointer, load_optimizer
 
 
 class Trainer:
@@ -172,3 +172,29 @@ def test_forged_checkpoint_is_one_line(changes, message, tmp_path):
     with pytest.raises(ValueError, match=message) as caught:
         other.resume_from(file, anyway=False)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("exp_avg", torch.zeros(5), r"exp_avg is \(5,\), of a parameter \(3, 2, 1, 1\)"),
+        ("exp_avg", "x", "exp_avg is a str"),
+        # A fused step would take another memory format's numbers in the wrong order.
+        ("exp_avg_sq", torch.arange(6.0).view(2, 3, 1, 1).transpose(0, 1), None),
+    ],
+)
+def test_optimizer_takes_values_like_its_parameters_only(name, value, message):
+    parameter = nn.Parameter(torch.ones(3, 2, 1, 1))
+    optimizer = torch.optim.Adam([parameter], fused=True)
+    parameter.sum().backward()
+    optimizer.step()
+    stored = optimizer.state_dict()
+    stored["state"][0] = stored["state"][0] | {name: value}
+    if message:
+        with pytest.raises(ValueError, match=message):
+            load_optimizer(optimizer, stored)
+    else:
+        load_optimizer(optimizer, stored)
+        found = optimizer.state[parameter][name]
+        assert torch.equal(found, value)
+        assert found.stride() == parameter.stride()
