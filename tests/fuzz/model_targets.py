@@ -55,7 +55,7 @@ class Checkpoints(Target):
         self.model = build_model(self.cfg)
         self.content = {
             "model": self.model.state_dict(),
-            "style": RockCheckpointer(self.cfg, model=self.model).style.settings(),
+            "style": RockCheckpointer(self.cfg, model=self.model).style,
             "iteration": 3,
         }
 
