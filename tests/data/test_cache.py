@@ -9,12 +9,12 @@ import pytest
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog
+from PIL import Image
 
 from rock_d2 import add_rock_config, build_train_loader, load_multitask_coco
 from rock_d2.data.cache import check_memory
 from rock_d2.data.loader import SKIPPED
 from rock_d2.data.workers import UnreadableError
-from rock_d2.image_files import Image
 
 
 @pytest.fixture(scope="module")
