@@ -34,6 +34,7 @@ def cfg(rooms) -> Iterator[CfgNode]:
     cfg.merge_from_list(["DATASETS.TRAIN", ("resident",), "INPUT.SIZE", [60, 80], "SEED", 7])
     cfg.merge_from_list(["INPUT.EXPAND.ENABLED", True, "INPUT.COLOR_AUG.DISTORTION", True])
     cfg.merge_from_list(["SOLVER.IMS_PER_BATCH", 4, "DATALOADER.NUM_WORKERS", 0])
+    cfg.MODEL.META_ARCHITECTURE = "MultiTask"
     cfg.merge_from_list(["DATALOADER.FILTER_EMPTY_ANNOTATIONS", False])
     yield cfg
     DatasetCatalog.remove("resident")
