@@ -67,24 +67,33 @@ def draw_predictions(
     metadata: Metadata,
     score_threshold: float = 0.5,
 ) -> np.ndarray:
-    """Draw a model's output as one row of panels: the image, the detections, each task's map.
+    """Draw a model's output for a dataset dict; see ``draw_output``."""
+    image = read_color_image(record["file_name"])
+    references = {task.name: task.read(record) for task in tasks}
+    return draw_output(image, output, tasks, metadata, score_threshold, references=references)
 
-    Args:
-        record: a dataset dict; of its labels only the range of the colours is taken.
-        output: of the model, and the ``encodings`` if they were recorded.
-        tasks: those to be shown, where ``output`` has them.
-        metadata: of the data set.
-        score_threshold: of the detections shown.
+
+def draw_output(
+    image: np.ndarray,
+    output: Mapping[str, Any],
+    tasks: Sequence[Task],
+    metadata: Metadata,
+    score_threshold: float,
+    *,
+    references: Mapping[str, Any] = MappingProxyType({}),
+) -> np.ndarray:
+    """Draw a model's output as one row of panels: the image, the detections, each task's map.
 
     Returns:
         uint8 (H, W, 3), RGB. Predictions without a map stand in the detections' caption.
     """
-    image = read_color_image(record["file_name"])
-    references = {task.name: task.read(record) for task in tasks}
     drawings = prediction_drawings(
         image, output, tasks, metadata, score_threshold, references=references
     )
-    return panel_row(image, [Drawing("input", image), *merge_captions(drawings)])
+    shown = [Drawing("input", image)]
+    if "instances" not in output:
+        return panel_row(image, merge_captions([*shown, *drawings]))
+    return panel_row(image, [*shown, *merge_captions(drawings)])
 
 
 def draw_comparison(
@@ -98,7 +107,7 @@ def draw_comparison(
     """Draw the paper's figure 3: the predictions of an image, and below them the ground truth.
 
     Args:
-        record, output, tasks, metadata, score_threshold: see ``draw_predictions``.
+        record, output, tasks, metadata, score_threshold: see ``prediction_drawings``.
         baseline: another model's output for the image; its detections come first.
     """
     image = read_color_image(record["file_name"])
@@ -137,8 +146,11 @@ def prediction_drawings(
 
     Args:
         image: RGB.
-        output, tasks, metadata, score_threshold: see ``draw_predictions``.
-        references: the truth by the task's name, where it is known.
+        output: of the model, and the ``encodings`` if they were recorded.
+        tasks: those to be shown, where ``output`` has them.
+        metadata: of the data set.
+        score_threshold: of the detections shown.
+        references: the truth by the task's name, where it is known: it sets the range of colours.
     """
     drawings = []
     if "instances" in output:
