@@ -199,13 +199,13 @@ def check_detections(truth: Mapping[str, Any], found: Sequence[Detection]) -> No
         try:
             (x, y, width, height), score = detection["bbox"], detection["score"]
             numbers = [float(number) for number in (x, y, width, height, score)]
-            strangers = [key for key, ids in known.items() if detection[key] not in ids]
+            unknown = [key for key, ids in known.items() if detection[key] not in ids]
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(
                 "not COCO's result format, a list of objects with image_id, category_id, bbox "
                 f"(four numbers) and score: {error!r}"
             ) from None
-        for key in strangers:
+        for key in unknown:
             raise ValueError(
                 f"detections have {key} {detection[key]}, which the data set does not have"
             )
