@@ -10,6 +10,7 @@ Only this machine sees the page, unless --host says otherwise.
 import argparse
 import json
 import os
+import signal
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -42,8 +43,6 @@ MAX_VOLUME = 500 * 2**20
 FILE_SECONDS = 3600
 # Even an empty file takes a block of the disk.
 BLOCK = 4096
-# One request is worked on, these many wait.
-MAX_QUEUE = 16
 RANKED = 5
 
 
@@ -52,22 +51,11 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--config-file", required=True, metavar="FILE", help="of the model")
     add("--weights", metavar="FILE", help="of the trained model (default: its MODEL.WEIGHTS)")
-    add(
-        "--confidence-threshold",
-        type=float,
-        default=0.5,
-        metavar="SCORE",
-        help="of the detections shown at first (default: %(default)s)",
-    )
+    add("--confidence-threshold", type=float, default=0.5, metavar="SCORE", help="at first")
     add("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
     add("--port", type=int, default=7860, help="default: %(default)s")
-    add(
-        "--allowed-host",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="by which browsers reach the page, if it is not --host (repeatable)",
-    )
+    names = "by which browsers reach the page, if it is not --host (repeatable)"
+    add("--allowed-host", action="append", default=[], metavar="NAME", help=names)
     add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
     return parser
 
@@ -80,14 +68,9 @@ class Guard(BaseHTTPMiddleware):
     """
 
     def __init__(self, app: Any, *, folder: Path):
-        """
-        Args:
-            app: that is guarded.
-            folder: of uploads and pictures.
-        """
         super().__init__(app)
-        self.folder = folder
-        self.arriving = 0
+        # Of uploads and pictures; and the bytes that are on their way to it.
+        self.folder, self.arriving = folder, 0
 
     async def dispatch(self, request: Request, call_next: Callable) -> Response:
         origin = request.headers.get("origin")
@@ -163,7 +146,7 @@ def build_page(predictor: Predictor, score_threshold: float) -> gr.Blocks:
                 )
                 threshold = gr.Slider(0, 1, score_threshold, step=0.05, label="score threshold")
                 rankings = [gr.Label(label=name) for name in predictor.rankings(example, RANKED)]
-            panels = gr.Gallery(label="predictions", object_fit="contain", buttons=[], scale=2)
+            panels = gr.Gallery(label="predictions", height=800, object_fit="contain", scale=2)
         gr.on(
             [upload.change, threshold.change],
             look,
@@ -173,11 +156,12 @@ def build_page(predictor: Predictor, score_threshold: float) -> gr.Blocks:
             trigger_mode="always_last",
             show_progress="minimal",
         )
-    return page.queue(max_size=MAX_QUEUE, default_concurrency_limit=1)
+    return page.queue(max_size=16, default_concurrency_limit=1)
 
 
 def serve(page: gr.Blocks, folder: Path, *, hosts: list[str], **options: Any) -> None:
     """Show the page to those who reach it by one of ``hosts``; ``options`` are of ``launch``."""
+    trusted = Middleware(TrustedHostMiddleware, allowed_hosts=hosts)
     page.launch(
         share=False,
         quiet=True,
@@ -187,17 +171,14 @@ def serve(page: gr.Blocks, folder: Path, *, hosts: list[str], **options: Any) ->
         mcp_server=False,
         # Fonts of the system: the page needs nothing from elsewhere.
         theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-        app_kwargs={
-            "middleware": [
-                Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
-                Middleware(Guard, folder=folder),
-            ]
-        },
+        app_kwargs={"middleware": [trusted, Middleware(Guard, folder=folder)]},
         **options,
     )
 
 
 def main(args: argparse.Namespace) -> None:
+    # Ends the server as Ctrl-C does, so that the folder is removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="rock_d2_page_") as folder:
         # Unfinished uploads, uploads and pictures lie in one place, which is bounded.
         tempfile.tempdir = os.environ["GRADIO_TEMP_DIR"] = str(Path(folder).resolve())
