@@ -12,6 +12,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from rock_d2.checkpoint.training import load_optimizer
 from rock_d2.engine.batches import BatchReader
 from rock_d2.engine.nonfinite import NonFiniteGuard
 from rock_d2.modeling.balancing import Balancer
@@ -188,7 +189,7 @@ class TrainingStep:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.balancer.load_state_dict(state["balancer"])
         self.scaler.load_state_dict(state["scaler"])
         self.guard.num_skipped = state["skipped_steps"]
