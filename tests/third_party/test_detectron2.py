@@ -63,9 +63,9 @@ def test_modules_are_imported_in_any_order(modules):
 @ours
 def test_rotated_operators_say_why_they_are_missing():
     x = torch.ones(2, 5)
-    with pytest.raises(RuntimeError, match="'box_iou_rotated' is not available.*its compiled"):
+    with pytest.raises(RuntimeError, match=r"'box_iou_rotated' is not available.*its compiled"):
         pairwise_iou_rotated(RotatedBoxes(x), RotatedBoxes(x))
-    with pytest.raises(RuntimeError, match="'nms_rotated' is not available.*its compiled"):
+    with pytest.raises(RuntimeError, match=r"'nms_rotated' is not available.*its compiled"):
         nms_rotated(x, x[:, 0], 0.5)
 
 
