@@ -12,6 +12,7 @@ from fvcore.common.config import BASE_KEY
 
 from rock_d2.modeling.backbones.timm import add_timm_config
 from rock_d2.modeling.balancing import BALANCER_REGISTRY
+from rock_d2.modeling.fcos import add_fcos_config
 from rock_d2.modeling.necks import NECK_REGISTRY
 from rock_d2.tasks import PAPER_TASKS, TASK_REGISTRY
 
@@ -115,13 +116,14 @@ def _add_network_config(cfg: CfgNode) -> None:
         balancer.add_config(cfg.MODEL.BALANCING)
 
     add_timm_config(cfg)
+    add_fcos_config(cfg)
 
 
 def _add_ssd_config(cfg: CfgNode) -> None:
     cfg.MODEL.SSD = CfgNode()
     # "SSDHead" or "PortHead" (configs/port).
     cfg.MODEL.SSD.HEAD = "SSDHead"
-    # 0: as many as the first training set has thing_classes.
+    # 0, as for the other detectors: as many as the first data set has thing_classes.
     cfg.MODEL.SSD.NUM_CLASSES = 0
     # Feature maps of the backbone that are predicted from, before the extra ones.
     cfg.MODEL.SSD.IN_FEATURES = ["res5"]

@@ -1,4 +1,6 @@
-"""The Python API: the same numbers as the test loader gives, whatever the images come as."""
+"""The Python API: the numbers of the test loader, for images as files and as arrays."""
+
+import os
 
 import cv2
 import numpy as np
@@ -64,18 +66,13 @@ def test_each_result_has_its_images_own_size(predictor):
 
 def test_encodings_pool_to_the_predictions(predictor, images):
     """Equation 2: the scores are the softmax of the maps' means."""
-    output = predictor(images[0], encodings=True)
+    first, output = predictor([images[1], images[0]], encodings=True)
+    assert not torch.equal(first["encodings"]["scene"], output["encodings"]["scene"])
     # 96 x 128 at stride 8.
     assert output["encodings"]["scene"].shape == (27, 12, 16)
     means = output["encodings"]["scene"].mean(dim=(1, 2))
     torch.testing.assert_close(means.softmax(dim=0), output["scene"])
     assert output["encodings"].keys() == {"scene", "depth", "normals"}
-    # The hooks are gone.
-    assert not any(module._forward_pre_hooks for module in predictor.model.modules())
-
-
-def test_encodings_that_nobody_wants_are_not_recorded(predictor, images, monkeypatch):
-    monkeypatch.setattr("rock_d2.predictor.recorded_encodings", None)
     assert "encodings" not in predictor(images[0])
 
 
@@ -109,6 +106,10 @@ def test_refuses_what_is_no_image(predictor, tmp_path):
         predictor(np.zeros((9, 9, 3)))
     with pytest.raises(ValueError, match="must be uint8"):
         predictor(np.zeros((9, 9), np.uint8))
+    os.mkfifo(tmp_path / "pipe.png")
+    for name in ("pipe.png", "."):
+        with pytest.raises(ValueError, match=r"not a regular file|no regular file"):
+            predictor(tmp_path / name)
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(ValueError, match=r"text.png: is no image"):
         predictor([tmp_path / "text.png"])

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 r"""Runs a trained model on one's own images, a video or the webcam, or in a page of the browser.
 
-    python tools/demo.py --config-file configs/rock_rooms.yaml \
+    python tools/demo.py --config-file configs/rock/rock_rooms.yaml \
         --weights output/rock_rooms/model_final.pth --input kitchen.jpg office.jpg --output seen
     python tools/demo.py --config-file ... --weights ... --input walk.mp4 --output seen.mp4
     python tools/demo.py --config-file ... --weights ... --web

@@ -1,6 +1,5 @@
 """The random generators of a process, as plain values and tensors."""
 
-import os
 import random
 from typing import Any
 
@@ -8,18 +7,8 @@ import numpy as np
 import torch
 
 
-def compute_the_same(enabled: bool) -> None:
-    """Whether the same computation gives the same bits each time, on GPUs, too."""
-    if enabled:
-        # cuBLAS asks for it, and reads it when the GPU is first used.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # Only where it changes something, since it imports PyTorch's compiler.
-    if torch.are_deterministic_algorithms_enabled() != enabled:
-        torch.use_deterministic_algorithms(enabled)
-
-
 def random_state() -> dict[str, Any]:
-    """Of Python's, NumPy's and PyTorch's global generators, and of the GPU where one is used."""
+    """Return the state of Python's, NumPy's and PyTorch's generators, and of a GPU in use."""
     version, words, gauss = random.getstate()
     name, keys, *rest = np.random.get_state()
     state = {

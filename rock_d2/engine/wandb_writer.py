@@ -11,23 +11,30 @@ RUN_FILE = "wandb_run"
 
 
 class WandbWriter(EventWriter):
-    """Sends every value; a training that is resumed in its folder goes on in its run."""
+    """Sends every value; a training that is resumed in its folder continues its run."""
 
-    def __init__(self, *, project: str, output_dir: str, settings: dict[str, Any], goes_on: bool):
+    def __init__(self, project: str, output_dir: str, settings: dict[str, Any], *, resumed: bool):
         """
         Args:
             project: of Weights & Biases.
             output_dir: of the training.
             settings: of the training, by name.
-            goes_on: whether the training does, and does not begin anew.
+            resumed: whether the training is resumed.
         """
-        import wandb
-
-        folder = Path(output_dir).resolve()
+        try:
+            import wandb
+        except ImportError:
+            raise ImportError(
+                f"WANDB_PROJECT is {project!r}, but wandb is not installed: "
+                "pip install 'rock_d2[wandb]', or set WANDB_PROJECT ''"
+            ) from None
+        file = Path(output_dir, RUN_FILE)
+        if not (resumed and file.exists()):
+            file.write_text(uuid4().hex)
         self._run = wandb.init(
             project=project,
-            dir=str(folder),
-            id=run_id(folder, goes_on=goes_on),
+            dir=output_dir,
+            id=file.read_text(),
             resume="allow",
             config=settings,
         )
@@ -42,11 +49,3 @@ class WandbWriter(EventWriter):
 
     def close(self) -> None:
         self._run.finish()
-
-
-def run_id(folder: Path, *, goes_on: bool) -> str:
-    """The run of the training in a folder: the one that it has, or a new one."""
-    file = folder / RUN_FILE
-    if not (goes_on and file.exists()):
-        file.write_text(uuid4().hex)
-    return file.read_text()

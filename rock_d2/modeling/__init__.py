@@ -1,6 +1,6 @@
 """Networks. Importing this package registers them with Detectron2."""
 
-from rock_d2.modeling import backbones, no_detector, rock_pytorch, ssd
+from rock_d2.modeling import backbones, fcos, no_detector, rock_pytorch, ssd
 from rock_d2.modeling.multi_task import MultiTask
 
-__all__ = ["MultiTask", "backbones", "no_detector", "rock_pytorch", "ssd"]
+__all__ = ["MultiTask", "backbones", "fcos", "no_detector", "rock_pytorch", "ssd"]

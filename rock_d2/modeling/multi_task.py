@@ -10,6 +10,7 @@ from torch import nn
 
 from rock_d2.layers import own_seed
 from rock_d2.modeling.necks.neck import Extents, Features, Neck, Predictions, build_neck
+from rock_d2.modeling.num_classes import with_num_classes
 
 DETECTOR = "detector."
 
@@ -46,6 +47,7 @@ class MultiTask(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        cfg = with_num_classes(cfg)
         name, neck_at = cfg.MODEL.DETECTOR or "NoDetector", cfg.MODEL.NECK.AT
         if name == cls.__name__:
             raise ValueError(f"MODEL.DETECTOR is {name}; it must be a detector, or '' for none")

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import Metadata
+from detectron2.data import Metadata, MetadataCatalog
 from detectron2.data.transforms import TransformList
 from fvcore.common.registry import Registry
 from fvcore.transforms.transform import Transform
@@ -100,6 +100,10 @@ class Task(ABC):
         settings = node[cls.name.upper()]
         return cls(**{setting.name: settings[setting.name.upper()] for setting in fields(cls)})
 
+    def for_data(self, metadata: Metadata) -> "Task":
+        """Return the task with the data set's facts where the settings leave them open."""
+        return self
+
     @property
     def channels(self) -> int:
         """K_t, the width of ROCK's encoding: a multiple of ``num_outputs`` (ROCK, sec. 2)."""
@@ -158,7 +162,10 @@ class Task(ABC):
         """
 
     def activation(self, maps: torch.Tensor) -> torch.Tensor:
-        """Return the prediction of the network's maps (N, num_outputs, h, w)."""
+        """Return the prediction of the network's maps (N, num_outputs, h, w).
+
+        That of a map task changes nothing if it is applied twice.
+        """
         return maps
 
     @abstractmethod
@@ -206,4 +213,8 @@ def build_tasks(cfg: CfgNode) -> tuple[Task, ...]:
         raise ValueError(
             f"MODEL.TASKS.MAIN and AUXILIARY: {names} must be different names of: {known}"
         )
-    return tuple(TASK_REGISTRY.get(name).from_config(cfg.MODEL.TASKS) for name in names)
+    tasks = (TASK_REGISTRY.get(name).from_config(cfg.MODEL.TASKS) for name in names)
+    data_sets = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
+    if not data_sets:
+        return tuple(tasks)
+    return tuple(task.for_data(MetadataCatalog.get(data_sets[0])) for task in tasks)

@@ -2,7 +2,7 @@
 
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,9 @@ class Scene(Task):
     @property
     def num_outputs(self) -> int:
         return self.num_classes
+
+    def for_data(self, metadata: Metadata) -> "Scene":
+        return self if self.num_classes else replace(self, num_classes=len(metadata.scene_classes))
 
     def check_metadata(self, metadata: Metadata) -> None:
         found = len(metadata.get("scene_classes", ()))

@@ -1,13 +1,11 @@
-"""Two processes find what one process finds, however images and labels are shared out."""
+"""Two processes have the results of one process, however images and labels are shared out."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from command_line import run_warm
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
@@ -31,11 +29,6 @@ def config(folder: str):
     return cfg
 
 
-def register(root: str) -> None:
-    """The rooms below ``root``."""
-    register_multitask_coco(NAME, f"{root}/rooms/annotations/rooms_val.json", f"{root}/rooms")
-
-
 def records(*, labels_from: int) -> list[dict[str, Any]]:
     """The nine images; those before ``labels_from`` lose their labels."""
     found = DatasetCatalog.get(NAME)
@@ -46,20 +39,19 @@ def records(*, labels_from: int) -> list[dict[str, Any]]:
 
 
 def output(record: dict[str, Any], tasks: Sequence[Any]) -> dict[str, Any]:
-    """What a mediocre model might say of an image, always the same."""
+    """Predictions of a mediocre model for an image, always the same."""
     rng = torch.Generator().manual_seed(record["image_id"])
     size = record["height"], record["width"]
     truth = torch.tensor([a["bbox"] for a in record["annotations"]]).reshape(-1, 4).float()
     truth[:, 2:] += truth[:, :2]
     boxes = truth.repeat(3, 1)
-    boxes += 4 * torch.randn(boxes.shape, generator=rng)
+    boxes += 4 * torch.randn(len(boxes), 1, generator=rng)
     classes = torch.tensor([a["category_id"] for a in record["annotations"]], dtype=torch.int64)
     # Ten levels, so that many scores are equal.
     scores = torch.randint(10, (len(boxes),), generator=rng) / 10
     found = Instances(size, pred_boxes=Boxes(boxes), scores=scores, pred_classes=classes.repeat(3))
-    shapes = {1: (1, *size), 3: (3, *size)}
     maps = {
-        task.name: torch.rand(shapes.get(task.num_outputs, (task.num_outputs,)), generator=rng)
+        task.name: torch.rand(task.num_outputs, *(size if task.is_map else ()), generator=rng)
         for task in tasks
     }
     return {"instances": found, **maps}
@@ -93,9 +85,10 @@ def work(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def two_processes(rooms_root, tmp_path_factory) -> Iterator[list[dict]]:
     folder = tmp_path_factory.mktemp("two")
-    done = run_warm(__file__, rooms_root, folder, root=rooms_root)
-    assert done.returncode == 0, done.stderr
-    register(str(rooms_root))
+    register_multitask_coco(
+        NAME, f"{rooms_root}/rooms/annotations/rooms_val.json", f"{rooms_root}/rooms"
+    )
+    mp.start_processes(work, args=(str(folder),), nprocs=2, start_method="fork")
     yield [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(2)]
     DatasetCatalog.remove(NAME)
     MetadataCatalog.remove(NAME)
@@ -112,9 +105,3 @@ def test_same_results_as_one_process(two_processes, tmp_path, kind):
     assert 0 < expected["bbox"]["AP50"] < 100
     # Detectron2 wants results from the main process alone.
     assert not other
-
-
-if __name__ == "__main__":
-    root, folder = sys.argv[1:]
-    register(root)
-    mp.start_processes(work, args=(folder,), nprocs=2, start_method="fork")

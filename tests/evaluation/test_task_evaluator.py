@@ -7,6 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from rock_d2.evaluation.task_evaluator import (
+    TaskEvaluator,
+    load_prediction,
+    save_prediction,
+)
 from rock_d2.tasks import Depth, Normals, Scene
 
 
@@ -183,7 +188,7 @@ def measure(evaluator, record, prediction):
 
 
 def test_images_without_a_label_are_not_counted(record):
-    evaluator = Depth().evaluator()
+    evaluator = TaskEvaluator(Depth())
     output = {"depth": torch.full((1, 480, 640), 3.0)}
     evaluator.process([record, {}], [output, output])
     assert evaluator.evaluate()["depth"]["rmse"] == pytest.approx(1)
@@ -193,7 +198,7 @@ def test_images_without_a_label_are_not_counted(record):
 
 
 def test_images_add_up(record):
-    evaluator = Depth().evaluator()
+    evaluator = TaskEvaluator(Depth())
     for metres in (3.0, 5.0):
         evaluator.process([record], [{"depth": torch.full((1, 480, 640), metres)}])
     # Errors of 1 and 3 m.
@@ -202,7 +207,7 @@ def test_images_add_up(record):
 
 def test_a_label_without_a_known_pixel_is_no_label(record):
     cv2.imwrite(record["depth_file_name"], np.zeros((480, 640), np.uint16))
-    evaluator = Depth().evaluator()
+    evaluator = TaskEvaluator(Depth())
     evaluator.process([record], [{"depth": torch.ones(1, 480, 640)}])
     assert evaluator.evaluate() == {}
 
@@ -212,7 +217,7 @@ def test_a_label_without_a_known_pixel_is_no_label(record):
     [("eigen", (20, 24), (459, 615)), ("toolbox", (44, 40), (470, 600))],
 )
 def test_a_crop_begins_and_ends_where_it_should(record, crop, corner, opposite):
-    evaluator = Depth().evaluator(crop=crop)
+    evaluator = TaskEvaluator(Depth(), crop=crop)
     pixels = (opposite[0] - corner[0] + 1) * (opposite[1] - corner[1] + 1)
     for (row, column), inside in {
         corner: 1,
@@ -231,22 +236,37 @@ def test_a_crop_begins_and_ends_where_it_should(record, crop, corner, opposite):
 def test_a_crop_refuses_other_sizes(record):
     cv2.imwrite(record["depth_file_name"], np.full((240, 320), 2000, np.uint16))
     with pytest.raises(ValueError, match=r"EVAL_CROP: eigen is made for labels of \(480, 640\)"):
-        measure(Depth().evaluator(crop="eigen"), record, np.ones((240, 320)))
-    with pytest.raises(ValueError, match="must be none, eigen or toolbox"):
-        Depth().evaluator(crop="garg")
+        measure(TaskEvaluator(Depth(), crop="eigen"), record, np.ones((240, 320)))
+    with pytest.raises(ValueError, match="must be one of none, eigen, toolbox"):
+        TaskEvaluator(Depth(), crop="garg")
 
 
 def test_wrong_predictions_are_errors(record):
     with pytest.raises(ValueError, match=r"image 4, depth: the label is \(480, 640\)"):
-        measure(Depth().evaluator(), record, np.ones((480, 639)))
+        measure(TaskEvaluator(Depth()), record, np.ones((480, 639)))
     with pytest.raises(ValueError, match="image 4, depth: the prediction is not finite"):
-        measure(Depth().evaluator(), record, np.full((480, 640), np.nan))
+        measure(TaskEvaluator(Depth()), record, np.full((480, 640), np.nan))
 
 
 def test_memory_does_not_grow_with_images(record):
-    evaluator = Depth().evaluator()
+    evaluator = TaskEvaluator(Depth())
     sizes = set()
     for _ in range(3):
         evaluator.process([record], [{"depth": torch.full((1, 480, 640), 3.0)}])
         sizes.add(len(pickle.dumps(evaluator)))
     assert len(sizes) == 1 and sizes.pop() < 2000
+
+
+def test_stored_predictions_are_read_back_or_named(record, tmp_path):
+    prediction = np.random.default_rng(0).random((1, 4, 5), np.float32)
+    save_prediction(tmp_path, record, prediction)
+    np.testing.assert_array_equal(load_prediction(tmp_path, record), prediction)
+    file = tmp_path / "4.npz"
+    whole = file.read_bytes()
+    for damaged in (whole[:100], b"", whole[:70] + b"?" + whole[71:]):
+        file.write_bytes(damaged)
+        with pytest.raises(ValueError, match=rf"{file}: damaged, or no prediction"):
+            load_prediction(tmp_path, record)
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{file}: no prediction of 4.png"):
+        load_prediction(tmp_path, record)

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import MetadataCatalog
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.modeling import build_anchor_generator
 from detectron2.modeling.meta_arch.dense_detector import permute_to_N_HWA_K
@@ -24,19 +23,6 @@ SSD_HEAD_REGISTRY.__doc__ = "SSD's heads by the name that MODEL.SSD.HEAD gives t
 def build_ssd_head(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> nn.Module:
     """Return the head that ``cfg.MODEL.SSD.HEAD`` names."""
     return SSD_HEAD_REGISTRY.get(cfg.MODEL.SSD.HEAD)(cfg, input_shape)
-
-
-def num_classes(cfg: CfgNode) -> int:
-    """Return MODEL.SSD.NUM_CLASSES or, if that is 0, the number of the training set's classes."""
-    if cfg.MODEL.SSD.NUM_CLASSES:
-        return cfg.MODEL.SSD.NUM_CLASSES
-    names = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
-    found = len(MetadataCatalog.get(names[0]).get("thing_classes", ())) if names else 0
-    if not found:
-        raise ValueError(
-            "MODEL.SSD.NUM_CLASSES is 0, and no data set of DATASETS has thing_classes to count"
-        )
-    return found
 
 
 @SSD_HEAD_REGISTRY.register()
@@ -67,6 +53,11 @@ class SSDHead(nn.Module):
             prior_prob: probability of 'some object' that every default box starts with.
         """
         super().__init__()
+        if num_classes < 1:
+            raise ValueError(
+                f"MODEL.SSD.NUM_CLASSES is {num_classes}; 0 needs a data set in DATASETS.TRAIN or "
+                "TEST whose thing_classes can be counted"
+            )
         self.in_features = tuple(in_features)
         self.num_classes = num_classes
         self.anchor_generator = anchor_generator
@@ -94,7 +85,7 @@ class SSDHead(nn.Module):
             "map_shapes": map_shapes,
             "extra_layers": cls.make_extra_layers(map_shapes[len(given) - 1 :], ssd.NORM),
             "anchor_generator": build_anchor_generator(cfg, map_shapes),
-            "num_classes": num_classes(cfg),
+            "num_classes": ssd.NUM_CLASSES,
             "prior_prob": ssd.PRIOR_PROB,
         }
 

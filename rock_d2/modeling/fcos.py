@@ -1,0 +1,66 @@
+"""Detectron2's FCOS by a config: Detectron2 itself builds it from Python configs only."""
+
+import math
+from typing import Any
+
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
+from detectron2.modeling.meta_arch import fcos
+from torch import nn
+
+
+def add_fcos_config(cfg: CfgNode) -> None:
+    """Add ``MODEL.FCOS``, with the settings of Detectron2's model zoo."""
+    cfg.MODEL.FCOS = CfgNode()
+    # 0: as many as the first training set has thing_classes.
+    cfg.MODEL.FCOS.NUM_CLASSES = 0
+    cfg.MODEL.FCOS.IN_FEATURES = ["p3", "p4", "p5", "p6", "p7"]
+    # Convolutions of each branch of the head, and their normalisation.
+    cfg.MODEL.FCOS.NUM_CONVS = 4
+    cfg.MODEL.FCOS.NORM = "GN"
+    # Points within this many strides of an object's centre learn it.
+    cfg.MODEL.FCOS.CENTER_SAMPLING_RADIUS = 1.5
+    cfg.MODEL.FCOS.SCORE_THRESH_TEST = 0.2
+    cfg.MODEL.FCOS.TOPK_CANDIDATES_TEST = 1000
+    cfg.MODEL.FCOS.NMS_THRESH_TEST = 0.6
+
+
+@META_ARCH_REGISTRY.register()
+class FCOS(fcos.FCOS):
+    """FCOS (Tian et al., ICCV 2019) as Detectron2 has it."""
+
+    @configurable
+    def __init__(self, **settings: Any):
+        """
+        Args:
+            settings: of Detectron2's FCOS.
+        """
+        super().__init__(**settings)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        node, backbone = cfg.MODEL.FCOS, build_backbone(cfg)
+        shapes = [backbone.output_shape()[name] for name in node.IN_FEATURES]
+        return {
+            "backbone": backbone,
+            "head": fcos.FCOSHead(
+                input_shape=shapes,
+                num_classes=node.NUM_CLASSES,
+                conv_dims=[shapes[0].channels] * node.NUM_CONVS,
+                norm=group_norm if node.NORM == "GN" else node.NORM,
+            ),
+            "head_in_features": node.IN_FEATURES,
+            "num_classes": node.NUM_CLASSES,
+            "center_sampling_radius": node.CENTER_SAMPLING_RADIUS,
+            "test_score_thresh": node.SCORE_THRESH_TEST,
+            "test_topk_candidates": node.TOPK_CANDIDATES_TEST,
+            "test_nms_thresh": node.NMS_THRESH_TEST,
+            "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
+            "pixel_std": cfg.MODEL.PIXEL_STD,
+        }
+
+
+def group_norm(channels: int) -> nn.Module:
+    """Return Detectron2's "GN" of 32 groups; its RetinaNetHead also asks for one of 1 channel."""
+    return nn.GroupNorm(math.gcd(32, channels), channels)
