@@ -207,6 +207,8 @@ def _export_one_image(
     model: nn.Module, path: Path, image_size: tuple[int, int]
 ) -> tuple[list[Any], list[str]]:
     """Write a detector whose number of detections depends on the image, uint8 (3, H, W)."""
+    if getattr(getattr(model.detector, "roi_heads", None), "mask_on", False):
+        raise ValueError("MODEL.MASK_ON is True, but masks cannot be exported; set it to False")
     names: list[str] = []
 
     def inference(model: nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import Conv2d, FrozenBatchNorm2d, NaiveSyncBatchNorm
-from timm.layers import BatchNormAct2d, FrozenBatchNormAct2d, SyncBatchNormAct
+from timm.layers import BatchNormAct2d, SyncBatchNormAct
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from rock_d2.modeling.backbones.timm import FrozenBatchNormAct2d
+
 # Compared as exact types: a subclass may compute something else.
 PLAIN = (FrozenBatchNorm2d, nn.BatchNorm2d, nn.SyncBatchNorm, NaiveSyncBatchNorm)
-# timm's, which apply the activation, too.
-WITH_ACTIVATION = (BatchNormAct2d, FrozenBatchNormAct2d, SyncBatchNormAct)
-BATCH_NORMS = PLAIN + WITH_ACTIVATION
+# The others apply the activation, too.
+BATCH_NORMS = (*PLAIN, BatchNormAct2d, FrozenBatchNormAct2d, SyncBatchNormAct)
 
 
 def inference_copy(model: nn.Module, cfg: CfgNode) -> nn.Module:
@@ -51,7 +52,7 @@ def fold(model: nn.Module) -> nn.Module:
             norm = getattr(module, name)
             if num_owners[conv] == num_owners[norm] == 1:
                 fold_into(conv, norm)
-                rest = (norm.drop, norm.act) if type(norm) in WITH_ACTIVATION else ()
+                rest = [getattr(norm, part) for part in ("drop", "act") if hasattr(norm, part)]
                 setattr(module, name, nn.Sequential(*rest))
     return model.to(memory_format=torch.channels_last)
 
@@ -79,7 +80,7 @@ class _Tracer(fx.Tracer):
 
 
 def consecutive_pairs(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    """Yield convolutions with the name of the child that alone takes their output and normalises it.
+    """Yield convolutions with the name of the child that alone takes and normalises their output.
 
     A module whose control flow torch.fx cannot trace has none.
     """
