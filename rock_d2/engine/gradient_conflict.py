@@ -11,7 +11,7 @@ import torch
 from detectron2.engine import HookBase
 from torch import nn
 
-from rock_d2.modeling.balancing import DETECTOR, Balancer, average, flat_gradient
+from rock_d2.modeling.balancing import DETECTOR, Balancer, average_over_processes, flat_gradient
 
 SECONDS = "gradient_seconds"
 
@@ -84,7 +84,7 @@ def gradients_on_backbone(model: nn.Module, batch: Sequence[Any]) -> dict[str, t
     groups = Balancer(task_losses=[f"loss_{task.name}" for task in model.neck.tasks])
     shared = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]
     return {
-        name.removeprefix("loss_"): average(flat_gradient(loss, shared))
+        name.removeprefix("loss_"): average_over_processes(flat_gradient(loss, shared))
         for name, loss in groups.grouped(model(batch)).items()
     }
 

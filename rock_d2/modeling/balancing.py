@@ -77,7 +77,7 @@ class Balancer(nn.Module):
         """Return each group's loss, the mean over all processes, without a gradient; 0: none."""
         sums = self.grouped(losses)
         zero = torch.zeros((), device=next(iter(losses.values())).device)
-        return mean_over_processes(torch.stack([sums.get(g, zero).detach() for g in self.groups]))
+        return average_over_processes(torch.stack([sums.get(g, zero).detach() for g in self.groups]))
 
     def forward(self, losses: Losses) -> dict[str, torch.Tensor]:
         """Return the losses whose sum is to be differentiated."""
@@ -258,7 +258,7 @@ class GradientCosine(Balancer):
         if all(parameter.grad is None for parameter in shared):
             self._gradients = {}
         for group, loss in groups.items():
-            gradient = mean_over_processes(flat_gradient(loss * scale, shared))
+            gradient = average_over_processes(flat_gradient(loss * scale, shared))
             self._gradients[group] = self._gradients.get(group, 0) + gradient
         # The usual pass, in which DistributedDataParallel averages the gradients of all parameters.
         super().backward(losses, shared=shared, scale=scale)
@@ -292,7 +292,7 @@ def split_like(vector: torch.Tensor, like: Sequence[torch.Tensor]) -> list[torch
     return [part.view_as(tensor) for part, tensor in zip(parts, like, strict=True)]
 
 
-def mean_over_processes(values: torch.Tensor) -> torch.Tensor:
+def average_over_processes(values: torch.Tensor) -> torch.Tensor:
     """Return the mean of a tensor over all processes."""
     values = values / comm.get_world_size()
     if comm.get_world_size() > 1:
