@@ -9,11 +9,11 @@ from rock_d2.tasks.scene import Scene
 PAPER_TASKS = ("Scene", "Depth", "Normals")
 
 __all__ = [
-    "TASK_REGISTRY",
     "PAPER_TASKS",
-    "Task",
+    "TASK_REGISTRY",
     "Depth",
     "Normals",
     "Scene",
+    "Task",
     "build_tasks",
 ]
