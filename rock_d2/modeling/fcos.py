@@ -8,9 +8,14 @@ from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.modeling.meta_arch import fcos
 from torch import nn
 
+from rock_d2.modeling.num_classes import with_num_classes
+
 
 def add_fcos_config(cfg: CfgNode) -> None:
-    """Add ``MODEL.FCOS``, with the settings of Detectron2's model zoo."""
+    """Add ``MODEL.FCOS``, with the settings of Detectron2's model zoo.
+
+    Its network takes P6 from P5; the pyramid of configs/detectors takes it from C5, as RetinaNet.
+    """
     cfg.MODEL.FCOS = CfgNode()
     # 0: as many as the first training set has thing_classes.
     cfg.MODEL.FCOS.NUM_CLASSES = 0
@@ -39,7 +44,7 @@ class FCOS(fcos.FCOS):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        node, backbone = cfg.MODEL.FCOS, build_backbone(cfg)
+        node, backbone = with_num_classes(cfg).MODEL.FCOS, build_backbone(cfg)
         shapes = [backbone.output_shape()[name] for name in node.IN_FEATURES]
         return {
             "backbone": backbone,
