@@ -207,8 +207,9 @@ class SSD(nn.Module):
 def centres_inside(boxes: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
     """Return which default boxes (A, 4) have their centres in which image, bool (N, A)."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    limits = boxes.new_tensor([(width, height) for height, width in image_sizes])
-    return (centres < limits[:, None]).all(dim=2)
+    # A plain copy from the host would wait for the device.
+    limits = torch.tensor([(width, height) for height, width in image_sizes])
+    return (centres < limits.to(boxes.device, non_blocking=True)[:, None]).all(dim=2)
 
 
 def _build_cls_loss(ssd: CfgNode) -> Callable[..., torch.Tensor]:
