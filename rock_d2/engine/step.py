@@ -209,7 +209,7 @@ class TrainingStep:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.balancer.load_state_dict(state["balancer"])
         self.scaler.load_state_dict(state["scaler"])
         self.guard.num_skipped = state["skipped_steps"]

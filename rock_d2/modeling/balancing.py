@@ -77,7 +77,9 @@ class Balancer(nn.Module):
         """Return each group's loss, the mean over all processes, without a gradient; 0: none."""
         sums = self.grouped(losses)
         zero = torch.zeros((), device=next(iter(losses.values())).device)
-        return average_over_processes(torch.stack([sums.get(g, zero).detach() for g in self.groups]))
+        return average_over_processes(
+            torch.stack([sums.get(g, zero).detach() for g in self.groups])
+        )
 
     def forward(self, losses: Losses) -> dict[str, torch.Tensor]:
         """Return the losses whose sum is to be differentiated."""
