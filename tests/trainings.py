@@ -61,14 +61,15 @@ def differences(one: Path, other: Path) -> list[str]:
     contents = [stored(folder) for folder in (one, other)]
     for content in contents:
         del content["identity"]
-    return list(_differing(*contents))
+    return list(differing(*contents))
 
 
-def _differing(one: Any, other: Any, place: str = "") -> Iterator[str]:
+def differing(one: Any, other: Any, place: str = "") -> Iterator[str]:
+    """Yield the places at which two nested values are not equal bit for bit."""
     if isinstance(one, list | tuple):
         one, other = dict(enumerate(one)), dict(enumerate(other))
     if isinstance(one, dict):
         for key in {**one, **other}:
-            yield from _differing(one.get(key), other.get(key), f"{place}.{key}")
+            yield from differing(one.get(key), other.get(key), f"{place}.{key}")
     elif not (torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other):
         yield place
