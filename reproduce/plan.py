@@ -11,8 +11,8 @@ from detectron2.config import CfgNode
 
 from reproduce.tables import BASELINE, Row, Table
 from rock_d2 import model_zoo
+from rock_d2.checkpoint.identity import flat_settings
 from rock_d2.config import load_config
-from rock_d2.engine.writers import deviations
 
 # The config that all models of a table share, by data set and split. Rooms have no third part.
 BASES = {
@@ -24,7 +24,8 @@ BASES = {
 # Settings that change how a training is observed and not what it learns.
 OBSERVATION = (
     *("SOLVER.CHECKPOINT_PERIOD", "SOLVER.LOG_PERIOD", "SOLVER.GRADIENT_CONFLICT_PERIOD"),
-    *("TEST.EVAL_PERIOD", "TEST.NUM_PICTURES"),
+    *("TEST.EVAL_PERIOD", "TEST.NUM_PICTURES", "VERSION", "OUTPUT_DIR", "SEED", "MODEL.DEVICE"),
+    *("DATALOADER.NUM_WORKERS", "DATALOADER.RESIDENT"),
 )
 # An interruption costs a fifth of a training at most, if the config is not more careful.
 CHECKPOINTS = 5
@@ -144,7 +145,12 @@ def as_argument(value: Any) -> str:
 
 def differences(config: CfgNode, other: CfgNode) -> list[tuple[str, Any, Any]]:
     """Return the settings that change what is learnt and differ: (name, here, there)."""
-    return [found for found in deviations(config, other) if found[0] not in OBSERVATION]
+    here, there = dict(flat_settings(config)), dict(flat_settings(other))
+    return [
+        (name, here.get(name), there.get(name))
+        for name in {**there, **here}
+        if here.get(name) != there.get(name) and name not in OBSERVATION
+    ]
 
 
 def schedule(cfg: CfgNode, factor: float) -> tuple[str, ...]:
