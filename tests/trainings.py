@@ -12,6 +12,7 @@ from detectron2.utils.env import seed_all_rng
 from rock_d2 import model_zoo
 from rock_d2.engine import RockTrainer
 
+QUICK = "quick_schedules/rock_rooms_quick.yaml"
 # Six iterations on 15 images in batches of 4, so that passes end within batches; losses are read
 # and written after 3 and 6, nothing is evaluated.
 SETTINGS = (
@@ -27,14 +28,16 @@ SETTINGS = (
 TIMES = {"time", "data_time", "images_per_second", "eta_seconds", "memory_gb"}
 
 
-def config(folder: Path, *settings: object) -> CfgNode:
-    cfg = model_zoo.get_config("quick_schedules/rock_rooms_quick.yaml")
+def config(folder: Path, *settings: object, file: str = QUICK) -> CfgNode:
+    cfg = model_zoo.get_config(file)
     cfg.merge_from_list([*SETTINGS, *settings, "OUTPUT_DIR", str(folder)])
     return cfg
 
 
-def new_trainer(folder: Path, *settings: object, resume: bool = False, **options) -> RockTrainer:
-    cfg = config(folder, *settings)
+def new_trainer(
+    folder: Path, *settings: object, file: str = QUICK, resume: bool = False, **options
+) -> RockTrainer:
+    cfg = config(folder, *settings, file=file)
     folder.mkdir(exist_ok=True)
     # A resumed process starts with random numbers of its own.
     seed_all_rng(77 if resume or cfg.SEED < 0 else cfg.SEED)
