@@ -269,12 +269,20 @@ def _bases(path: str, readers: tuple[str, ...] = (), count: int = 0) -> Iterator
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Reads plain values; a few aliases of aliases could stand for more than any memory holds."""
+    """Reads plain values.
+
+    An alias may stand for a list of plain values, as in configs that Detectron2 has written:
+    aliases of aliases could stand for more than any memory holds.
+    """
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed")
-        return super().compose_node(parent, index)
+        is_alias = self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        # A list that holds itself has no end yet.
+        is_plain = isinstance(node, yaml.SequenceNode) and node.end_mark is not None
+        if is_alias and not (is_plain and all(isinstance(x, yaml.ScalarNode) for x in node.value)):
+            raise yaml.YAMLError("an alias (*name) stands for more than a list of plain values")
+        return node
 
 
 def _direct_bases(path: str, reader: str) -> list[str]:

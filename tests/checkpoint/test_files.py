@@ -99,9 +99,14 @@ def test_full_disk_leaves_everything_as_it_was(tmp_path):
 
 def test_interrupted_write_leaves_the_old_file(tmp_path):
     (tmp_path / "file").write_text("old")
-    with pytest.raises(KeyboardInterrupt), atomic_file(tmp_path / "file") as file:
-        file.write(b"new")
-        raise KeyboardInterrupt
+
+    def write() -> None:
+        with atomic_file(tmp_path / "file") as file:
+            file.write(b"new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
     assert content_of(tmp_path) == {"file": b"old"}
 
 

@@ -18,6 +18,7 @@ from rock_d2.modeling.necks.neck import (
     Predictions,
     coarse_to_fine,
 )
+from rock_d2.registry import registered
 from rock_d2.tasks import TASK_REGISTRY
 
 
@@ -58,6 +59,7 @@ class ROCK(Neck):
             raise ValueError(
                 f"MODEL.ROCK.SHARED_TRUNK: the maps {list(shapes)} have different channels"
             )
+        fusion_type = registered(FUSION_REGISTRY, fusion, setting="MODEL.ROCK.FUSION.NAME")
         # By the name of the map whose encoders it feeds.
         self.trunk_of = {name: next(iter(shapes)) if shared_trunk else name for name in shapes}
         self.trunk, self.encoders, self.fusion = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
@@ -67,7 +69,7 @@ class ROCK(Neck):
         for name, x in shapes.items():
             with own_seed(name):
                 self.encoders[name] = self.make_encoders(width, norm)
-                self.fusion[name] = FUSION_REGISTRY.get(fusion)(
+                self.fusion[name] = fusion_type(
                     out_channels=x.channels,
                     encoding_channels={task.name: task.channels for task in self.tasks},
                     norm=norm,
@@ -102,7 +104,10 @@ class ROCK(Neck):
             "width": rock.WIDTH,
             "norm": rock.NORM,
             "fusion": rock.FUSION.NAME,
-            "switched_off": [TASK_REGISTRY.get(name).name for name in rock.FUSION.SWITCHED_OFF],
+            "switched_off": [
+                registered(TASK_REGISTRY, name, setting="MODEL.ROCK.FUSION.SWITCHED_OFF").name
+                for name in rock.FUSION.SWITCHED_OFF
+            ],
             **cls.task_settings(cfg),
         }
 
@@ -137,7 +142,5 @@ class ROCK(Neck):
         self, encodings: Mapping[str, torch.Tensor], extents: Extents | None
     ) -> dict[str, torch.Tensor]:
         """Return y_t = Pool_t(Enc_t(X)) (equation 2)."""
-        if not self.predicts:
-            return {}
-        maps = {t.name: block_average(encodings[t.name], t.num_outputs) for t in self.tasks}
+        maps = {t.name: block_average(encodings[t.name], t.num_outputs) for t in self.predicted}
         return self.activate(maps, extents)

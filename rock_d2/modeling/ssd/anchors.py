@@ -18,9 +18,9 @@ from torch import nn
 class SSDAnchorGenerator(nn.Module):
     """Makes the default boxes of all maps.
 
-    A map of h x w cells has its boxes centred in cells of exactly H / h x W / w pixels of the image.
-    A box of scale s is a square of side s * min(H, W), with INPUT.SIZE as H x W for images of any size,
-    or has the same area at another aspect ratio.
+    A map of h x w cells has its boxes centred in cells of exactly H / h x W / w pixels of the
+    image. A box of scale s is a square of side s * min(H, W), where H x W is INPUT.SIZE for images
+    of any size, or has the same area at another aspect ratio.
     """
 
     @configurable
