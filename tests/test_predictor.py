@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import detection_utils
+from detectron2.modeling import build_model
+from tiny import detector_cfg
 from tiny_model import CONFIG, OPTS, tiny_config
 
 from rock_d2 import RockDatasetMapper
 from rock_d2.predictor import Predictor
+from rock_d2.visualization import draw_output
 
 pytest_plugins = ("tiny_weights",)
 
@@ -52,14 +55,37 @@ def test_files_arrays_one_and_many_agree(predictor, images):
 
 
 def test_each_result_has_its_images_own_size(predictor):
-    sizes = [(50, 301), (333, 70), (1, 1)]
-    outputs = predictor([np.full((*size, 3), 128, np.uint8) for size in sizes])
-    for output, size in zip(outputs, sizes, strict=True):
-        assert output["instances"].image_size == size
-        corners = output["instances"].pred_boxes.tensor
-        assert len(corners) and (corners <= corners.new_tensor([*size[::-1]] * 2)).all()
-        maps = [output[task.name] for task in predictor.tasks if output[task.name].ndim == 3]
+    assert_own_sizes(predictor, [(50, 301), (333, 70), (1, 1)])
+
+
+def assert_own_sizes(predictor, sizes) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
+    images = [pixels[:height, :width] for height, width in sizes]
+    for output, image in zip(predictor(images), images, strict=True):
+        size = image.shape[:2]
+        if "instances" in output:
+            assert output["instances"].image_size == size
+            corners = output["instances"].pred_boxes.tensor
+            assert (corners <= corners.new_tensor([*size[::-1]] * 2)).all()
+        maps = [output[task.name] for task in predictor.tasks if task.is_map]
         assert [tuple(values.shape[1:]) for values in maps] == [size, size]
+        picture = draw_output(image, output, predictor.tasks, predictor.metadata, 0.5)
+        assert picture.shape[1] == (4 if "instances" in output else 3) * 484 - 4
+
+
+@pytest.mark.parametrize("detector", ["retinanet", "mask_rcnn", "none"])
+def test_any_detector_sees_images_at_their_own_proportions(detector, tmp_path):
+    cfg = detector_cfg("mask_rcnn" if detector == "none" else detector)
+    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "MODEL.NECK.NAME", "ROCK"])
+    cfg.INPUT.SIZE, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = [], 64, 128
+    if detector == "none":
+        cfg.MODEL.DETECTOR = ""
+    torch.save({"model": build_model(cfg).state_dict()}, tmp_path / "model.pth")
+    predictor = Predictor(cfg, tmp_path / "model.pth", batch_size=3)
+    assert_own_sizes(predictor, [(50, 301), (333, 70), (120, 160)])
+    assert predictor(np.zeros((120, 160, 3), np.uint8), encodings=True)["encodings"].keys() == {
+        *("scene", "depth", "normals")
+    }
 
 
 def test_encodings_pool_to_the_predictions(predictor, images):
