@@ -51,7 +51,7 @@ class WeightFormat:
         title: for messages.
         signature: with which a name starts in each such file and in no other.
         fills: the part of the model that such a file must fill completely: "backbone", "model", or
-            "" for whatever has the same name.
+            "" if none has to be.
         configs: of the models that such files are for, for messages.
     """
 

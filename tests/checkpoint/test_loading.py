@@ -44,7 +44,7 @@ def test_damaged_file_is_named(content, suffix, tmp_path):
 
 
 def forged_type() -> bytes:
-    """Return a float32 array whose flags tell NumPy that its numbers are addresses."""
+    """Return a float32 array whose flags make NumPy take its numbers for addresses."""
     honest = pickle.dumps(np.ones(2, np.float32), protocol=2)
     # (version, order, no structure, alignment, flags): None None None, -1, -1, 0.
     old = b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t"
