@@ -107,11 +107,9 @@ def depth_faults(metres: np.ndarray, depth_range: tuple[float, float] | None) ->
     if metres.min() == metres.max():
         yield f"the depth is {median:.3g} m everywhere"
     if not near <= median <= far:
-        middle = np.sqrt(near * far)
-        factor = min(UNITS, key=lambda factor: abs(np.log(median * factor / middle)))
-        fits = near <= median * factor <= far
+        fitting = [unit for factor, unit in UNITS.items() if near <= median * factor <= far]
         yield f"the median depth is {median:.3g} m, outside of {near:g} to {far:g} m" + (
-            f": files hold millimetres, this looks like {UNITS[factor]}" if fits else ""
+            f": files hold millimetres, this looks like {' or '.join(fitting)}" if fitting else ""
         )
     elif outside > OUTSIDE_RANGE:
         yield f"{outside:.0%} of the depth is outside of {near:g} to {far:g} m"
