@@ -18,6 +18,8 @@ from rock_d2.tasks import PAPER_TASKS, TASK_REGISTRY
 
 # Base configs of a config, direct and indirect.
 MOST_BASES = 100
+# Aliases of a config; a config.yaml that Detectron2 writes has a few.
+MOST_ALIASES = 20
 
 
 def add_rock_config(cfg: CfgNode) -> None:
@@ -248,9 +250,9 @@ def _merge_file(cfg: CfgNode, path: str) -> None:
     bases = list(_bases(path))
     try:
         cfg.merge_from_file(path, allow_unsafe=False)
-    except (KeyError, AssertionError, ValueError, TypeError, AttributeError) as problem:
+    except (KeyError, AssertionError, ValueError, TypeError, AttributeError, RecursionError) as e:
         also = f" (with its bases {', '.join(bases)})" if bases else ""
-        raise ValueError(f"{path}{also}: {' '.join(str(problem).split())}") from None
+        raise ValueError(f"{path}{also}: {' '.join(str(e).split())}") from None
 
 
 def _bases(path: str, readers: tuple[str, ...] = (), count: int = 0) -> Iterator[str]:
@@ -269,11 +271,14 @@ def _bases(path: str, readers: tuple[str, ...] = (), count: int = 0) -> Iterator
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """Reads plain values; a few aliases of aliases could stand for more than any memory holds."""
+    """Reads plain values; many aliases of aliases could stand for more than any memory holds."""
+
+    num_aliases = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not allowed")
+        self.num_aliases += self.check_event(yaml.AliasEvent)
+        if self.num_aliases > MOST_ALIASES:
+            raise yaml.YAMLError(f"more than {MOST_ALIASES} aliases (*name)")
         return super().compose_node(parent, index)
 
 
