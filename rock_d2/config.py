@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import yaml
@@ -18,6 +19,8 @@ from rock_d2.tasks import PAPER_TASKS, TASK_REGISTRY
 
 # Base configs of a config, direct and indirect.
 MOST_BASES = 100
+# Characters of a message that Detectron2 gives.
+LONGEST_REASON = 400
 
 
 def add_rock_config(cfg: CfgNode) -> None:
@@ -250,7 +253,7 @@ def _merge_file(cfg: CfgNode, path: str) -> None:
         cfg.merge_from_file(path, allow_unsafe=False)
     except (KeyError, AssertionError, ValueError, TypeError, AttributeError) as problem:
         also = f" (with its bases {', '.join(bases)})" if bases else ""
-        raise ValueError(f"{path}{also}: {' '.join(str(problem).split())}") from None
+        raise ValueError(f"{path}{also}: {shorten(str(problem), LONGEST_REASON)}") from None
 
 
 def _bases(path: str, readers: tuple[str, ...] = (), count: int = 0) -> Iterator[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
@@ -16,6 +17,7 @@ from rock_d2.config import load_config
 from rock_d2.data.loader import check_registered
 from rock_d2.engine.machine import environment
 from rock_d2.engine.writers import flat_settings
+from rock_d2.layers import registered
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +46,12 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
 
 
 def check_config(cfg: CfgNode) -> None:
-    """Raise ValueError for a device or a data set that is not there."""
+    """Raise ValueError for a device, a data set or a network that is not there."""
     device = cfg.MODEL.DEVICE
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise ValueError(f"MODEL.DEVICE is {device!r}; it must be cpu, cuda or cuda:N")
+    registered(META_ARCH_REGISTRY, cfg.MODEL.META_ARCHITECTURE, setting="MODEL.META_ARCHITECTURE")
+    registered(BACKBONE_REGISTRY, cfg.MODEL.BACKBONE.NAME, setting="MODEL.BACKBONE.NAME")
     for key in ("TRAIN", "TEST"):
         check_registered(cfg.DATASETS[key], f"DATASETS.{key}")
     if device != "cpu" and not torch.cuda.is_available():

@@ -13,7 +13,7 @@ from detectron2.layers import ShapeSpec
 from fvcore.common.registry import Registry
 from torch import nn
 
-from rock_d2.layers import resize
+from rock_d2.layers import registered, resize
 from rock_d2.tasks import Task, build_tasks
 
 NECK_REGISTRY = Registry("NECK")
@@ -28,7 +28,8 @@ Predictions = dict[str, list[torch.Tensor]]
 
 def build_neck(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> "Neck":
     """Return the neck that ``cfg.MODEL.NECK.NAME`` names."""
-    return NECK_REGISTRY.get(cfg.MODEL.NECK.NAME)(cfg, input_shape)
+    neck = registered(NECK_REGISTRY, cfg.MODEL.NECK.NAME, setting="MODEL.NECK.NAME")
+    return neck(cfg, input_shape)
 
 
 class Neck(nn.Module):
