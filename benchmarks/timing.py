@@ -21,7 +21,7 @@ class Spread(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        return f"{self.median:.3g} ({self.low:.3g} to {self.high:.3g})"
+        return f"{self.median:.4g} ({self.low:.4g} to {self.high:.4g})"
 
 
 def take_turns(
@@ -72,14 +72,7 @@ def ratio(times: Mapping[str, np.ndarray], name: str, reference: str) -> Spread:
 def report(
     times: Mapping[str, np.ndarray], *, title: str, images: int = 1, file: Path | None = None
 ) -> None:
-    """Print a table, and write all times as JSON.
-
-    Args:
-        times: of ``take_turns``; ratios are to the first.
-        title: the subject, with its sizes.
-        images: that a call works on.
-        file: of the JSON, if it is wanted.
-    """
+    """Print a table with ratios to the first; write all times of ``images`` images as JSON."""
     first = next(iter(times))
     rows = [
         {

@@ -84,6 +84,32 @@ class Page:
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
+    def click_at(self, selector: str, share: float) -> None:
+        """Click at a share of an element's width."""
+        place = f"document.querySelector({selector!r}).getBoundingClientRect().toJSON()"
+        box = self.evaluate(f"(e => e)({place})")
+        x, y = box["x"] + share * box["width"], box["y"] + box["height"] / 2
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def press(self, key: str) -> None:
+        """Press a key in the element that has the focus."""
+        code = {"ArrowRight": 39, "Enter": 13}[key]
+        for kind in ("rawKeyDown", "keyUp"):
+            self.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key,
+                windowsVirtualKeyCode=code,
+            )
+
+    def type_into(self, selector: str, text: str) -> None:
+        """Replace the content of a text field."""
+        self.evaluate(f"(e => {{ e.focus(); e.select() }})(document.querySelector({selector!r}))")
+        self.call("Input.insertText", text=text)
+        self.press("Enter")
+
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[Page]:

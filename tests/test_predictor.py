@@ -89,7 +89,7 @@ def test_refuses_what_is_no_trained_model(tiny_weights, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"missing\.pth: is no file"):
         Predictor(CONFIG, tmp_path / "missing.pth", opts=OPTS)
     # The baseline's checkpoint has everything but the neck.
-    with pytest.raises(ValueError, match=r"ssd.pth: no trained model of this config.*not neck\."):
+    with pytest.raises(ValueError, match=r"ssd.pth: not a trained model of this config.*not neck\."):
         Predictor(CONFIG, tiny_weights["ssd"], opts=OPTS)
     backbone = {
         name.removeprefix("backbone."): values

@@ -19,10 +19,11 @@ from pathlib import Path
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from tabulate import tabulate
 
 from rock_d2.config import load_config
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
-from rock_d2.export.complexity import complexity_of, complexity_table
+from rock_d2.export.complexity import Complexity, ModelComplexity, complexity_of
 from rock_d2.export.fuse import inference_copy
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -76,6 +77,32 @@ def named(files: Sequence[str]) -> Mapping[str, str]:
     paths = {file: Path(file).with_suffix("") for file in files}
     same = Counter(path.name for path in paths.values())
     return {path.name if same[path.name] == 1 else str(path): file for file, path in paths.items()}
+
+
+def complexity_table(models: Mapping[str, ModelComplexity]) -> str:
+    """Return a Markdown table with columns for each model, named by the keys."""
+    units = ("M params", "G MACs", "M activations")
+    header = ["part", *(f"{name}, {unit}" for name in models for unit in units)]
+
+    def row(title: str, found: Sequence[Complexity | None]) -> list[str]:
+        return [title, *(cell for complexity in found for cell in cells_of(complexity))]
+
+    parts = dict.fromkeys(part for model in models.values() for part in model.parts)
+    tasks = dict.fromkeys(task for model in models.values() for task in model.tasks)
+    rows = [
+        *(row(part, [model.parts.get(part) for model in models.values()]) for part in parts),
+        row("**total**", [model.whole for model in models.values()]),
+        *(row(f"for {t} alone", [model.tasks.get(t) for model in models.values()]) for t in tasks),
+    ]
+    aligned = ("left", *["right"] * (len(header) - 1))
+    return tabulate(rows, header, tablefmt="github", disable_numparse=True, colalign=aligned)
+
+
+def cells_of(complexity: Complexity | None) -> tuple[str, ...]:
+    if complexity is None:
+        return "", "", ""
+    parameters, flops, activations = complexity
+    return f"{parameters / 1e6:.2f}", f"{flops / 1e9:.2f}", f"{activations / 1e6:.2f}"
 
 
 if __name__ == "__main__":

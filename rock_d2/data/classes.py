@@ -39,8 +39,10 @@ def resolve_num_classes(cfg: CfgNode) -> CfgNode:
 
 def detector_key(cfg: CfgNode) -> str:
     """Return the key below ``cfg.MODEL`` that holds the detector's NUM_CLASSES, if it has one."""
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    detector = cfg.MODEL.DETECTOR if architecture == "MultiTask" else architecture
     # Detectron2's two-stage detectors count classes where they classify.
-    return {"GeneralizedRCNN": "ROI_HEADS"}.get(cfg.MODEL.DETECTOR, cfg.MODEL.DETECTOR.upper())
+    return {"GeneralizedRCNN": "ROI_HEADS"}.get(detector, detector.upper())
 
 
 def check_classes(cfg: CfgNode, names: Sequence[str]) -> None:

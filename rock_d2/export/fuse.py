@@ -7,15 +7,16 @@ from collections.abc import Iterator
 import torch
 from detectron2.config import CfgNode
 from detectron2.layers import Conv2d, FrozenBatchNorm2d, NaiveSyncBatchNorm
-from timm.layers import BatchNormAct2d, FrozenBatchNormAct2d, SyncBatchNormAct
+from timm.layers import BatchNormAct2d, SyncBatchNormAct
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-# Exact types, since a subclass may compute something else. timm's apply the activation, too.
-CONVOLUTIONS = (nn.Conv2d, Conv2d)
-WITH_ACTIVATION = (BatchNormAct2d, FrozenBatchNormAct2d, SyncBatchNormAct)
+from rock_d2.modeling.backbones.timm import FrozenBatchNormAct2d
+
+# Compared as exact types: a subclass may compute something else.
 PLAIN = (FrozenBatchNorm2d, nn.BatchNorm2d, nn.SyncBatchNorm, NaiveSyncBatchNorm)
-BATCH_NORMS = PLAIN + WITH_ACTIVATION
+# The others apply the activation, too.
+BATCH_NORMS = (*PLAIN, BatchNormAct2d, FrozenBatchNormAct2d, SyncBatchNormAct)
 
 
 def inference_copy(model: nn.Module, cfg: CfgNode) -> nn.Module:
@@ -44,21 +45,20 @@ def fold(model: nn.Module) -> nn.Module:
     """
     num_owners = Counter(child for module in model.modules() for child in module.children())
     for module in list(model.modules()):
-        if type(module) is Conv2d and can_fold(module, module.norm):
+        if type(module) is Conv2d and has_statistics(module.norm, PLAIN):
             fold_into(module, module.norm)
             module.norm = None
         for conv, name in list(consecutive_pairs(module)):
             norm = getattr(module, name)
-            if can_fold(conv, norm) and num_owners[conv] == num_owners[norm] == 1:
+            if num_owners[conv] == num_owners[norm] == 1:
                 fold_into(conv, norm)
-                rest = (norm.drop, norm.act) if type(norm) in WITH_ACTIVATION else ()
+                rest = [getattr(norm, part) for part in ("drop", "act") if hasattr(norm, part)]
                 setattr(module, name, nn.Sequential(*rest))
     return model.to(memory_format=torch.channels_last)
 
 
-def can_fold(conv: nn.Module, norm: nn.Module | None) -> bool:
-    known = type(conv) in CONVOLUTIONS and type(norm) in BATCH_NORMS
-    return known and norm.running_mean is not None
+def has_statistics(norm: nn.Module | None, kinds: tuple[type, ...]) -> bool:
+    return type(norm) in kinds and norm.running_mean is not None
 
 
 def fold_into(conv: nn.Conv2d, norm: nn.Module) -> None:
@@ -66,26 +66,26 @@ def fold_into(conv: nn.Conv2d, norm: nn.Module) -> None:
     values = (conv.weight, conv.bias, norm.running_mean, norm.running_var)
     weight, bias, mean, variance = (v if v is None else v.double() for v in values)
     scale, shift = (v if v is None else v.double() for v in (norm.weight, norm.bias))
-    weight, bias = fuse_conv_bn_weights(weight, bias, mean, variance, norm.eps, scale, shift)
-    dtype = conv.weight.dtype
-    conv.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
-    conv.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
+    fused = fuse_conv_bn_weights(weight, bias, mean, variance, norm.eps, scale, shift)
+    weight, bias = (x.to(conv.weight.dtype) for x in fused)
+    conv.weight, conv.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
 
 
 class _Tracer(fx.Tracer):
     """Takes convolutions and normalisations of all libraries as wholes."""
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, CONVOLUTIONS + BATCH_NORMS) or super().is_leaf_module(module, name)
+        is_whole = isinstance(module, (nn.Conv2d, *BATCH_NORMS))
+        return is_whole or super().is_leaf_module(module, name)
 
 
 def consecutive_pairs(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    """Yield the normalisations among a module's children, by name, each after its convolution.
+    """Yield convolutions with the name of the child that alone takes and normalises their output.
 
-    The convolution runs once in the module's forward and nothing else uses its output. A module
-    whose control flow torch.fx cannot trace has none.
+    A module whose control flow torch.fx cannot trace has none.
     """
-    norms = {name for name, child in module.named_children() if type(child) in BATCH_NORMS}
+    children = module.named_children()
+    norms = {name for name, child in children if has_statistics(child, BATCH_NORMS)}
     if not norms:
         return
     try:
@@ -96,6 +96,7 @@ def consecutive_pairs(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
     for node in nodes:
         if node.op == "call_module" and node.target in norms:
             source, *_ = node.all_input_nodes
-            once = source.op == "call_module" and calls[source.target] == calls[node.target] == 1
-            if once and len(source.users) == 1:
-                yield module.get_submodule(source.target), node.target
+            once = calls[source.target] == calls[node.target] == len(source.users) == 1
+            conv = module.get_submodule(source.target) if source.op == "call_module" else None
+            if once and type(conv) is nn.Conv2d:
+                yield conv, node.target

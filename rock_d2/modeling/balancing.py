@@ -14,7 +14,7 @@ from fvcore.common.registry import Registry
 from torch import distributed, nn
 from torch.nn import functional as F
 
-from rock_d2.layers import registered
+from rock_d2.registry import registered
 from rock_d2.tasks import build_tasks
 
 BALANCER_REGISTRY = Registry("BALANCER")

@@ -8,9 +8,10 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
-from rock_d2.layers import own_seed, registered
+from rock_d2.layers import own_seed
 from rock_d2.modeling.necks.neck import Extents, Features, Neck, Predictions, build_neck
 from rock_d2.modeling.num_classes import with_num_classes
+from rock_d2.registry import registered
 
 DETECTOR = "detector."
 

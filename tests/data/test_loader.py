@@ -233,6 +233,7 @@ def rooms_cfg(rooms_root):
         register_multitask_coco(f"built_{split}", json_file, str(root), scene_classes=["x"] * 27)
     cfg = get_cfg()
     add_rock_config(cfg)
+    cfg.MODEL.META_ARCHITECTURE = "MultiTask"
     cfg.DATASETS.TRAIN = ("built_train",)
     cfg.INPUT.SIZE = [60, 80]
     cfg.SOLVER.IMS_PER_BATCH = 4

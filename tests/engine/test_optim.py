@@ -1,8 +1,8 @@
 import pytest
 import torch
 from detectron2.config import CfgNode, get_cfg
-from toy import Slope, new_step
 from torch import nn
+from toy import Slope, new_step
 
 from rock_d2 import add_rock_config
 from rock_d2.engine.optim import build_optimizer

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from toy import Line, Slope, batch, new_step
 from torch import nn
+from toy import Line, Slope, batch, new_step
 
 from rock_d2.engine.step import TrainingStep
 from rock_d2.modeling.balancing import UncertaintyWeights

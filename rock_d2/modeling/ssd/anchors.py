@@ -13,7 +13,6 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.anchor_generator import ANCHOR_GENERATOR_REGISTRY
 from torch import nn
 
-
 # Pixels; of smaller images the last maps of a backbone would be empty.
 SMALLEST_SIDE = 32
 
@@ -22,9 +21,9 @@ SMALLEST_SIDE = 32
 class SSDAnchorGenerator(nn.Module):
     """Makes the default boxes of all maps.
 
-    A map of h x w cells has its boxes centred in cells of exactly H / h x W / w pixels of the image.
-    A box of scale s is a square of side s * min(H, W), with INPUT.SIZE as H x W for images of any size,
-    or has the same area at another aspect ratio.
+    A map of h x w cells has its boxes centred in cells of exactly H / h x W / w pixels of the
+    image. A box of scale s is a square of side s * min(H, W), where H x W is INPUT.SIZE for images
+    of any size, or has the same area at another aspect ratio.
     """
 
     @configurable

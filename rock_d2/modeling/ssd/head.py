@@ -14,8 +14,9 @@ from fvcore.common.registry import Registry
 from torch import nn
 from torch.nn import functional as F
 
-from rock_d2.layers import check_norm, registered
+from rock_d2.layers import check_norm
 from rock_d2.modeling.ssd.anchors import nominal_size
+from rock_d2.registry import registered
 
 SSD_HEAD_REGISTRY = Registry("SSD_HEAD")
 SSD_HEAD_REGISTRY.__doc__ = "SSD's heads by the name that MODEL.SSD.HEAD gives them."
@@ -178,7 +179,7 @@ def all_map_shapes(
 def extra_layer(
     in_channels: int, middle: int, out_channels: int, *, norm: str, **window: Any
 ) -> nn.Sequential:
-    """Return a 1 x 1 convolution to ``middle`` channels and one whose ``window`` shrinks the map."""
+    """Return a 1 x 1 convolution to ``middle`` channels and one that shrinks the map."""
     shared = {"bias": norm == "", "activation": F.relu}
     layers = nn.Sequential(
         Conv2d(in_channels, middle, kernel_size=1, norm=get_norm(norm, middle), **shared),
