@@ -13,7 +13,10 @@ BAD_FILES = {
     "a value for a node": ("MODEL: 1\n", "MODEL must hold settings"),
     "a wrong type": ("SEED: [1, 2]\n", "SEED"),
     "its own base": ('_BASE_: "config.yaml"\n', "its own _BASE_"),
-    "a base that is not there": ('_BASE_: "other.yaml"\n', "other.yaml: there is no such config, the _BASE_"),
+    "a base that is not there": (
+        '_BASE_: "other.yaml"\n',
+        "other.yaml: there is no such config, the _BASE_",
+    ),
     "a base that is no name": ("_BASE_: 1\n", "_BASE_ is"),
 }
 

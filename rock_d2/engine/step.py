@@ -13,6 +13,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
+from rock_d2.checkpoint.training import load_optimizer
 from rock_d2.data.loader import SKIPPED
 from rock_d2.engine.nonfinite import NonFiniteGuard
 from rock_d2.modeling.balancing import Balancer
