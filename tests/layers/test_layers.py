@@ -1,0 +1,86 @@
+"""Pooling laws, the reduction of label maps, and weights that follow from a name."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rock_d2.layers import (
+    block_average,
+    conv_norm_relu,
+    global_average,
+    known_average,
+    own_seed,
+)
+
+
+def test_averages_of_known_numbers():
+    x = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, 4.0]]]])
+    assert global_average(x).tolist() == [[3.0, 1.0]]
+    # Channels 0 to 5 hold their own number: blocks (0, 1), (2, 3), (4, 5).
+    x = torch.arange(6.0).view(1, 6, 1, 1).expand(2, 6, 3, 4)
+    pooled = block_average(x, 3)
+    assert pooled.shape == (2, 3, 3, 4)
+    assert pooled[1, :, 2, 3].tolist() == [0.5, 2.5, 4.5]
+    assert torch.equal(block_average(x, 6), x)
+
+
+def test_only_known_pixels_count():
+    target = torch.tensor([[2.0, 0.0, 5.0, 7.0], [0.0, 0.0, 9.0, 11.0]])[None, None]
+    target = torch.cat([target, torch.zeros(1, 1, 2, 4)], dim=3)
+    means, known = known_average(target, target > 0, (1, 4))
+    # Cells of 2 x 2 pixels: one known pixel, four, none, none.
+    assert means.flatten().tolist() == [2.0, 8.0, 0.0, 0.0]
+    assert known.flatten().tolist() == [True, True, False, False]
+
+
+@given(st.integers(0, 2**31), st.sampled_from([(3, 4), (6, 8), (5, 7)]))
+@settings(deadline=None, max_examples=15)
+def test_reduction_equals_a_loop_over_cells(seed, size):
+    torch.manual_seed(seed)
+    target = torch.randn(1, 3, 6, 8)
+    known = torch.rand(1, 1, 6, 8) > 0.6
+    means, any_known = known_average(target, known, size)
+    for row in range(size[0]):
+        for column in range(size[1]):
+            rows = slice(row * 6 // size[0], -(-(row + 1) * 6 // size[0]))
+            columns = slice(column * 8 // size[1], -(-(column + 1) * 8 // size[1]))
+            chosen = known[0, 0, rows, columns]
+            values = target[0, :, rows, columns][:, chosen]
+            assert any_known[0, 0, row, column] == bool(chosen.any())
+            expected = values.mean(dim=1) if chosen.any() else torch.zeros(3)
+            torch.testing.assert_close(means[0, :, row, column], expected, atol=1e-5, rtol=1e-5)
+
+
+def drawn(*parts: str) -> list[float]:
+    """A random number of each part, which may contain further ones as "outer.inner"."""
+    numbers = []
+    for part in parts:
+        outer, _, inner = part.partition(".")
+        with own_seed(outer):
+            if inner:
+                with own_seed(inner):
+                    numbers.append(float(torch.rand(())))
+            else:
+                numbers.append(float(torch.rand(())))
+    return numbers
+
+
+def test_weights_follow_from_the_seed_and_the_name_only():
+    torch.manual_seed(0)
+    after = float(torch.rand(()))
+    torch.manual_seed(0)
+    a, b, inner, other = drawn("a", "b", "a.c", "b.c")
+    assert len({a, b, inner, other}) == 4
+    assert drawn("b", "a.c", "a") == [b, inner, a]
+    assert float(torch.rand(())) == after, "the generator outside stays where it is"
+    torch.manual_seed(1)
+    assert drawn("a") != [a]
+
+
+@pytest.mark.parametrize(("norm", "extra"), [("BN", 2 * 5), ("", 5)])
+def test_a_convolution_has_a_bias_only_without_a_norm(norm, extra):
+    layer = conv_norm_relu(4, 5, kernel_size=3, norm=norm)
+    assert sum(p.numel() for p in layer.parameters()) == 4 * 5 * 9 + extra
+    found = layer(torch.randn(2, 4, 6, 7))
+    assert found.shape == (2, 5, 6, 7) and found.min() == 0
