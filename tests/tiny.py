@@ -20,18 +20,12 @@ from rock_d2.modeling.ssd.matcher import SSDMatcher
 SIZE = (96, 128)
 NUM_CLASSES = 3
 LABELS = ("depth", "normals", "scene")
-TASKS = ["Scene", "Depth", "Normals"]
 # Options of every SSD that must train, by what a test calls it.
 MODELS = {
     "baseline": ["MODEL.NECK.NAME", "IdentityNeck"],
     "flat": ["MODEL.NECK.NAME", "FlatMTL"],
     "rock": ["MODEL.NECK.NAME", "ROCK"],
-    "rock-product": ["MODEL.NECK.NAME", "ROCK", "MODEL.ROCK.FUSION.NAME", "ProductFusion"],
     "rock-none": ["MODEL.NECK.NAME", "ROCK", "MODEL.ROCK.FUSION.NAME", "NoFusion"],
-    "rock-unsupervised": [
-        *("MODEL.NECK.NAME", "ROCK"),
-        *(part for task in TASKS for part in (f"MODEL.TASKS.{task.upper()}.LOSS_WEIGHT", 0.0)),
-    ],
     "focal": ["MODEL.NECK.NAME", "ROCK", "MODEL.SSD.CLS_LOSS", "Focal"],
 }
 # The detectors of configs/detectors, by the names of their files.
@@ -79,6 +73,13 @@ def tiny_cfg(*options: Any) -> CfgNode:
 def tiny_model(*options: Any) -> nn.Module:
     torch.manual_seed(0)
     return build_model(tiny_cfg(*options))
+
+
+def on_meta(cfg: CfgNode) -> nn.Module:
+    """Return the model without its values, which takes no time."""
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        return build_model(cfg)
 
 
 def detector_cfg(name: str, *options: Any) -> CfgNode:

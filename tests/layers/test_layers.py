@@ -1,13 +1,11 @@
 """Pooling laws, the reduction of label maps, and weights that follow from a name."""
 
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rock_d2.layers import (
     block_average,
-    conv_norm_relu,
     global_average,
     known_average,
     own_seed,
@@ -23,15 +21,6 @@ def test_averages_of_known_numbers():
     assert pooled.shape == (2, 3, 3, 4)
     assert pooled[1, :, 2, 3].tolist() == [0.5, 2.5, 4.5]
     assert torch.equal(block_average(x, 6), x)
-
-
-def test_only_known_pixels_count():
-    target = torch.tensor([[2.0, 0.0, 5.0, 7.0], [0.0, 0.0, 9.0, 11.0]])[None, None]
-    target = torch.cat([target, torch.zeros(1, 1, 2, 4)], dim=3)
-    means, known = known_average(target, target > 0, (1, 4))
-    # Cells of 2 x 2 pixels: one known pixel, four, none, none.
-    assert means.flatten().tolist() == [2.0, 8.0, 0.0, 0.0]
-    assert known.flatten().tolist() == [True, True, False, False]
 
 
 @given(st.integers(0, 2**31), st.sampled_from([(3, 4), (6, 8), (5, 7)]))
@@ -76,11 +65,3 @@ def test_weights_follow_from_the_seed_and_the_name_only():
     assert float(torch.rand(())) == after, "the generator outside stays where it is"
     torch.manual_seed(1)
     assert drawn("a") != [a]
-
-
-@pytest.mark.parametrize(("norm", "extra"), [("BN", 2 * 5), ("", 5)])
-def test_a_convolution_has_a_bias_only_without_a_norm(norm, extra):
-    layer = conv_norm_relu(4, 5, kernel_size=3, norm=norm)
-    assert sum(p.numel() for p in layer.parameters()) == 4 * 5 * 9 + extra
-    found = layer(torch.randn(2, 4, 6, 7))
-    assert found.shape == (2, 5, 6, 7) and found.min() == 0

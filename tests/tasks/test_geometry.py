@@ -58,8 +58,8 @@ def test_a_zoomed_plane_is_the_plane_that_its_normals_say(nx, ny, side, left, to
     depth, normals = plane(nx, ny)
     w, h = round(WIDTH * side), round(HEIGHT * side)
     x0, y0 = round(left * (WIDTH - w)), round(top * (HEIGHT - h))
-    transforms = [T.CropTransform(x0, y0, w, h)]
     centre = (CENTRE[0] - x0, CENTRE[1] - y0)
+    transforms = [T.CropTransform(x0, y0, w, h)]
     if mirrored:
         transforms.append(T.HFlipTransform(w))
         centre = (w - 1 - centre[0], centre[1])
@@ -69,20 +69,6 @@ def test_a_zoomed_plane_is_the_plane_that_its_normals_say(nx, ny, side, left, to
     # Files hold millimetres and 127 levels: 0.8 degrees at most were seen.
     assert degrees_between(found, turned[:-1, :-1]).max() < 2
     assert (turned[..., 2] < 0).all()
-
-
-@given(slopes, slopes, st.integers(0, 20))
-@settings(deadline=None, max_examples=30)
-def test_a_plane_zoomed_out_is_the_plane_that_its_normals_say(nx, ny, margin):
-    depth, normals = plane(nx, ny)
-    pad = PadTransform(4 * margin, 3 * margin, 0, 0)
-    padded, turned = after(Depth(), depth, [pad])[..., 0], after(Normals(), normals, [pad])
-    # Shown at the image's size, the pixels of the larger canvas are closer together.
-    focal = FOCAL * padded.shape[1] / WIDTH
-    found = normals_of(padded[3 * margin :, 4 * margin :], focal, CENTRE)
-    # As above; 1.2 degrees were seen.
-    assert degrees_between(found, turned[3 * margin : -1, 4 * margin : -1]).max() < 2
-    assert not padded[: 3 * margin].any() and not turned[:, : 4 * margin].any()
 
 
 @pytest.fixture
@@ -110,17 +96,7 @@ def test_flips_mirror_pixels_and_negate_the_component_that_they_mirror(stored, f
         np.testing.assert_array_equal(after(task, label, [flip, flip]), same)
 
 
-def test_a_crop_and_its_inverse_restore_every_pixel_inside(stored):
-    crop = T.CropTransform(11, 7, 40, 30, orig_w=WIDTH, orig_h=HEIGHT)
-    inside = np.zeros((HEIGHT, WIDTH), bool)
-    inside[7:37, 11:51] = True
-    for task, label in stored.items():
-        restored, expected = after(task, label, [crop, crop.inverse()]), after(task, label, [])
-        np.testing.assert_allclose(restored[inside], expected[inside], atol=1e-6)
-        assert not restored[~inside].any()
-
-
-@pytest.mark.parametrize("size", [(30, 40), (90, 120), (37, 51), (HEIGHT, WIDTH)])
+@pytest.mark.parametrize("size", [(30, 40), (90, 120), (37, 51)])
 @pytest.mark.parametrize("kind", [T.ResizeTransform, ScaleTransform])
 def test_a_resize_takes_whole_pixels_and_mixes_none(stored, size, kind):
     rows = ((np.arange(size[0]) + 0.5) * HEIGHT / size[0]).astype(int)
@@ -138,6 +114,13 @@ def test_zoom_divides_depth_and_multiplies_the_normals_z():
     # (76, 0, 2 * -102) / sqrt(76^2 + 204^2) = (0.34911, 0, -0.93708)
     turned = after(Normals(), normals, crop)[0, 0]
     np.testing.assert_allclose(turned, [0.34911, 0, -0.93708], atol=1e-5)
+    # Back to the size before, everything is as far as it was; the border is unknown.
+    crop.append(PadTransform(10, 5, 30, 25))
+    padded = after(Depth(), np.full((60, 80), 3000, np.uint16), crop)[..., 0]
+    assert (padded[5:35, 10:50] == 3).all() and padded.sum() == 3 * 30 * 40
+    turned = after(Normals(), normals, crop)
+    np.testing.assert_allclose(turned[20, 20], np.array([76, 0, -102]) / 127.2, atol=1e-3)
+    assert not turned[0].any()
 
 
 @pytest.mark.parametrize(

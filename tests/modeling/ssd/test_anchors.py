@@ -85,11 +85,4 @@ def test_centres_lie_evenly_in_images_of_any_size(size):
         torch.testing.assert_close(centres[-1, -1], last.expand(4, 2))
     # The scales refer to the size that is designed for: 0.1 of 60 pixels.
     assert (boxes[0, 2:] - boxes[0, :2]).tolist() == pytest.approx([6, 6])
-
-
-def test_boxes_move_with_the_model_and_stay_out_of_checkpoints():
-    generator = SSDAnchorGenerator(
-        image_size=(8, 8), num_maps=2, scales=(0.1, 0.2, 0.9), aspect_ratios=(2.0,)
-    ).to("meta")
-    assert generator([torch.zeros(1, 1, 2, 2), torch.zeros(1, 1, 1, 1)], (8, 8)).is_meta
-    assert generator.state_dict() == {}
+    assert generator.state_dict() == {}, "boxes follow from the settings"
