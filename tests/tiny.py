@@ -30,19 +30,13 @@ MODELS = {
 }
 # The detectors of configs/detectors, by the names of their files.
 DETECTORS = ("retinanet", "fcos", "faster_rcnn", "mask_rcnn")
-NARROW = {
-    "MODEL.RESNETS.DEPTH": 50,
-    "MODEL.RESNETS.STEM_OUT_CHANNELS": 8,
-    "MODEL.RESNETS.RES2_OUT_CHANNELS": 16,
-    "MODEL.RESNETS.WIDTH_PER_GROUP": 4,
-    "MODEL.FPN.OUT_CHANNELS": 16,
-    "MODEL.ROCK.WIDTH": 16,
-    "MODEL.ROI_BOX_HEAD.FC_DIM": 16,
-    "MODEL.ROI_MASK_HEAD.CONV_DIM": 16,
-    "MODEL.RPN.POST_NMS_TOPK_TRAIN": 30,
-    "MODEL.RPN.POST_NMS_TOPK_TEST": 10,
-    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 16,
-}
+NARROW = (
+    *("MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.STEM_OUT_CHANNELS", 8),
+    *("MODEL.RESNETS.RES2_OUT_CHANNELS", 16, "MODEL.RESNETS.WIDTH_PER_GROUP", 4),
+    *("MODEL.FPN.OUT_CHANNELS", 16, "MODEL.ROCK.WIDTH", 16, "MODEL.ROI_BOX_HEAD.FC_DIM", 16),
+    *("MODEL.ROI_MASK_HEAD.CONV_DIM", 16, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16),
+    *("MODEL.RPN.POST_NMS_TOPK_TRAIN", 30, "MODEL.RPN.POST_NMS_TOPK_TEST", 10),
+)
 
 
 def base_cfg(*options: Any) -> CfgNode:
@@ -54,20 +48,14 @@ def base_cfg(*options: Any) -> CfgNode:
 
 def tiny_cfg(*options: Any) -> CfgNode:
     """SSD on a ResNet-18 at stride 32, for 96 x 128: maps of 3 x 4, 2 x 2 and 1 x 1."""
-    settings = {
-        "INPUT.SIZE": list(SIZE),
-        "MODEL.RESNETS.DEPTH": 18,
-        "MODEL.RESNETS.RES2_OUT_CHANNELS": 64,
-        "MODEL.RESNETS.RES5_DILATION": 1,
-        "MODEL.SSD.NUM_CLASSES": NUM_CLASSES,
-        "MODEL.SSD.EXTRA_CHANNELS": [16, 8, 8],
-        "MODEL.ROCK.WIDTH": 16,
-        "MODEL.TASKS.SCENE.NUM_CLASSES": 5,
-        "MODEL.TASKS.DEPTH.CHANNELS": 4,
-        "MODEL.TASKS.NORMALS.CHANNELS": 6,
-    }
-    flat = [part for setting in settings.items() for part in setting]
-    return base_cfg(*flat, *options)
+    settings = (
+        *("INPUT.SIZE", list(SIZE), "MODEL.SSD.NUM_CLASSES", NUM_CLASSES),
+        *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64),
+        *("MODEL.RESNETS.RES5_DILATION", 1, "MODEL.SSD.EXTRA_CHANNELS", [16, 8, 8]),
+        *("MODEL.ROCK.WIDTH", 16, "MODEL.TASKS.SCENE.NUM_CLASSES", 5),
+        *("MODEL.TASKS.DEPTH.CHANNELS", 4, "MODEL.TASKS.NORMALS.CHANNELS", 6),
+    )
+    return base_cfg(*settings, *options)
 
 
 def tiny_model(*options: Any) -> nn.Module:
@@ -87,8 +75,7 @@ def detector_cfg(name: str, *options: Any) -> CfgNode:
     if name == "ssd":
         return tiny_cfg(*options)
     cfg = with_num_classes(model_zoo.get_config(f"detectors/{name}_plain_rooms.yaml"))
-    narrow = [part for setting in NARROW.items() for part in setting]
-    cfg.merge_from_list([*narrow, *options])
+    cfg.merge_from_list([*NARROW, *options])
     return cfg
 
 

@@ -1,5 +1,7 @@
 """Pooling laws, the reduction of label maps, and weights that follow from a name."""
 
+from contextlib import ExitStack
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,27 +43,22 @@ def test_reduction_equals_a_loop_over_cells(seed, size):
             torch.testing.assert_close(means[0, :, row, column], expected, atol=1e-5, rtol=1e-5)
 
 
-def drawn(*parts: str) -> list[float]:
-    """A random number of each part, which may contain further ones as "outer.inner"."""
-    numbers = []
-    for part in parts:
-        outer, _, inner = part.partition(".")
-        with own_seed(outer):
-            if inner:
-                with own_seed(inner):
-                    numbers.append(float(torch.rand(())))
-            else:
-                numbers.append(float(torch.rand(())))
-    return numbers
+def drawn(*parts: str) -> float:
+    """Return a random number of a part within other parts."""
+    with ExitStack() as stack:
+        for part in parts:
+            stack.enter_context(own_seed(part))
+        return float(torch.rand(()))
 
 
 def test_weights_follow_from_the_seed_and_the_name_only():
     torch.manual_seed(0)
     after = float(torch.rand(()))
     torch.manual_seed(0)
-    a, b, inner, other = drawn("a", "b", "a.c", "b.c")
-    assert len({a, b, inner, other}) == 4
-    assert drawn("b", "a.c", "a") == [b, inner, a]
+    names = [("a",), ("b",), ("a", "c"), ("b", "c")]
+    numbers = [drawn(*parts) for parts in names]
+    assert len(set(numbers)) == 4
+    assert [drawn(*parts) for parts in reversed(names)] == numbers[::-1]
     assert float(torch.rand(())) == after, "the generator outside stays where it is"
     torch.manual_seed(1)
-    assert drawn("a") != [a]
+    assert drawn("a") != numbers[0]

@@ -6,7 +6,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_anchor_generator
 from tiny import base_cfg
 
-from rock_d2.modeling.ssd.anchors import SSDAnchorGenerator, box_shapes
+from rock_d2.modeling.ssd.anchors import SSDAnchorGenerator
 from rock_d2.modeling.ssd.head import all_map_shapes
 
 PAPER_MAPS = [(30, 40), (15, 20), (8, 10), (4, 5), (2, 3), (1, 2), (1, 1)]
@@ -58,13 +58,6 @@ def test_last_map_by_hand(paper_boxes):
         ]
     )
     torch.testing.assert_close(paper_boxes[6], expected, atol=1e-3, rtol=0)
-
-
-def test_scales_rise_evenly_from_the_second_map():
-    shapes = box_shapes(num_maps=7, side=100, scales=(0.07, 0.15, 0.9), aspect_ratios=(2, 3))
-    assert [shape[0][0] for shape in shapes] == pytest.approx([7, 15, 30, 45, 60, 75, 90])
-    assert [w / h for w, h in shapes[1]] == pytest.approx([1, 1, 2, 1 / 2, 3, 1 / 3])
-    assert [w * h for w, h in shapes[1]] == pytest.approx([225, 15 * 30] + [225] * 4)
 
 
 @pytest.mark.parametrize("size", [(97, 131), (64, 64), (33, 200)])

@@ -3,11 +3,8 @@
 import pytest
 import torch
 from detectron2.data import MetadataCatalog
-from tiny import MODELS, SIZE, item, on_meta, tiny_cfg, tiny_model
+from tiny import MODELS, item, on_meta, tiny_cfg, tiny_model
 from torch import nn
-from torch.nn import functional as F
-
-from rock_d2.modeling.ssd.detector import pad_truths
 
 
 @pytest.fixture(scope="module")
@@ -22,22 +19,6 @@ def test_losses_are_computed_in_single_precision_under_autocast(rock):
     assert {loss.dtype for loss in losses.values()} == {torch.float32}
     sum(losses.values()).backward()
     assert all(p.grad.isfinite().all() for p in rock.parameters())
-
-
-def test_padding_of_ground_truths_changes_no_loss():
-    ssd = tiny_model().train().detector
-    batch = [item(0, objects=2)]
-    truths = pad_truths(batch, 3, ssd.device)
-    # Rows without area, no matter what else they say.
-    padded = truths._replace(
-        boxes=F.pad(truths.boxes, (0, 0, 0, 36), value=7.0),
-        classes=F.pad(truths.classes, (0, 36), value=1),
-        present=F.pad(truths.present, (0, 36)),
-    )
-    with torch.no_grad():
-        predicted = ssd.predict(ssd.preprocess_image(batch).tensor)
-        losses = [ssd.losses(*predicted, each, [SIZE]) for each in (truths, padded)]
-    torch.testing.assert_close(*losses)
 
 
 @pytest.mark.parametrize(

@@ -104,15 +104,6 @@ def test_mining_keeps_the_hardest(labels, seed, ratio):
         assert kept[n].nonzero()[:, 0].tolist() == sorted(negatives[:num_kept])
 
 
-def test_hard_negative_loss_by_hand():
-    # Two classes of objects and equal logits: every loss is ln 3. One positive keeps 3 of 5
-    # negatives, the ignored box counts nowhere; the image without objects keeps 3.
-    labels = torch.tensor([[POSITIVE, IGNORED] + [NEGATIVE] * 5, [NEGATIVE] * 7])
-    classes = torch.where(labels == POSITIVE, 1, 2)
-    loss = mine_three(torch.zeros(2, 7, 3), classes, labels == POSITIVE, labels == NEGATIVE)
-    assert float(loss) == pytest.approx((4 + 3) * math.log(3))
-
-
 def test_focal_loss_by_hand():
     # p = 1/4 for each of 4 classes, then softmax of (ln 7, 0, 0, 0) = 7/10 for the first.
     labels = torch.tensor([[POSITIVE, NEGATIVE, IGNORED, POSITIVE]])
