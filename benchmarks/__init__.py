@@ -1,1 +1,1 @@
-"""Measurements against others, in one run and in turn; tools/benchmark.py runs them."""
+"""Measurements, each against something else in the same run; tools/benchmark.py runs them."""

@@ -1,8 +1,7 @@
 """The folder that every data set is written to; README.md beside this file draws it."""
 
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from rock_d2.data.datasets.nyuv2 import THING_CLASSES
+from rock_d2.files import atomic_file, remove_unfinished
 from rock_d2.tasks.depth import encode_depth
 from rock_d2.tasks.normals import encode_normals
 
@@ -26,7 +26,7 @@ JPEG_PARAMS = (cv2.IMWRITE_JPEG_QUALITY, 95)
 
 @dataclass(frozen=True)
 class DatasetTree:
-    """Writes ``root/{images,depth,normals,annotations}``; every file appears whole or not at all.
+    """Write ``root/{images,depth,normals,annotations}``; every file appears whole or not at all.
 
     Attributes:
         root: the folder of the data set.
@@ -43,7 +43,7 @@ class DatasetTree:
         depth: np.ndarray | None = None,
         normals: np.ndarray | None = None,
     ) -> dict[str, str]:
-        """Writes one image and its labels.
+        """Write one image and its labels.
 
         Args:
             stem: the files' common name, without a suffix.
@@ -65,6 +65,11 @@ class DatasetTree:
             write_image(self.root / files["normals_file_name"], encode_normals(normals)[..., ::-1])
         return files
 
+    def remove_unfinished(self) -> None:
+        """Delete the files that a killed process was writing."""
+        for folder in {path.parent for path in self.root.rglob(".*.part")}:
+            remove_unfinished(folder)
+
     def annotation_file(self, name: str) -> Path:
         return self.root / "annotations" / f"{name}.json"
 
@@ -75,7 +80,7 @@ class DatasetTree:
         annotations: Sequence[Mapping[str, Any]],
         info: Mapping[str, Any],
     ) -> Path:
-        """Writes ``annotations/<name>.json`` in COCO's format with the 19 categories."""
+        """Write ``annotations/<name>.json`` in COCO's format with the 19 categories."""
         document = {
             "info": dict(info),
             "categories": [{"id": i, "name": name} for name, i in CATEGORY_IDS.items()],
@@ -83,7 +88,7 @@ class DatasetTree:
             "annotations": list(annotations),
         }
         path = self.annotation_file(name)
-        replace_file(path, lambda temporary: temporary.write_text(json.dumps(document)))
+        write_file(path, json.dumps(document).encode())
         return path
 
 
@@ -92,7 +97,7 @@ def object_annotations(
     category_ids: Sequence[int | None],
     extra: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """One COCO annotation, still without ids, for each visible instance that has a category.
+    """Return one COCO annotation, still without ids, for each visible instance that has a category.
 
     Args:
         instances: unsigned (H, W); value i > 0 belongs to entry i - 1 of the other arguments.
@@ -118,7 +123,7 @@ def object_annotations(
 
 
 def mask_extent(mask: np.ndarray) -> list[int]:
-    """[x, y, w, h] of a bool (H, W) mask that is not empty; w = max - min + 1."""
+    """Return [x, y, w, h] of a bool (H, W) mask that is not empty; w = max - min + 1."""
     columns = np.flatnonzero(mask.any(axis=0))
     rows = np.flatnonzero(mask.any(axis=1))
     x, y = int(columns[0]), int(rows[0])
@@ -126,20 +131,15 @@ def mask_extent(mask: np.ndarray) -> list[int]:
 
 
 def write_image(path: Path, pixels: np.ndarray, params: Sequence[int] = PNG_PARAMS) -> None:
-    """Encodes ``pixels`` (OpenCV's channel order) by the suffix of ``path``."""
+    """Encode ``pixels`` (OpenCV's channel order) by the suffix of ``path``."""
     done, data = cv2.imencode(path.suffix, pixels, list(params))
     if not done:
         raise ValueError(f"{path}: OpenCV cannot encode {pixels.dtype} {pixels.shape}")
-    replace_file(path, lambda temporary: temporary.write_bytes(data))
+    write_file(path, data.tobytes())
 
 
-def replace_file(path: Path, write: Callable[[Path], Any]) -> None:
-    """Lets ``write`` fill a temporary file and renames it: ``path`` is never half-written."""
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all, and the folders that it lies in."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The process id keeps two writers of the same file from sharing one temporary file.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(path) as file:
+        file.write(content)

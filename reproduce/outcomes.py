@@ -4,7 +4,6 @@ import json
 from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
@@ -17,7 +16,7 @@ class Outcome:
 
     Attributes:
         run: which.
-        metrics: ``<task>/<metric>``, what could be measured of the last evaluation.
+        metrics: ``<task>/<metric>``, all that the last evaluation could measure.
         log: the scalars of metrics.json by iteration.
     """
 
@@ -25,9 +24,8 @@ class Outcome:
     metrics: dict[str, float]
     log: dict[int, dict[str, float]]
 
-    @cached_property
     def costs(self) -> dict[str, float]:
-        """Hours of the training's steps, most memory, and training images a second."""
+        """Return hours of the training's steps, most memory, and training images a second."""
         steps = {i: line for i, line in self.log.items() if "time" in line}
         if not steps:
             return {}
@@ -40,21 +38,21 @@ class Outcome:
         }
 
     def environment(self, fact: str) -> str:
-        """What environment.txt tells: ``commit`` of the code, or the ``machine``."""
+        """Return a fact of environment.txt: ``commit`` of the code, or the ``machine``."""
         file = self.run.folder / "environment.txt"
         lines = file.read_text().splitlines() if file.is_file() else []
         known = (line.removeprefix(f"{fact}: ") for line in lines if line.startswith(f"{fact}: "))
         return next(known, "unknown")
 
     def curve(self, name: str) -> dict[int, float]:
-        """A scalar by the number of iterations done, in order."""
+        """Return a scalar by the number of iterations done, in order."""
         # The last evaluation comes after the last iteration and has the next one's number.
         end = max((i for i, line in self.log.items() if "time" in line), default=0) + 1
         return {min(i + 1, end): line[name] for i, line in self.log.items() if name in line}
 
 
 def read_outcome(run: Run) -> Outcome | None:
-    """None if it is not finished."""
+    """Return the outcome of a run, or None if it is not finished."""
     if not run.finished:
         return None
     results = json.loads((run.folder / "results.json").read_text())
@@ -68,7 +66,7 @@ def read_outcome(run: Run) -> Outcome | None:
 
 
 def read_log(file: Path) -> dict[int, dict[str, float]]:
-    """The lines of metrics.json; what a resumed run has done twice counts as it was last."""
+    """Return the lines of metrics.json; iterations that a resumed run repeats count the last time."""
     lines: dict[int, dict[str, float]] = defaultdict(dict)
     if file.is_file():
         for text in file.read_text().splitlines():

@@ -9,19 +9,19 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
+from reproduce.tables import BASELINE, Row, Table
 from rock_d2 import model_zoo
 from rock_d2.config import load_config
 from rock_d2.engine.writers import deviations
-from reproduce.tables import BASELINE, Row, Table
 
-# What every model of a table has in common, by data set and split. Rooms have no third part.
+# The config that all models of a table share, by data set and split. Rooms have no third part.
 BASES = {
     ("nyuv2", "val"): f"ablations/{BASELINE.config}.yaml",
     ("nyuv2", "test"): "ssd_nyuv2.yaml",
     ("rooms", "val"): "ssd_rooms.yaml",
     ("rooms", "test"): "ssd_rooms.yaml",
 }
-# What a training is observed by; it learns the same.
+# Settings that change how a training is observed and not what it learns.
 OBSERVATION = (
     *("SOLVER.CHECKPOINT_PERIOD", "SOLVER.LOG_PERIOD", "SOLVER.GRADIENT_CONFLICT_PERIOD"),
     *("TEST.EVAL_PERIOD", "TEST.NUM_PICTURES"),
@@ -39,7 +39,7 @@ class Run:
         seed: of weights, order of the data and augmentation.
         folder: its OUTPUT_DIR.
         base: the config that it shares with the other models of its table.
-        settings: KEY VALUE pairs that make it what it is.
+        settings: KEY VALUE pairs that make it different from them.
         trained: the run whose model it only evaluates, if it does not train.
     """
 
@@ -58,7 +58,7 @@ class Run:
         return load_config(self.base, self.arguments()[1])
 
     def arguments(self) -> tuple[list[str], list[str]]:
-        """Options of tools/train_net.py, and the KEY VALUE pairs that follow them."""
+        """Return options of tools/train_net.py, and the KEY VALUE pairs that follow them."""
         pairs = [*self.settings, "SEED", str(self.seed), "OUTPUT_DIR", str(self.folder)]
         if self.trained is None:
             return ["--config-file", self.base, "--resume"], pairs
@@ -66,46 +66,37 @@ class Run:
         return ["--config-file", self.base, "--eval-only"], [*pairs, *weights]
 
 
+@dataclass(frozen=True)
 class Plan:
-    """The runs of some tables, each model once however many tables it stands in."""
+    """The runs of some tables, each model once however many tables it stands in.
 
-    def __init__(
-        self,
-        tables: Sequence[Table],
-        *,
-        dataset: str,
-        seeds: Sequence[int],
-        output: Path,
-        iterations: float = 1.0,
-        options: Sequence[str] = (),
-    ):
-        """
-        Args:
-            tables: what is to be filled.
-            dataset: "nyuv2" or "rooms".
-            seeds: every model is trained once with each.
-            output: the folder of all runs.
-            iterations: what the schedule is stretched by.
-            options: KEY VALUE pairs for every run.
-        """
-        self.tables = tables
-        self.dataset = dataset
-        self.seeds = seeds
-        self.output = output
-        self._iterations = iterations
-        self._options = tuple(options)
+    Attributes:
+        tables: those to fill.
+        dataset: "nyuv2" or "rooms".
+        seeds: every model is trained once with each.
+        output: the folder of all runs.
+        iterations: factor of the schedule's length.
+        options: KEY VALUE pairs for every run.
+    """
+
+    tables: Sequence[Table]
+    dataset: str
+    seeds: Sequence[int]
+    output: Path
+    iterations: float = 1.0
+    options: Sequence[str] = ()
 
     def runs(self) -> list[Run]:
-        """All runs, evaluations last, and before that the first seed of every model first."""
-        rows = [(table, row) for table in self.tables if table.trained for row in table.rows]
+        """Return all runs, evaluations last, and before that the first seed of every model first."""
+        rows = [(table, row) for table in self.tables for row in table.rows]
         runs = [self.run(table, row, seed) for seed in self.seeds for table, row in rows]
         needed = [run.trained for run in runs if run.trained is not None]
         return sorted(dict.fromkeys([*runs, *needed]), key=lambda run: run.trained is not None)
 
     def run(self, table: Table, row: Row, seed: int) -> Run:
+        """Return the run of a row of a table."""
         base = BASES[self.dataset, table.split]
-        pairs = model_settings(row.config)
-        name = row.config
+        name, pairs = row.config, model_settings(row.config)
         if row.fraction < 1:
             name += f"_{round(100 * row.fraction)}"
         if base == BASES["nyuv2", "test"]:
@@ -127,19 +118,18 @@ class Plan:
         trained: Run | None = None,
     ) -> Run:
         file = model_zoo.get_config_file(base)
-        pairs += self._options
+        pairs += tuple(self.options)
         if fraction < 1:
             # Of the images that all models of the table see.
             fraction *= load_config(file, pairs).DATASETS.TRAIN_FRACTION
             pairs += ("DATASETS.TRAIN_FRACTION", f"{fraction:g}")
-        pairs += schedule(load_config(file, pairs), self._iterations)
-        folder = self.output / name / f"seed{seed}"
-        return Run(name, seed, folder, file, pairs, trained)
+        pairs += schedule(load_config(file, pairs), self.iterations)
+        return Run(name, seed, self.output / name / f"seed{seed}", file, pairs, trained)
 
 
 @cache
 def model_settings(row: str) -> tuple[str, ...]:
-    """KEY VALUE pairs that make the baseline of any data set the model of a row of a table."""
+    """Return KEY VALUE pairs that make the baseline of any data set the model of a table's row."""
     config, baseline = (
         model_zoo.get_config(f"ablations/{name}.yaml") for name in (row, BASELINE.config)
     )
@@ -148,22 +138,17 @@ def model_settings(row: str) -> tuple[str, ...]:
 
 
 def as_argument(value: Any) -> str:
-    """As a shell shows it with the fewest quotes."""
+    """Return a value as a shell needs the fewest quotes for it."""
     return json.dumps(value) if isinstance(value, list) else str(value)
 
 
 def differences(config: CfgNode, other: CfgNode) -> list[tuple[str, Any, Any]]:
-    """Settings that change what is learnt and have two values: (name, here, there)."""
+    """Return the settings that change what is learnt and differ: (name, here, there)."""
     return [found for found in deviations(config, other) if found[0] not in OBSERVATION]
 
 
-def as_written(cfg: CfgNode) -> CfgNode:
-    """As it comes back from a file, where tuples within lists have become lists."""
-    return CfgNode.load_cfg(cfg.dump())
-
-
 def schedule(cfg: CfgNode, factor: float) -> tuple[str, ...]:
-    """KEY VALUE pairs of the config's schedule times ``factor``."""
+    """Return KEY VALUE pairs of the config's schedule times ``factor``."""
     solver = cfg.SOLVER
     length = max(1, round(factor * solver.MAX_ITER))
     period = min(solver.CHECKPOINT_PERIOD, -(-length // CHECKPOINTS))
@@ -178,7 +163,7 @@ def schedule(cfg: CfgNode, factor: float) -> tuple[str, ...]:
 
 
 def check_stored_settings(runs: Iterable[Run]) -> None:
-    """Raises ValueError for a folder whose training was started with other settings."""
+    """Raise ValueError for a folder whose training was started with other settings."""
     for run in runs:
         file = run.folder / "config.yaml"
         if run.trained is not None or not file.is_file():
@@ -187,10 +172,10 @@ def check_stored_settings(runs: Iterable[Run]) -> None:
             stored = load_config(file)
         except ValueError as unknown:
             raise ValueError(f"{unknown}; choose another --output") from None
-        different = differences(as_written(stored), as_written(run.config()))
-        if different:
-            name, there, wanted = different[0]
+        # As it comes back from a file, where tuples within lists have become lists.
+        wanted = CfgNode.load_cfg(run.config().dump())
+        for name, there, here in differences(stored, wanted):
             raise ValueError(
-                f"{file}: this run was started with {name} {there}, not {wanted}; "
+                f"{file}: this run was started with {name} {there}, not {here}; "
                 "choose another --output, or remove the folder"
             )

@@ -1,131 +1,159 @@
-"""The tables as Markdown with charts beside it, as CSV, and as one HTML page each."""
+"""The tables as Markdown with charts beside it, and as CSV."""
 
 import csv
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from html import escape
 from pathlib import Path
 
 from tabulate import tabulate
 
 from reproduce.comparison import COMPARED, Comparison
-from reproduce.complexity_table import complexity_report
+from reproduce.figures import dot_chart, line_chart
 from reproduce.plan import Plan
-from reproduce.sections import COSTS, Section, sections_of, short
-from reproduce.tables import METRICS, Table
+from reproduce.statistics import Spread
+from reproduce.tables import METRICS, Row, Table
 
-STYLE = """
-body { font: 15px/1.5 Helvetica, Arial, sans-serif; color: #222; max-width: 1200px;
-       margin: 2em auto; padding: 0 1em; }
-table { border-collapse: collapse; font-size: 13px; margin: 1em 0; display: block;
-        overflow-x: auto; }
-th, td { padding: 4px 10px; border-bottom: 1px solid #ddd; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-th { border-bottom: 2px solid #888; }
-svg { max-width: 100%; height: auto; }
-"""
+COSTS = {"hours": "hours of training", "memory_gb": "GB", "images_per_second": "images/s"}
+UNIT = f"{COMPARED.split('/')[-1]} (%)"
+METHOD = (
+    "Mean ± standard deviation over n seeds, in percent. Differences are between runs with the "
+    "same seed, hence the same data order and initial weights of what models share; interval: "
+    "bootstrap of their mean (10 000 samples), which is too narrow for few pairs; p: paired "
+    "t-test, two-sided."
+)
 
 
 def write_reports(plan: Plan) -> list[Path]:
-    """Writes all of the plan's tables from what is finished; returns the files."""
+    """Write all of the plan's tables from the runs that are finished; return the files."""
     plan.output.mkdir(parents=True, exist_ok=True)
     return [file for table in plan.tables for file in _write_report(plan, table)]
 
 
 def _write_report(plan: Plan, table: Table) -> Iterator[Path]:
-    stem = plan.output / (f"table{table.name}" if table.name.isdigit() else table.name)
-    if table.trained:
-        comparison = Comparison(plan, table)
-        sections, summary = sections_of(comparison), summary_rows(comparison)
-        yield write_csv(stem.with_name(f"{stem.name}_runs.csv"), run_rows(comparison))
+    is_papers = table.name.isdigit()
+    stem = plan.output / (f"table{table.name}" if is_papers else table.name)
+    comparison = Comparison(plan, table)
+    title = f"Table {table.name}: {table.title}" if is_papers else table.title
+    sections = [
+        f"# {title} ({plan.dataset})",
+        settings_section(comparison),
+        results_section(comparison, Path(f"{stem}_results.svg")),
+        curves_section(comparison, Path(f"{stem}_curves.svg")),
+        categories_section(comparison),
+        costs_section(comparison),
+    ]
+    report = Path(f"{stem}.md")
+    report.write_text("\n\n".join(filter(None, sections)) + "\n")
+    yield report
+    yield write_csv(Path(f"{stem}.csv"), summary_rows(comparison))
+    yield write_csv(Path(f"{stem}_runs.csv"), run_rows(comparison))
+
+
+def settings_section(comparison: Comparison) -> str:
+    rows = [(f"`{name}`", here, there) for name, here, there in comparison.settings()]
+    text = "Beside the deviations that README.md lists:" if rows else "README.md lists them all."
+    table = grid(["setting", "here", "the paper"], rows)
+    return f"## Differences to the paper's settings\n\n{text}\n\n{table}"
+
+
+def results_section(comparison: Comparison, figure: Path) -> str:
+    rows = comparison.table.rows
+    header = ["model", "n"]
+    for metric in METRICS:
+        header += [metric.split("/")[-1], "the paper's"]
+    header += ["difference in AP50", "95 % interval", "p", "pairs", "the paper's", "against"]
+    notes = list(comparison.table.notes)
+    missing = len(rows) * len(comparison.plan.seeds) - len(comparison.runs())
+    if missing:
+        notes.append(f"{missing} runs are not finished and not counted.")
+    measured = {row.title: list(comparison.values(row, COMPARED).values()) for row in rows}
+    papers = {row.title: row.paper[0] for row in rows if row.paper[0] is not None}
+    dot_chart(figure, measured, papers, unit=UNIT)
+    table = grid(header, [_result_row(comparison, row) for row in rows])
+    return "\n\n".join(["## Results", *notes, METHOD, table, f"![Results]({figure.name})"])
+
+
+def _result_row(comparison: Comparison, row: Row) -> list[str]:
+    cells = [row.title, str(len(comparison.outcomes[row]))]
+    for metric, figure in zip(METRICS, row.paper, strict=True):
+        cells += [with_spread(comparison.spread(row, metric)), "" if figure is None else figure]
+    found, paper = comparison.difference(row)
+    if found is None:
+        cells += [""] * 4
     else:
-        sections, summary = complexity_report(plan, table)
-    yield write_csv(stem.with_suffix(".csv"), summary)
-    title = f"Table {table.name}: {table.title}" if table.name.isdigit() else table.title
-    title += f" ({plan.dataset})"
-    for section in sections:
-        if section.file:
-            yield _write(stem.with_name(f"{stem.name}_{section.file}.svg"), section.chart)
-    yield _write(stem.with_suffix(".md"), as_markdown(title, sections, stem.name))
-    yield _write(stem.with_suffix(".html"), as_html(title, sections))
+        interval = f"[{found.low:+.1f}, {found.high:+.1f}]" if found.count > 1 else ""
+        p_value = f"{found.p_value:.3f}" if found.p_value == found.p_value else ""
+        cells += [f"{found.mean:+.1f}", interval, p_value, found.count]
+    return [*cells, "" if paper is None else f"{paper:+.1f}", row.against]
 
 
-def _write(file: Path, text: str) -> Path:
-    file.write_text(text)
-    return file
+def curves_section(comparison: Comparison, figure: Path) -> str:
+    """Show the metric over the training, where it was evaluated on the way."""
+    series = {}
+    for row, found in comparison.outcomes.items():
+        curves = [curve for run in found.values() if len(curve := run.curve(COMPARED)) > 1]
+        if curves:
+            series[row.title] = curves
+    if not series:
+        return ""
+    line_chart(figure, series, x_title="iterations", y_title=UNIT)
+    text = f"Pale: single seeds; full: their mean.\n\n![Curves]({figure.name})"
+    return f"## {UNIT} over the training\n\n{text}"
 
 
-def as_markdown(title: str, sections: Iterable[Section], stem: str) -> str:
-    parts = [f"# {title}"]
-    for section in sections:
-        parts += [f"## {section.heading}", *section.text]
-        if section.header:
-            table = tabulate(section.rows, section.header, tablefmt="github", disable_numparse=True)
-            parts.append(table)
-        if section.file:
-            parts.append(f"![{section.heading}]({stem}_{section.file}.svg)")
-    return "\n\n".join(parts) + "\n"
+def categories_section(comparison: Comparison) -> str:
+    prefix = f"{COMPARED}-"
+    names = [name for name in comparison.metrics() if name.startswith(prefix)]
+    rows = [
+        [
+            name.removeprefix(prefix),
+            *(with_spread(comparison.spread(row, name)) for row in comparison.outcomes),
+        ]
+        for name in names
+    ]
+    header = ["category", *(row.title for row in comparison.outcomes)]
+    return f"## {UNIT} of each category\n\n{grid(header, rows)}" if names else ""
 
 
-def as_html(title: str, sections: Iterable[Section]) -> str:
-    parts = []
-    for section in sections:
-        parts.append(f"<h2>{escape(section.heading)}</h2>")
-        parts += [f"<p>{escape(text)}</p>" for text in section.text]
-        if section.header:
-            parts.append(_html_table(section))
-        parts.append(section.chart)
-    body = "\n".join(parts)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'
-        f"</title><style>{STYLE}</style></head>\n<body><h1>{escape(title)}</h1>\n{body}\n"
-        "</body></html>\n"
+def costs_section(comparison: Comparison) -> str:
+    rows = [
+        [row.title, *(with_spread(comparison.spread(row, name), digits=2) for name in COSTS)]
+        for row in comparison.outcomes
+    ]
+    runs = comparison.runs()
+    hours = sum(run.costs().get("hours", 0) for run in runs)
+    code, machines = (
+        "; ".join(sorted({run.environment(fact) for run in runs})) or "none ran"
+        for fact in ("commit", "machine")
     )
-
-
-def _html_table(section: Section) -> str:
-    head = "".join(f"<th>{escape(word)}</th>" for word in section.header)
-    rows = "\n".join(
-        "<tr>" + "".join(f"<td>{_html_words(word)}</td>" for word in row) + "</tr>"
-        for row in section.rows
-    )
-    return f"<table><thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table>"
-
-
-def _html_words(markdown: str) -> str:
-    return re.sub("`(.*?)`", r"<code>\1</code>", escape(markdown))
+    text = f"{len(runs)} runs, {hours:.1f} hours in all; code: {code}; machine: {machines}."
+    table = grid(["model", *COSTS.values()], rows)
+    return f"## Cost of one training, without its evaluations\n\n{text}\n\n{table}"
 
 
 def summary_rows(comparison: Comparison) -> list[dict[str, object]]:
-    """A row of the table each, in numbers."""
+    """Return a row of the table each, in numbers."""
     rows = []
-    for row in comparison.table.rows:
-        cells: dict[str, object] = {"model": row.title, "n": len(comparison.outcomes[row])}
+    for row, outcomes in comparison.outcomes.items():
+        cells: dict[str, object] = {"model": row.title, "n": len(outcomes)}
         for metric, figure in zip(METRICS, row.paper, strict=True):
-            found = comparison.spread(row, metric)
-            cells[f"{short(metric)} mean"] = found and found.mean
-            cells[f"{short(metric)} std"] = found and found.std
-            cells[f"{short(metric)} paper"] = figure
-        difference = comparison.difference(row)
-        cells["against"] = row.against
+            found, short = comparison.spread(row, metric), metric.split("/")[-1]
+            cells |= {f"{short} mean": found and found.mean, f"{short} std": found and found.std}
+            cells[f"{short} paper"] = figure
+        found, paper = comparison.difference(row)
+        cells |= {"against": row.against, "AP50 difference paper": paper}
         for name in ("mean", "low", "high", "p_value", "count"):
-            title = f"{short(COMPARED)} difference {name}"
-            cells[title] = difference and getattr(difference, name)
-        cells[f"{short(COMPARED)} difference paper"] = comparison.paper_difference(row)
-        for name in COSTS:
-            found = comparison.cost(row, name)
-            cells[name] = found and found.mean
+            cells[f"AP50 difference {name}"] = found and getattr(found, name)
         rows.append(cells)
     return rows
 
 
 def run_rows(comparison: Comparison) -> list[dict[str, object]]:
-    """A run each, with everything that was measured."""
+    """Return a run each, with everything that was measured."""
     return [
-        {"model": row.title, "seed": seed, **outcome.costs}
+        {"model": row.title, "seed": seed, **outcome.costs()}
         | {name: outcome.metrics.get(name) for name in comparison.metrics()}
-        for row, of_row in comparison.outcomes.items()
-        for seed, outcome in of_row.items()
+        for row, found in comparison.outcomes.items()
+        for seed, outcome in found.items()
     ]
 
 
@@ -135,3 +163,15 @@ def write_csv(file: Path, rows: Sequence[dict[str, object]]) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     return file
+
+
+def grid(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a Markdown table."""
+    return tabulate(rows, header, tablefmt="github", disable_numparse=True)
+
+
+def with_spread(found: Spread | None, digits: int = 1) -> str:
+    if found is None:
+        return ""
+    spread = f" ± {found.std:.{digits}f}" if found.count > 1 else ""
+    return f"{found.mean:.{digits}f}{spread}"

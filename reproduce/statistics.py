@@ -1,12 +1,10 @@
-"""Figures over seeds, and differences between models that were trained with the same seeds."""
+"""Statistics over seeds, and of differences between models that were trained with the same seeds."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import ttest_rel
-
-RESAMPLES = 10_000
+from scipy.stats import bootstrap, ttest_rel
 
 
 class Spread(NamedTuple):
@@ -18,12 +16,12 @@ class Spread(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Between two models over their common seeds.
+    """Between two models over the seeds that both have.
 
     Attributes:
         mean: of the differences.
         low, high: the 95 % bootstrap interval of this mean; NaN for a single pair.
-        p_value: of the paired t-test, two-sided; NaN for a single pair.
+        p_value: of the paired t-test, two-sided; NaN for a single pair or equal differences.
         count: pairs.
     """
 
@@ -35,32 +33,23 @@ class Difference(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread:
-    values = np.asarray(values, dtype=float)
-    std = values.std(ddof=1) if len(values) > 1 else np.nan
-    return Spread(float(values.mean()), float(std), len(values))
+    std = np.std(values, ddof=1) if len(values) > 1 else np.nan
+    return Spread(float(np.mean(values)), float(std), len(values))
 
 
 def paired_difference(
     values: Mapping[int, float], others: Mapping[int, float]
 ) -> Difference | None:
-    """``values`` minus ``others``, each by seed; None if they have no seed in common."""
+    """Return ``values`` minus ``others``, each by seed; None if they have no seed in common."""
     seeds = sorted(values.keys() & others.keys())
     if not seeds:
         return None
-    first = np.array([values[seed] for seed in seeds])
-    second = np.array([others[seed] for seed in seeds])
-    low, high = bootstrap_interval(first - second)
-    # Equal differences have no spread to test against.
-    spread_out = len(seeds) > 1 and np.ptp(first - second) > 0
-    p_value = float(ttest_rel(first, second).pvalue) if spread_out else np.nan
-    return Difference(float((first - second).mean()), low, high, p_value, len(seeds))
-
-
-def bootstrap_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Of the mean, by percentiles; always the same for the same values."""
-    if len(values) < 2:
-        return np.nan, np.nan
-    chosen = np.random.default_rng(0).integers(len(values), size=(RESAMPLES, len(values)))
-    tail = 100 * (1 - level) / 2
-    low, high = np.percentile(values[chosen].mean(axis=1), [tail, 100 - tail])
-    return float(low), float(high)
+    found = np.array([values[seed] - others[seed] for seed in seeds])
+    low = high = p_value = np.nan
+    if len(found) > 1:
+        generator = np.random.default_rng(0)
+        settings = {"method": "percentile", "n_resamples": 10_000, "random_state": generator}
+        low, high = bootstrap((found,), np.mean, **settings).confidence_interval
+    if np.ptp(found) > 0:
+        p_value = ttest_rel(found, np.zeros(len(found))).pvalue
+    return Difference(*map(float, (found.mean(), low, high, p_value)), len(found))

@@ -1,11 +1,11 @@
-"""What each of the paper's tables compares, and the paper's own figures."""
+"""The models that each of the paper's tables compares, and the paper's own figures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rock_d2.tasks import PAPER_TASKS
 
-# The columns of most tables, as results.json names them; average precision in percent.
+# The columns of all tables, as results.json names them; average precision in percent.
 METRICS = ("bbox/AP50", "bbox/AP75", "bbox/AP")
 
 
@@ -19,9 +19,8 @@ class Row:
         paper: the paper's figures, None where it gives none.
         against: the title of the row that this one is compared with, seed by seed; "" for none.
         fraction: of the training images that the model sees.
-        by_category: the paper's AP50 of each category, in the data set's order.
         switched_off: registered tasks whose decoders are left out when the trained model is
-            evaluated once more; None where the training's own evaluation is what counts.
+            evaluated once more; None where the training's own evaluation counts.
     """
 
     title: str
@@ -29,7 +28,6 @@ class Row:
     paper: tuple[float | None, ...] = (None, None, None)
     against: str = ""
     fraction: float = 1.0
-    by_category: tuple[float, ...] = ()
     switched_off: tuple[str, ...] | None = None
 
 
@@ -38,12 +36,11 @@ class Table:
     """One table.
 
     Attributes:
-        name: its number in the paper, or what the command line calls it.
-        title: what it is about.
+        name: its number in the paper, or its name on the command line.
+        title: its subject.
         rows: the models; those that others are compared with are among them.
         split: "val", of the paper's division of the training images, or "test".
-        notes: what a reader must know beside the figures.
-        trained: whether the models must be; table 4 measures them as they are.
+        notes: paragraphs for the reader.
     """
 
     name: str
@@ -51,7 +48,6 @@ class Table:
     rows: tuple[Row, ...]
     split: str = "val"
     notes: tuple[str, ...] = ()
-    trained: bool = True
 
 
 _LETTERS = ", ".join(f"{name[0]}: {name.lower()}" for name in PAPER_TASKS)
@@ -92,42 +88,17 @@ TABLES = (
     ),
     Table(
         "3",
-        "Detailed detection results",
+        "Detection results on the test images",
         (
             replace(BASELINE, paper=(None, None, None)),
-            Row(
-                "ROCK (D)",
-                "table5_d_sum",
-                (37.1, None, None),
-                BASELINE.title,
-                by_category=(
-                    *(23.5, 61.8, 43.0, 1.5, 51.8, 42.5, 19.5, 35.7, 22.9, 39.0),
-                    *(39.8, 40.0, 37.7, 38.5, 36.6, 49.8, 22.0, 47.1, 53.1),
-                ),
-            ),
-            replace(
-                _ROCK_DNS,
-                paper=(39.8, None, None),
-                against=BASELINE.title,
-                by_category=(
-                    *(22.7, 66.9, 40.0, 3.2, 51.5, 41.8, 16.6, 33.7, 34.7, 37.4),
-                    *(43.3, 38.8, 47.0, 41.7, 43.8, 52.1, 23.7, 53.7, 63.3),
-                ),
-            ),
+            Row("ROCK (D)", "table5_d_sum", (37.1, None, None), BASELINE.title),
+            replace(_ROCK_DNS, paper=(39.8, None, None), against=BASELINE.title),
         ),
         split="test",
         notes=(
             _LETTERS,
-            "The paper has no baseline in this table. Its row that is pre-trained on MLT joins "
-            "with that data set.",
+            "The paper has no baseline in this table, and a row that is pre-trained on MLT.",
         ),
-    ),
-    # Million parameters, milliseconds an image.
-    Table(
-        "4",
-        "Complexity of ROCK",
-        (replace(BASELINE, paper=(27.8, 57.0)), replace(ROCK, paper=(32.6, 61.0))),
-        trained=False,
     ),
     Table(
         "5",
@@ -162,24 +133,27 @@ TABLES = (
         ),
     ),
 )
-# Wait for their data: a reader who asks for them is told so.
-MISSING = {"7": "table 7 joins with its data set, Cityscapes"}
+# Tables without a comparison of trainings here.
+ELSEWHERE = {
+    "4": "table 4 (size and speed) comes from tools/analyze_model.py --latency",
+    "7": "table 7 needs Cityscapes, which this comparison does not have",
+}
 DECODERS = "decoders"
 
 
 def find_table(name: str) -> Table:
-    """The table of that name; ValueError if there is none."""
+    """Return the table of that name; raise ValueError if there is none."""
     if name == DECODERS:
         return decoders_table(PAPER_TASKS)
     tables = {table.name: table for table in TABLES}
     if name not in tables:
         known = f"there are {', '.join(tables)} and {DECODERS}"
-        raise ValueError(f"{MISSING.get(name, f'{name!r} is no table of the paper')}; {known}")
+        raise ValueError(f"{ELSEWHERE.get(name, f'{name!r} is no table of the paper')}; {known}")
     return tables[name]
 
 
 def decoders_table(tasks: Sequence[str]) -> Table:
-    """What ROCK loses at test time without the features of one task, or of all."""
+    """Return the table of what ROCK loses without the features of one task, or of all."""
     whole = replace(_ROCK_DNS, paper=(None, None, None))
     choices = {f"without {name.lower()}": (name,) for name in tasks}
     choices["without all of them"] = tuple(tasks)
@@ -191,5 +165,5 @@ def decoders_table(tasks: Sequence[str]) -> Table:
         DECODERS,
         "ROCK, trained with all tasks, with decoders switched off at test time",
         (whole, *rows),
-        notes=("Nothing is trained anew. The paper has no such table.",),
+        notes=("The rows evaluate the same trained models. The paper has no such table.",),
     )

@@ -1,68 +1,70 @@
-"""Reading an image file with errors that name it."""
+"""Reading of image files, with errors that name the file, the field that named it and a remedy."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
-import cv2
 import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-PNG = b"\x89PNG\r\n\x1a\n"
-JPEG = b"\xff\xd8"
+# Pillow knows more formats; it starts another program to draw some of them.
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+EXIF_ORIENTATION = 0x0112
 
 
 def read_color_image(
     path: str | PathLike, *, rgb: bool = True, field: str | None = None
 ) -> np.ndarray:
-    """uint8 (H, W, 3), turned upright by its EXIF tag; ``field`` as for ``read_pixels``."""
-    image = read_pixels(path, cv2.IMREAD_COLOR, field=field)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if rgb else image
-
-
-def read_pixels(path: str | PathLike, flags: int, *, field: str | None = None) -> np.ndarray:
-    """The pixels as OpenCV decodes them, of a whole file only.
+    """Return an image as uint8 (H, W, 3), turned upright by its EXIF tag.
 
     Args:
         path: of the image.
-        flags: of ``cv2.imread``.
-        field: of the dataset dict that names it, if one does.
+        rgb: whether the channels are in the order RGB, else BGR.
+        field: of the dataset dict that names the file, if one does.
     """
+    with _opened(path, field) as image:
+        if image.mode.startswith(("I", "F")):
+            raise ValueError(f"holds {image.mode} pixels; colour images have 8 bits a channel")
+        pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    return pixels if rgb else np.ascontiguousarray(pixels[..., ::-1])
+
+
+def read_pixels(path: str | PathLike, *, field: str | None = None) -> np.ndarray:
+    """Return the pixels as the file holds them, (H, W) or (H, W, C) in its order of channels.
+
+    The pixels of an image with a palette are indices; EXIF tags are ignored.
+    """
+    with _opened(path, field) as image:
+        return np.array(image)
+
+
+def exif_orientation(path: str | PathLike) -> int:
+    """Return the EXIF tag that says how to turn the image, from 1 (upright) to 8."""
+    with _opened(path, None) as image:
+        return image.getexif().get(EXIF_ORIENTATION, 1)
+
+
+@contextmanager
+def _opened(path: str | PathLike, field: str | None) -> Iterator[Image.Image]:
+    """Open an image; what goes wrong is a ValueError of one line."""
     where = f"{path}: named by `{field}`," if field else f"{path}:"
     try:
-        content = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise ValueError(f"{where} is missing") from None
-    except (OSError, ValueError) as problem:
-        reason = getattr(problem, "strerror", None) or problem
+        # A pipe or a device would block the reader.
+        if not Path(path).is_file():
+            raise FileNotFoundError(
+                "is not a regular file" if Path(path).exists() else "is missing"
+            )
+        with Image.open(path, formats=FORMATS) as image:
+            yield image
+    except UnidentifiedImageError:
+        raise ValueError(f"{where} is no image of the formats {', '.join(FORMATS)}") from None
+    except Image.DecompressionBombError:
+        limit = 2 * Image.MAX_IMAGE_PIXELS
+        raise ValueError(f"{where} has more than {limit:,} pixels; scale it down") from None
+    except (FileNotFoundError, ValueError) as problem:
+        raise ValueError(f"{where} {problem}") from None
+    # Pillow's decoders raise many kinds of exceptions for damaged files.
+    except Exception as problem:
+        reason = getattr(problem, "strerror", None) or " ".join(str(problem).split())
         raise ValueError(f"{where} cannot be read: {reason}") from None
-    if is_cut_short(content):
-        raise ValueError(f"{where} is damaged: it ends before its image does")
-    try:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags) if content else None
-    except cv2.error as problem:
-        # More pixels than OpenCV takes (OPENCV_IO_MAX_IMAGE_PIXELS).
-        reason = " ".join(str(problem).split())[:200]
-        raise ValueError(f"{where} cannot be decoded: {reason}") from None
-    if pixels is None:
-        raise ValueError(f"{where} is no image that OpenCV reads")
-    return pixels
-
-
-def is_cut_short(content: bytes) -> bool:
-    """Whether a PNG or JPEG lacks its end.
-
-    OpenCV fills what is missing of a JPEG with grey, and never returns from a PNG without pixels
-    (5.0.0).
-    """
-    if content.startswith(JPEG):
-        # The end comes after the start of the last scan, within which neither can occur.
-        return content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
-    if not content.startswith(PNG):
-        return False
-    place, kinds = len(PNG), set()
-    while place + 12 <= len(content):
-        # A chunk: length, kind, content, checksum.
-        kinds.add(content[place + 4 : place + 8])
-        place += 12 + int.from_bytes(content[place : place + 4], "big")
-        if b"IEND" in kinds:
-            break
-    return place > len(content) or not {b"IDAT", b"IEND"} <= kinds

@@ -2,7 +2,7 @@
 
 from rock_d2 import Predictor
 
-predictor = Predictor("configs/rock_rooms.yaml", "output/rock_rooms/model_final.pth")
+predictor = Predictor("configs/rock/rock_rooms.yaml", "output/rock_rooms/model_final.pth")
 outputs = predictor(["kitchen.jpg", "office.jpg"])
 """
 
@@ -18,9 +18,9 @@ from detectron2.data import Metadata, MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 
+from rock_d2.checkpoint.checkpointer import CompleteCheckpointer
 from rock_d2.config import load_config
 from rock_d2.data.augmentation import build_augmentations
-from rock_d2.checkpoint.checkpointer import CompleteCheckpointer
 from rock_d2.export.fuse import inference_copy
 from rock_d2.image_files import read_color_image
 from rock_d2.visualization import recorded_encodings
@@ -29,11 +29,11 @@ Image: TypeAlias = np.ndarray | str | PathLike
 
 
 class Predictor:
-    """Detections and auxiliary predictions of images of any size, each at its image's own size.
+    """Detections and the tasks' predictions for images of any size, each at its image's own size.
 
     Attributes:
-        model: in evaluation mode; with TEST.FOLD not the trained modules, but what they make.
-        tasks: the auxiliary tasks that it predicts.
+        model: in evaluation mode, with its layers folded where TEST.FOLD asks for it.
+        tasks: those that it predicts.
         metadata: names of its classes, from the config's first test set.
     """
 
@@ -59,16 +59,15 @@ class Predictor:
             cfg.MODEL.DEVICE = "cpu"
         if not cfg.MODEL.WEIGHTS:
             raise ValueError(
-                "no weights: name a trained model's file (MODEL.WEIGHTS, --weights), such as the "
-                "model_final.pth that tools/train_net.py leaves in its OUTPUT_DIR"
+                "no weights: name a trained model's file (MODEL.WEIGHTS, --weights), such as "
+                "model_final.pth in the OUTPUT_DIR of a training"
             )
         model = build_model(cfg).eval()
         CompleteCheckpointer(cfg, model=model).load(cfg.MODEL.WEIGHTS)
         self.model = inference_copy(model, cfg)
         self.tasks = self.model.neck.tasks
-        self.metadata = (
-            MetadataCatalog.get(cfg.DATASETS.TEST[0]) if cfg.DATASETS.TEST else Metadata()
-        )
+        names = cfg.DATASETS.TEST
+        self.metadata = MetadataCatalog.get(names[0]) if names else Metadata()
         self.batch_size = batch_size
         self._augmentations = T.AugmentationList(build_augmentations(cfg, is_train=False))
         self._reverse_channels = cfg.INPUT.FORMAT == "BGR"
@@ -76,36 +75,30 @@ class Predictor:
     def __call__(
         self, images: Image | Sequence[Image], *, encodings: bool = False
     ) -> dict[str, Any] | list[dict[str, Any]]:
-        """What the model returns for an image, or for each of several; on the CPU.
+        """Return the model's output for an image, or for each of several, on the CPU.
 
         Args:
             images: file names, or uint8 (H, W, 3) arrays in RGB order.
-            encodings: whether ``encodings`` holds each task's encoding (K, h, w) too.
+            encodings: whether an output has ``encodings``, each task's maps (K, h, w) before the
+                pooling; images are then seen one by one, since a batch would pad them.
         """
         if isinstance(images, np.ndarray | str | PathLike):
             return self([images], encodings=encodings)[0]
-        outputs = []
-        for start in range(0, len(images), self.batch_size):
-            batch = [self._item(image) for image in images[start : start + self.batch_size]]
-            outputs += self._predict(batch, encodings=encodings)
-        return outputs
-
-    @torch.inference_mode()
-    def _predict(
-        self, batch: Sequence[Mapping[str, Any]], *, encodings: bool
-    ) -> list[dict[str, Any]]:
-        with recorded_encodings(self.model) if encodings else nullcontext({}) as found:
-            outputs = self.model(batch)
-        if encodings:
-            for i, output in enumerate(outputs):
-                output["encodings"] = {name: maps[i].cpu() for name, maps in found.items()}
+        size, outputs = 1 if encodings else self.batch_size, []
+        for start in range(0, len(images), size):
+            batch = [self._item(image) for image in images[start : start + size]]
+            recording = recorded_encodings(self.model) if encodings else nullcontext({})
+            with torch.inference_mode(), recording as found:
+                outputs += self.model(batch)
+            if encodings:
+                outputs[-1]["encodings"] = {name: maps[0].cpu() for name, maps in found.items()}
         return [
             {key: value if key == "encodings" else value.to("cpu") for key, value in output.items()}
             for output in outputs
         ]
 
     def rankings(self, output: Mapping[str, Any], count: int) -> dict[str, dict[str, float]]:
-        """The ``count`` most probable classes of an output, best first, by each task that ranks."""
+        """Return the ``count`` most probable classes, best first, by each task that has classes."""
         found = {
             task.name: task.ranking(output[task.name].numpy(), self.metadata, count)
             for task in self.tasks
@@ -114,14 +107,14 @@ class Predictor:
         return {name: ranking for name, ranking in found.items() if ranking}
 
     def _item(self, image: Image) -> dict[str, Any]:
-        """A batch item; its ``height`` and ``width`` are what the outputs shall have."""
-        pixels = image if isinstance(image, np.ndarray) else read_color_image(image)
-        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-            raise ValueError(
-                f"image is {pixels.dtype} {pixels.shape}; it must be uint8 (H, W, 3), RGB"
-            )
-        height, width = pixels.shape[:2]
-        view = T.AugInput(pixels[..., ::-1] if self._reverse_channels else pixels)
+        """Return a batch item; its ``height`` and ``width`` are the size of the outputs."""
+        if not isinstance(image, np.ndarray):
+            image = read_color_image(image)
+        shape = image.shape
+        if image.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or not image.size:
+            raise ValueError(f"image is {image.dtype} {shape}; it must be uint8 (H, W, 3), RGB")
+        height, width = image.shape[:2]
+        view = T.AugInput(image[..., ::-1] if self._reverse_channels else image)
         self._augmentations(view)
         resized = np.ascontiguousarray(view.image.transpose(2, 0, 1))
         return {"image": torch.from_numpy(resized), "height": height, "width": width}

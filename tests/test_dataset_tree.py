@@ -5,7 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from dataset_tree import CATEGORY_IDS, DatasetTree, object_annotations, replace_file
+from dataset_tree import CATEGORY_IDS, DatasetTree, object_annotations
 from pycocotools import mask as coco_mask
 
 from rock_d2.tasks import Depth, Normals
@@ -58,16 +58,3 @@ def test_annotations_have_the_19_categories(tmp_path):
     assert document["categories"][0] == {"id": 1, "name": "bathtub"}
     assert document["categories"][-1] == {"id": 19, "name": "toilet"}
     assert document["info"] == {"seed": 3}
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "file.txt"
-    path.write_text("old")
-
-    def fail_half_way(temporary):
-        temporary.write_text("ne")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        replace_file(path, fail_half_way)
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("file.txt", "old")]

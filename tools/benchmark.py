@@ -1,42 +1,45 @@
 #!/usr/bin/env python
-"""Measures rock_d2 against something, in one run and in turn.
+"""Measures rock_d2 against something, in one run and in turns.
 
     python tools/benchmark.py infer --batch-size 1 --json output/benchmarks/infer.json
-    python tools/benchmark.py data --dataset rooms_train
+    python tools/benchmark.py train --config rock/rock_rooms.yaml --batch-size 4
+    python tools/benchmark.py against --other ../older_checkout
 
-infer        whole inference, against Detectron2's detectors and without its fast paths
-losses       matching and losses, forward and backward, against torchvision's SSD
-postprocess  from a head's outputs to detections, against a loop over images and classes
-eval         COCO's box evaluation, against pycocotools
-data         mapping an image with all labels, from files and from memory, against Detectron2's
-             DatasetMapper, which maps image and boxes, with the same transforms
-train        an iteration, against Detectron2's SimpleTrainer and without our parts
-loop         the same with hooks, log and checkpoints, against Detectron2's DefaultTrainer
-overlap      a training with evaluations beside its iterations (TEST.OVERLAP)
-resident     an iteration from files and from memory (DATALOADER.RESIDENT)
-startup      importing, --help, and a training up to its first iteration
-memory       of four loader workers over two passes over 20 000 registered images, which are the
-             data set's own, repeated
+train    a step in fp32 and bf16, against Detectron2's SimpleTrainer and RetinaNet
+infer    a batch, folded and not, by ONNX Runtime, against Detectron2's RetinaNet R50-FPN
+data     mapping images with all labels, by workers and from memory (DATALOADER.RESIDENT), against
+         Detectron2's DatasetMapper, which maps image and boxes, with the same transforms
+losses   matching and losses, forward and backward, against torchvision's SSD
+eval     COCO's box evaluation by hotcoco, against pycocotools
+against  training steps, inference and losses, against another checkout of this project
 
-A time is the median of the rounds with its quartiles; so is a ratio, round by round. Figures of a
-profile are the least of several computations.
+A time is the median of the rounds with its quartiles; so is a ratio, round by round.
 """
 
 import argparse
+import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from rock_d2.engine.arguments import one_line, tool_parser
+import torch
 
-SUBJECTS = (
-    *("infer", "losses", "postprocess", "eval"),
-    *("data", "train", "loop", "overlap", "resident", "startup", "memory"),
-)
+from rock_d2.engine.command_line import import_module_or_file, one_line_errors, tool_parser
 
-ROWS_CHOSEN, PROFILED = ("infer", "train", "startup"), ("infer", "losses", "train")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+SUBJECTS = ("train", "infer", "data", "losses", "eval", "against")
+# Of those that depend on a config.
+CONFIGS = {
+    "infer": ["rock/ssd_nyuv2.yaml", "rock_nyuv2.yaml"],
+    "train": ["rock/rock_rooms.yaml"],
+    "data": ["rock/rock_rooms.yaml"],
+    "losses": ["rock/rock_rooms.yaml"],
+    "against": ["rock/rock_rooms.yaml"],
+}
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = tool_parser(__doc__)
     add = parser.add_argument
     add("what", choices=SUBJECTS)
@@ -44,31 +47,24 @@ def parse_args() -> argparse.Namespace:
     add("--json", type=Path, metavar="FILE", help="where to write all times")
     add("--device", default="cpu", help="of networks and losses (default: %(default)s)")
     add("--threads", type=int, help="of the CPU (default: PyTorch's)")
-    add("--batch-size", type=int, default=8, help="of the same (default: %(default)s)")
-    rows = f"a row of {', '.join(ROWS_CHOSEN)}; repeatable, the first is what ratios are to"
-    add("--only", action="append", metavar="NAME", help=rows)
-    shown = f"also where the time of the first two rows of {', '.join(PROFILED)} goes"
-    add("--profile", action="store_true", help=shown)
-    add("--images", type=int, default=5000, help="of eval (default: %(default)s)")
-    add("--config", default="rock_rooms.yaml", help="of train to startup (default: %(default)s)")
-    add("--dataset", default="rooms_train", help="of the same, data, memory (default: %(default)s)")
+    add("--batch-size", type=int, default=8, help="(default: %(default)s)")
+    add("--config", action="append", help="file in configs/ (repeatable for infer)")
+    add("--other", type=Path, metavar="DIR", help="of against: the folder of the other checkout")
     add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
-    args = parser.parse_intermixed_args()
-    for option, subjects in {"only": ROWS_CHOSEN, "profile": PROFILED}.items():
-        if getattr(args, option) and args.what not in subjects:
-            parser.error(f"{args.what} takes no --{option}; {', '.join(subjects)} do")
+    args = parser.parse_intermixed_args(argv)
+    args.config = args.config or CONFIGS.get(args.what, [])
+    for name in args.imports:
+        import_module_or_file(name)
     return args
 
 
-def main(args: argparse.Namespace) -> None:
-    # Here, since --help need not wait for PyTorch.
-    import torch
-
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     import_module(f"benchmarks.{args.what}").run(args)
 
 
 if __name__ == "__main__":
-    with one_line("benchmark"):
-        main(parse_args())
+    with one_line_errors():
+        main()

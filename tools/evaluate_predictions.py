@@ -5,64 +5,121 @@ r"""Scores stored predictions, without a model.
         --predictions output/inference/rooms_val/coco_instances_results.json \
         --aux-dir output/inference/rooms_val
 
-Evaluation writes both into OUTPUT_DIR/inference/<data set>: the boxes always, the auxiliary
-tasks' predictions with TEST.SAVE_AUXILIARY True. Settings such as TEST.EVAL_CROP can follow as
-KEY VALUE pairs.
+Evaluation writes both into OUTPUT_DIR/inference/<data set>: the boxes always, the tasks'
+predictions with TEST.SAVE_AUXILIARY True. Settings such as TEST.EVAL_CROP can follow as KEY VALUE
+pairs.
 
 A folder that `tools/demo.py --json --confidence-threshold 0` has filled is scored too: its files
-have the names of the images. It holds no auxiliary predictions in this form.
+have the names of the images. It holds no tasks' predictions in this form.
 """
 
 import argparse
+import json
 from pathlib import Path
+from typing import Any
 
-from rock_d2.engine.arguments import one_line, tool_parser
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetCatalog
+from tqdm import tqdm
+
+from rock_d2.config import add_rock_config, load_config
+from rock_d2.data.loader import check_registered
+from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
+from rock_d2.evaluation.boxes import read_truth, score_boxes
+from rock_d2.evaluation.results import results_table, save_results
+from rock_d2.evaluation.task_evaluator import TaskEvaluator, load_prediction
+from rock_d2.tasks import build_tasks
 
 
-def parse_args() -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
-    parser.add_argument("--dataset", required=True, metavar="NAME", help="its registered name")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--dataset", required=True, metavar="NAME", help="its registered name")
+    add(
         "--predictions",
         type=Path,
         required=True,
         metavar="PATH",
         help="boxes in COCO's result format, or a folder of demo.py's --json",
     )
-    parser.add_argument(
-        "--aux-dir", type=Path, metavar="DIR", help="has a folder of .npz files for each task"
-    )
-    parser.add_argument("--config-file", metavar="FILE", help="settings other than the defaults")
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="default: results.json beside the predictions"
-    )
-    parser.add_argument("opts", nargs="*", help="KEY VALUE pairs of the config")
-    return parser.parse_args()
+    add("--aux-dir", type=Path, metavar="DIR", help="has a folder of .npz files for each task")
+    add("--config-file", metavar="FILE", help="settings other than the defaults")
+    add("--output", type=Path, metavar="FILE", help="default: results.json beside the predictions")
+    add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
+    return parser
+
+
+def evaluate_boxes(cfg: CfgNode, dataset_name: str, file: Path) -> dict[str, float]:
+    """Return detection's metrics of COCO's results, or of a folder of the demo's JSON files."""
+    truth = read_truth(dataset_name, cache_dir=file.parent)
+    found = demo_detections(file, truth) if file.is_dir() else read_json(file)
+    try:
+        return score_boxes(truth, found, backend=cfg.TEST.COCO_BACKEND)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
+def evaluate_tasks(cfg: CfgNode, dataset_name: str, folder: Path) -> dict[str, dict[str, float]]:
+    tasks = [task for task in build_tasks(cfg) if (folder / task.name).is_dir()]
+    if not tasks:
+        names = ", ".join(task.name for task in build_tasks(cfg))
+        raise FileNotFoundError(f"{folder}: has no folder of a task ({names})")
+    results = {}
+    records = DatasetCatalog.get(dataset_name)
+    for task in tasks:
+        evaluator = TaskEvaluator(task, crop=cfg.TEST.EVAL_CROP)
+        for record in tqdm(records, desc=task.name):
+            prediction = torch.from_numpy(load_prediction(folder / task.name, record))
+            evaluator.process([record], [{task.name: prediction}])
+        results |= evaluator.evaluate()
+    return results
+
+
+def demo_detections(folder: Path, truth: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the boxes of the demo's JSON files, which have their images' names, as COCO's."""
+    categories = {category["name"]: category["id"] for category in truth["categories"]}
+    detections = []
+    for image in truth["images"]:
+        file = folder / f"{Path(image['file_name']).stem}.json"
+        found = read_json(file)
+        try:
+            for box in found["instances"]:
+                identity = {"image_id": image["id"], "category_id": categories[box["category"]]}
+                detections.append(identity | {"bbox": box["bbox"], "score": box["score"]})
+        except (KeyError, TypeError) as error:
+            raise ValueError(
+                f"{file}: {error} is missing, or no class of the data set; it must be a file of "
+                "tools/demo.py --json"
+            ) from None
+    return detections
+
+
+def read_json(file: Path) -> Any:
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: is not there; the model's evaluation or demo writes it")
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file}: is no JSON ({error}); evaluate the model again") from None
 
 
 def main(args: argparse.Namespace) -> None:
-    # Not at the top: --help need not wait for PyTorch.
-    from detectron2.config import get_cfg
-
-    from rock_d2.config import add_rock_config
-    from rock_d2.config import load_config
-    from rock_d2.data.loader import check_registered
-    from rock_d2.engine.stored_predictions import evaluate_boxes, evaluate_tasks
-    from rock_d2.evaluation.results import results_table, save_results
-
-    defaults = get_cfg()
-    add_rock_config(defaults)
-    cfg = load_config(args.config_file or defaults, args.opts)
+    cfg = get_cfg()
+    add_rock_config(cfg)
+    cfg = load_config(args.config_file or cfg, args.opts)
     check_registered([args.dataset], "--dataset")
+    output = args.output or args.predictions.with_name("results.json")
+    if output.resolve() == args.predictions.resolve():
+        raise ValueError(f"--output {output} is --predictions itself; choose another file")
     results = {"bbox": evaluate_boxes(cfg, args.dataset, args.predictions)}
     if args.aux_dir:
         results |= evaluate_tasks(cfg, args.dataset, args.aux_dir)
     print(results_table(results))
-    output = args.output or args.predictions.with_name("results.json")
     save_results(results, output)
     print(f"\nresults: {output}")
 
 
 if __name__ == "__main__":
-    with one_line("evaluate_predictions"):
-        main(parse_args())
+    with one_line_errors():
+        main(parse(make_parser()))

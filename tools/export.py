@@ -6,39 +6,53 @@ r"""Writes a trained model as one file that needs neither this project nor Detec
 
 In go uint8 images (N, 3, H, W) of INPUT.SIZE in INPUT.FORMAT's order, out come boxes, scores and
 classes after non-maximum suppression; docs/EXPORT.md has an example. A JSON file beside it names
-all of that.
+all of that. Detectors other than SSD are exported as TorchScript, for one image (3, H, W).
 """
 
-import argparse
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from rock_d2.engine.arguments import one_line, tool_parser
+from rock_d2 import Predictor
+from rock_d2.config import load_config
+from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
+from rock_d2.export.export import FORMATS, export
 
 
-def parse_args() -> argparse.Namespace:
+def main(argv: Sequence[str] | None = None) -> None:
     parser = tool_parser(__doc__)
     add = parser.add_argument
     add("--config-file", required=True, metavar="FILE")
     add("--weights", metavar="FILE", help="default: the config's MODEL.WEIGHTS")
-    add("--format", default="onnx", choices=["onnx", "torchscript", "torch_export"])
+    add("--format", default="onnx", choices=FORMATS)
     add("--output", type=Path, required=True, metavar="FILE")
     add("--batch-size", type=int, metavar="N", help="of all batches (default: any)")
-    add(
-        "--auxiliary",
-        action="store_true",
-        help="puts out the auxiliary predictions too; needs --batch-size",
-    )
+    add("--auxiliary", action="store_true", help="also put out the auxiliary predictions")
     add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
-    return parser.parse_args()
-
-
-def main(args: argparse.Namespace) -> None:
-    # Not at the top: --help need not wait for PyTorch.
-    from rock_d2.export.export import export_trained
-
-    print(export_trained(args))
+    args = parse(parser, argv)
+    fixed = ["MODEL.DEVICE", "cpu", "TEST.COMPILE", ""]
+    auxiliary = ["MODEL.TASKS.PREDICT_AUXILIARY", str(args.auxiliary)]
+    cfg = load_config(args.config_file, [*args.opts, *fixed, *auxiliary])
+    if not cfg.INPUT.SIZE:
+        raise ValueError("INPUT.SIZE is []; an exported file takes images of one size only")
+    predictor = Predictor(cfg, args.weights)
+    inputs, outputs = export(
+        predictor.model,
+        args.output,
+        file_format=args.format,
+        image_size=tuple(cfg.INPUT.SIZE),
+        batch_size=args.batch_size,
+    )
+    facts = {
+        "images": ["uint8", *inputs],
+        "channels": cfg.INPUT.FORMAT,
+        "outputs": outputs,
+        "classes": predictor.metadata.get("thing_classes"),
+    }
+    Path(f"{args.output}.json").write_text(json.dumps(facts, indent=2) + "\n")
+    print(f"{args.output}: {', '.join(outputs)} of images {facts['images'][1:]}")
 
 
 if __name__ == "__main__":
-    with one_line("export"):
-        main(parse_args())
+    with one_line_errors():
+        main()

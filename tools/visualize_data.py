@@ -1,55 +1,90 @@
 #!/usr/bin/env python
-"""Draws a data set: objects, and the label of every task.
+r"""Draws a data set: objects, and the label of every task.
 
     python tools/visualize_data.py --dataset rooms_train --num-images 16 --contact-sheet
-    python tools/visualize_data.py --source dataloader --config-file configs/rock_rooms.yaml SEED 1
+    python tools/visualize_data.py --source dataloader \
+        --config-file configs/rock/rock_rooms.yaml SEED 1
 
-`annotation` is the ground truth as it lies on disk, `dataloader` the first that a training gets to
-see: after augmentation and at the model's size. Settings can follow as KEY VALUE pairs.
+`annotation` is the ground truth as it lies on disk, evenly spaced over the set; `dataloader` the
+first images of a training, after augmentation and at the model's size. Settings can follow as
+KEY VALUE pairs.
 """
 
 import argparse
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
 
-from rock_d2.engine.arguments import add_picture_arguments, one_line, tool_parser
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from tqdm import tqdm
+
+from rock_d2.config import load_config
+from rock_d2.data import build_train_loader
+from rock_d2.data.loader import check_registered
+from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
+from rock_d2.tasks import TASK_REGISTRY, build_tasks
+from rock_d2.visualization import draw_item, draw_record, evenly_spaced, write_pictures
 
 
-def parse_args() -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
-    parser.add_argument(
-        "--source",
-        choices=("annotation", "dataloader"),
-        default="annotation",
-        help="the ground truth before or after augmentation (default: before)",
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--source", choices=SOURCES, default="annotation", help="default: %(default)s")
+    add(
         "--config-file",
-        default="configs/rock_rooms.yaml",
+        default="configs/rock/rock_rooms.yaml",
         metavar="FILE",
         help="of the augmentation and the tasks (default: %(default)s)",
     )
-    parser.add_argument(
-        "--dataset", metavar="NAME", help="registered name (default: the config's DATASETS.TRAIN)"
-    )
-    add_picture_arguments(parser, "output/visualize_data", num_images=16, columns=2)
-    return parser.parse_args()
+    add("--dataset", metavar="NAME", help="registered name (default: the config's DATASETS.TRAIN)")
+    add("--output-dir", type=Path, default="output/visualize_data", metavar="DIR")
+    add("--num-images", type=int, default=16, metavar="N", help="default: %(default)s")
+    add("--contact-sheet", action="store_true", help="also one picture of all")
+    add("--columns", type=int, default=2, help="of the contact sheet (default: %(default)s)")
+    add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
+    return parser
+
+
+def annotation_pictures(cfg: CfgNode, num_images: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield names and pictures of dataset dicts, with the labels of all registered tasks."""
+    dataset = cfg.DATASETS.TRAIN[0]
+    tasks = [task.from_config(cfg.MODEL.TASKS) for _, task in TASK_REGISTRY]
+    records = DatasetCatalog.get(dataset)
+    tasks = [task for task in tasks if any(task.field in record for record in records)]
+    for record in tqdm(evenly_spaced(records, num_images), desc="drawing"):
+        picture = draw_record(record, tasks, MetadataCatalog.get(dataset))
+        yield f"{dataset}_{Path(record['file_name']).stem}", picture
+
+
+def dataloader_pictures(cfg: CfgNode, num_images: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield names, with the place in the loader, and pictures, with the config's tasks."""
+    cfg.DATALOADER.NUM_WORKERS = 0
+    dataset = cfg.DATASETS.TRAIN[0]
+    tasks = build_tasks(cfg)
+    items = (item for batch in build_train_loader(cfg) for item in batch)
+    for i, item in enumerate(tqdm(islice(items, num_images), total=num_images, desc="drawing")):
+        metadata = MetadataCatalog.get(dataset)
+        picture = draw_item(item, tasks, metadata, image_format=cfg.INPUT.FORMAT)
+        yield f"{dataset}_{i:04d}_{Path(item['file_name']).stem}", picture
+
+
+SOURCES = {"annotation": annotation_pictures, "dataloader": dataloader_pictures}
 
 
 def main(args: argparse.Namespace) -> None:
-    # Not at the top: --help need not wait for PyTorch.
-    from rock_d2.config import load_config
-    from rock_d2.data.loader import check_registered
-    from rock_d2.visualization import write_pictures
-    from rock_d2.visualization.datasets import annotation_pictures, dataloader_pictures
-
     cfg = load_config(args.config_file, args.opts)
     if args.dataset:
         cfg.DATASETS.TRAIN = (args.dataset,)
     check_registered(cfg.DATASETS.TRAIN, "--dataset" if args.dataset else "DATASETS.TRAIN")
-    dataset = cfg.DATASETS.TRAIN[0]
-    sources = {"annotation": annotation_pictures, "dataloader": dataloader_pictures}
-    write_pictures(sources[args.source](cfg, args.num_images), dataset, args)
+    dataset, folder = cfg.DATASETS.TRAIN[0], args.output_dir
+    sheet = folder / f"{dataset}_sheet.jpg" if args.contact_sheet else None
+    pictures = SOURCES[args.source](cfg, args.num_images)
+    count = write_pictures(pictures, folder, sheet=sheet, columns=args.columns)
+    print(f"{count} images of {dataset} drawn in {folder}")
 
 
 if __name__ == "__main__":
-    with one_line("visualize_data"):
-        main(parse_args())
+    with one_line_errors():
+        main(parse(make_parser()))

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-r"""Draws a model's predictions above the ground truth, as figure 3 of the paper.
+r"""Draws a model's predictions above the ground truth, as figure 3 of the ROCK paper.
 
-    python tools/visualize_predictions.py --config-file configs/rock_rooms.yaml \
+    python tools/visualize_predictions.py --config-file configs/rock/rock_rooms.yaml \
         --weights output/rock_rooms/model_final.pth --num-images 8 --contact-sheet
 
 With --baseline-config-file and --baseline-weights, the detections of another model come before
@@ -11,57 +11,55 @@ the model's own. Settings of both configs can follow as KEY VALUE pairs.
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from rock_d2.engine.arguments import add_picture_arguments, one_line, tool_parser
+import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from tqdm import tqdm
+
+from rock_d2.config import load_config
+from rock_d2.data.loader import check_registered
+from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
+from rock_d2.predictor import Predictor
+from rock_d2.visualization import draw_comparison, evenly_spaced, write_pictures
 
 
-def parse_args() -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="of the model")
-    parser.add_argument(
-        "--weights", metavar="FILE", help="of the trained model (default: its MODEL.WEIGHTS)"
-    )
-    parser.add_argument("--baseline-config-file", metavar="FILE", help="of another model")
-    parser.add_argument("--baseline-weights", metavar="FILE", help="of the other model")
-    parser.add_argument(
-        "--dataset", metavar="NAME", help="registered name (default: the config's DATASETS.TEST)"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("--config-file", required=True, metavar="FILE", help="of the model")
+    add("--weights", metavar="FILE", help="of the trained model (default: its MODEL.WEIGHTS)")
+    add("--baseline-config-file", metavar="FILE", help="of another model")
+    add("--baseline-weights", metavar="FILE", help="of the other model")
+    add("--dataset", metavar="NAME", help="registered name (default: the config's DATASETS.TEST)")
+    add(
         "--confidence-threshold",
         type=float,
         default=0.5,
         help="of the detections drawn (default: %(default)s)",
     )
-    add_picture_arguments(
-        parser, output_dir="output/visualize_predictions", num_images=8, columns=1
-    )
-    args = parser.parse_args()
-    if args.baseline_weights and not args.baseline_config_file:
-        parser.error("--baseline-weights needs --baseline-config-file")
-    return args
+    add("--output-dir", type=Path, default="output/visualize_predictions", metavar="DIR")
+    add("--num-images", type=int, default=8, help="evenly spaced (default: %(default)s)")
+    add("--contact-sheet", action="store_true", help="also one picture of all")
+    add("--columns", type=int, default=1, help="of the contact sheet (default: %(default)s)")
+    add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
+    return parser
 
 
 def main(args: argparse.Namespace) -> None:
-    # Not at the top: --help need not wait for PyTorch.
-    from detectron2.data import DatasetCatalog, MetadataCatalog
-    from tqdm import tqdm
-
-    from rock_d2.config import load_config
-    from rock_d2.data.loader import check_registered
-    from rock_d2.predictor import Predictor
-    from rock_d2.visualization import draw_comparison, evenly_spaced, write_pictures
-
+    if args.baseline_weights and not args.baseline_config_file:
+        raise ValueError("--baseline-weights needs --baseline-config-file")
     cfg = load_config(args.config_file, args.opts)
-    dataset = args.dataset or cfg.DATASETS.TEST[0]
-    check_registered([dataset], "--dataset" if args.dataset else "DATASETS.TEST")
-    predictor = Predictor(cfg, args.weights)
-    baseline = None
+    names = [args.dataset] if args.dataset else cfg.DATASETS.TEST
+    check_registered(names, "--dataset" if args.dataset else "DATASETS.TEST")
+    if not names:
+        raise ValueError("DATASETS.TEST is empty; name a data set by --dataset")
+    predictor, baseline = Predictor(cfg, args.weights), None
     if args.baseline_config_file:
         baseline = Predictor(args.baseline_config_file, args.baseline_weights, opts=args.opts)
+    folder, dataset = args.output_dir, names[0]
     records = evenly_spaced(DatasetCatalog.get(dataset), args.num_images)
 
-    def pictures() -> Iterator[tuple[str, Any]]:
+    def pictures() -> Iterator[tuple[str, np.ndarray]]:
         for record in tqdm(records, desc="drawing"):
             picture = draw_comparison(
                 record,
@@ -73,9 +71,11 @@ def main(args: argparse.Namespace) -> None:
             )
             yield f"{dataset}_{Path(record['file_name']).stem}", picture
 
-    write_pictures(pictures(), dataset, args)
+    sheet = folder / f"{dataset}_sheet.jpg" if args.contact_sheet else None
+    count = write_pictures(pictures(), folder, sheet=sheet, columns=args.columns)
+    print(f"{count} images of {dataset} drawn in {folder}")
 
 
 if __name__ == "__main__":
-    with one_line("visualize_predictions"):
-        main(parse_args())
+    with one_line_errors():
+        main(parse(make_parser()))

@@ -1,11 +1,10 @@
-"""Finds the axes of a normals source by geometry, since none of them is documented reliably.
+"""Find the axes of a normals source by geometry, since none of them is documented reliably.
 
 The source is compared with normals from depth under all 48 signed permutations of its channels,
 which includes left-handed axes and vectors that face away from the camera.
 """
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,11 +44,12 @@ class Candidate:
             f"{'-' if sum(row) < 0 else '+'}{letters[[abs(v) for v in row].index(1)]}"
             for row in self.axes
         ]
-        return f"x {terms[0]}  y {terms[1]}  z {terms[2]}"
+        angles = f"{self.mean:.1f} degrees from the depth on average, median {self.median:.1f}"
+        return f"x = {terms[0]}, y = {terms[1]}, z = {terms[2]} ({angles})"
 
 
 def sample_frames(num_frames: int) -> list[int]:
-    """Frames to look at, evenly spaced, counted from 0."""
+    """Return the frames to look at, evenly spaced, counted from 0."""
     count = min(NUM_SAMPLES, num_frames)
     return np.linspace(0, num_frames - 1, count).round().astype(int).tolist()
 
@@ -57,14 +57,14 @@ def sample_frames(num_frames: int) -> list[int]:
 def sample_pixels(
     stored: np.ndarray, from_depth: np.ndarray, known: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both vectors at up to ``PIXELS_PER_FRAME`` evenly spaced pixels that have both, (P, 3)."""
+    """Return both vectors, (P, 3), at up to ``PIXELS_PER_FRAME`` spread pixels that have both."""
     both = np.flatnonzero(known & (from_depth != 0).any(axis=2))
     chosen = both[:: max(len(both) // PIXELS_PER_FRAME, 1)]
     return stored.reshape(-1, 3)[chosen], from_depth.reshape(-1, 3)[chosen]
 
 
 def find_axes(stored: np.ndarray, from_depth: np.ndarray, source: str) -> list[Candidate]:
-    """All 48 candidates, the best first.
+    """Return all 48 candidates, the best first.
 
     Args:
         stored: (P, 3), channels as stored.
@@ -72,7 +72,7 @@ def find_axes(stored: np.ndarray, from_depth: np.ndarray, source: str) -> list[C
         source: its name, for the message.
 
     Raises:
-        ValueError: none fits, or two fit about as well; the message holds a table.
+        ValueError: none fits, or two fit about as well.
     """
     if len(stored) == 0:
         raise ValueError(f"{source}: no pixel has both a unit vector there and a depth")
@@ -88,14 +88,9 @@ def find_axes(stored: np.ndarray, from_depth: np.ndarray, source: str) -> list[C
     else:
         return candidates
     raise ValueError(
-        f"{source}: its axes cannot be told from the depth, {problem}; give another --normals or "
-        f"none\n{table(candidates)}"
+        f"{source}: its axes do not follow from the depth, {problem}: {best}; {second}: give "
+        "another --normals or none"
     )
-
-
-def table(candidates: Sequence[Candidate], rows: int = 5) -> str:
-    lines = [f"  {c!s:<20}{c.mean:8.1f}{c.median:10.1f}" for c in candidates[:rows]]
-    return "\n".join([f"  {'ours = stored':<20}{'mean':>8}{'median':>10}  degrees", *lines])
 
 
 def signed_permutations() -> list[Axes]:
@@ -119,7 +114,7 @@ def in_our_axes(stored: np.ndarray, axes: Axes) -> np.ndarray:
 
 
 def face_camera(normals: np.ndarray) -> tuple[np.ndarray, int]:
-    """Turns vectors that clearly face away; returns how many pixels those were.
+    """Turn vectors that clearly face away; return how many pixels those were.
 
     Args:
         normals: float32 (H, W, 3) of a full frame, our axes.

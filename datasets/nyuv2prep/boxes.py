@@ -7,7 +7,6 @@ port         rock-pytorch (the public PyTorch port of ROCK): full frame, boxes w
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,23 +22,8 @@ GUPTA_COLUMNS = slice(40, 600)
 IDS_PER_CATEGORY = 256
 
 
-@dataclass(frozen=True)
-class FrameObjects:
-    """What one frame shows of the 19 classes.
-
-    Attributes:
-        annotations: COCO annotations without ids.
-        too_small: objects left out because of the smallest area.
-        without_instance: pixels of the 19 classes whose instance id is 0; they are in no box.
-    """
-
-    annotations: list[dict[str, Any]]
-    too_small: int
-    without_instance: int
-
-
 def category_table(names: Sequence[str]) -> np.ndarray:
-    """uint8 (len(names) + 1,): the COCO category of each label, 0 for all but 19 of them.
+    """Return uint8 (len(names) + 1,): the COCO category of each label, 0 for all but 19 of them.
 
     A class is exactly one label name: 'coffee table' is no table (Gupta's detectionTasks.m).
     """
@@ -54,8 +38,10 @@ def frame_objects(
     convention: str,
     index: int,
     min_area: int,
-) -> FrameObjects:
-    """The objects of frame ``index``, counted from 0; an object is a pair of label and instance.
+) -> list[dict[str, Any]]:
+    """Return COCO annotations, without ids, of the objects of frame ``index``, counted from 0.
+
+    An object is a pair of label and instance. Instance 0 is none.
 
     Args:
         labels, instances: (H, W), cropped already if the convention wants it.
@@ -64,34 +50,18 @@ def frame_objects(
         min_area: objects with fewer visible pixels are left out.
     """
     if convention == "port":
-        categories = _without_label(categories, index)
-    category = categories[labels]
-    keys = category.astype(np.uint16) * IDS_PER_CATEGORY + instances
+        # Its `classes[classes != i]` means label 0, but i is the frame's index.
+        categories = np.where(np.arange(len(categories)) == index, 0, categories)
+    keys = categories[labels].astype(np.uint16) * IDS_PER_CATEGORY + instances
     areas = np.bincount(keys.ravel(), minlength=(len(CATEGORY_IDS) + 1) * IDS_PER_CATEGORY)
-    is_object = areas > 0
-    is_object[:IDS_PER_CATEGORY] = False
-    is_object[::IDS_PER_CATEGORY] = False
-    present = np.flatnonzero(is_object & (areas >= min_area))
+    areas[:IDS_PER_CATEGORY] = 0
+    areas[::IDS_PER_CATEGORY] = 0
+    present = np.flatnonzero(areas >= max(min_area, 1))
     number = np.zeros(len(areas), dtype=np.uint16)
     number[present] = np.arange(1, len(present) + 1)
     annotations = object_annotations(number[keys], (present // IDS_PER_CATEGORY).tolist())
     if convention == "port":
-        annotations = [a | {"bbox": _without_last_pixel(a["bbox"])} for a in annotations]
-    return FrameObjects(
-        annotations=annotations,
-        too_small=int(is_object.sum()) - len(present),
-        without_instance=int(np.count_nonzero((category > 0) & (instances == 0))),
-    )
-
-
-def _without_label(categories: np.ndarray, index: int) -> np.ndarray:
-    """The port's `classes[classes != i]` means label 0 but i is the frame's index."""
-    remaining = categories.copy()
-    remaining[index : index + 1] = 0
-    return remaining
-
-
-def _without_last_pixel(bbox: list[int]) -> list[int]:
-    """The port takes max - min for the width and the height."""
-    x, y, w, h = bbox
-    return [x, y, w - 1, h - 1]
+        for annotation in annotations:
+            x, y, w, h = annotation["bbox"]
+            annotation["bbox"] = [x, y, w - 1, h - 1]
+    return annotations

@@ -1,25 +1,21 @@
-"""The whole conversion: what is there already, the frames that are not, JSON files, a summary."""
+"""The whole conversion: the frames that are not there yet, JSON files, a summary."""
 
+import functools
 import json
-import multiprocessing
-import os
 import shutil
-import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from dataset_tree import CATEGORY_IDS, DatasetTree, replace_file
+from dataset_tree import CATEGORY_IDS, DatasetTree, write_file
+from processes import map_over
 from tqdm import tqdm
 
-from nyuv2prep.axes import Candidate, find_axes, sample_frames, sample_pixels, table
+from nyuv2prep.axes import Candidate, find_axes, sample_frames, sample_pixels
 from nyuv2prep.frames import (
     WORK_FOLDER,
     FrameJob,
@@ -46,22 +42,21 @@ class Options:
     mat: Path
     splits: Path
     root: Path
-    normals: Path | None = None
-    normals_format: str = "auto"
-    depth: str = "filled"
-    image_format: str = "png"
-    boxes: str = "full"
-    min_area: int = 0
-    val_scenes: Path | None = None
-    val_images: int = 122
-    jobs: int = 1
-    overwrite: bool = False
+    normals: Path | None
+    depth: str
+    image_format: str
+    boxes: str
+    min_area: int
+    val_scenes: Path | None
+    val_images: int
+    jobs: int
+    overwrite: bool
 
 
 def convert(options: Options) -> None:
-    """Does what is left to do; a second call with the same options changes nothing."""
+    """Do what is left to do; a second call with the same options changes nothing."""
     tree = DatasetTree(options.root / FOLDERS[options.boxes], options.image_format)
-    with LabeledMat(options.mat) as mat:
+    with closing(LabeledMat(options.mat)) as mat:
         scenes = mat.scenes
         splits = make_splits(options.splits, scenes, options.val_images, options.val_scenes)
         source, candidates = _normals(options, mat)
@@ -75,25 +70,27 @@ def convert(options: Options) -> None:
         axes=candidates[0].axes if candidates else None,
     )
     info = _info(job)
-    fingerprint = {"info": info, "inputs": _inputs(options, source), "splits": splits}
-    _prepare_tree(tree, fingerprint, splits, options.overwrite)
-    _remove_temporary_files(tree.root)
+    status = options.mat.stat()
+    # Another file of the same name is recognised without reading 2.8 GB.
+    inputs = [status.st_size, status.st_mtime_ns, source.fingerprint() if source else None]
+    tree.remove_unfinished()
+    _prepare_tree(tree, {"info": info, "inputs": inputs, "splits": splits}, options.overwrite)
     _convert_frames(job, len(scenes), options.jobs)
     records = [read_record(tree.root, index) for index in range(len(scenes))]
     for name, frames in splits.items():
         _write_split(tree, name, [records[frame - 1] for frame in frames], info)
-    print(_summary(tree, splits, scenes, records, source, candidates))
+    print("\n".join(_summary(tree, splits, scenes, records)))
+    print(_normals_summary(records, source, candidates))
 
 
 def _normals(
     options: Options, mat: LabeledMat
 ) -> tuple[NormalsSource | None, list[Candidate] | None]:
-    """The source with its encoding and the ranking of its axes."""
+    """Return the source with its encoding and the ranking of its axes."""
     if options.normals is None:
         return None, None
     indices = sample_frames(mat.num_frames)
-    source = open_normals(options.normals, options.normals_format, mat.num_frames)
-    source = source.with_levels(indices)
+    source = open_normals(options.normals, mat.num_frames).with_levels(indices)
     pairs = []
     for index in tqdm(indices, desc="axes of the normals", unit="frame"):
         stored, known = source.read(index)
@@ -105,8 +102,8 @@ def _normals(
 
 
 def _info(job: FrameJob) -> dict[str, Any]:
-    """What the JSON files say of the making of the frames."""
-    normals: dict[str, Any] = {"source": "depth"}
+    """Return the ``info`` of the JSON files."""
+    normals: Any = "from depth"
     if job.normals is not None:
         normals = {"source": job.normals.kind, "levels": job.normals.levels, "axes": job.axes}
     return {
@@ -120,101 +117,39 @@ def _info(job: FrameJob) -> dict[str, Any]:
     }
 
 
-def _inputs(options: Options, source: NormalsSource | None) -> dict[str, Any]:
-    """Tells files from others of the same name, without reading 2.8 GB."""
-    status = options.mat.stat()
-    return {
-        "mat": [status.st_size, status.st_mtime_ns],
-        "normals": source.fingerprint() if source else None,
-    }
+def _prepare_tree(tree: DatasetTree, settings: Mapping[str, Any], overwrite: bool) -> None:
+    """Make sure that everything in the tree is of this conversion.
 
-
-def _prepare_tree(
-    tree: DatasetTree, fingerprint: Mapping[str, Any], splits: Splits, overwrite: bool
-) -> None:
-    """Makes sure that all that lies in the tree is of this conversion.
-
-    The JSON files go first and the note of what is going on comes last, so that whenever the
-    process dies, no JSON speaks of frames of two conversions.
+    The JSON files go first and the note of the settings comes last, so that whenever the process
+    dies, no JSON names frames of two conversions.
     """
     note = tree.root / WORK_FOLDER / "settings.json"
-    wanted = json.loads(json.dumps(fingerprint))
+    wanted = json.loads(json.dumps(settings))
     found = json.loads(note.read_text()) if note.exists() else None
     if found == wanted:
         return
-    files = [tree.annotation_file(name) for name in splits]
-    finished = [file for file in files if file.exists()]
+    finished = [file for file in map(tree.annotation_file, wanted["splits"]) if file.exists()]
     if finished and not overwrite:
+        there, asked = (x["info"] if x else {} for x in (found, wanted))
+        other = ", ".join(f"{k}={there.get(k)}" for k in asked if there.get(k) != asked[k])
         raise ValueError(
-            f"{finished[0]} was made with {_difference(found, wanted)}: use --overwrite or another "
-            "--root"
+            f"{finished[0]} was made with {other or 'other input files or splits'}: use "
+            "--overwrite or another --root"
         )
     for file in finished:
         file.unlink()
     # Splits only concern the JSON files: frames of the same settings stay.
-    if found is None or {**found, "splits": None} != {**wanted, "splits": None}:
-        shutil.rmtree(tree.root / WORK_FOLDER, ignore_errors=True)
-    text = json.dumps(wanted)
-    replace_file(note, lambda temporary: temporary.write_text(text))
-
-
-def _difference(found: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> str:
-    if found is None:
-        return "settings unknown to this converter"
-    changed = [
-        f"{key}={found['info'].get(key)}"
-        for key, value in wanted["info"].items()
-        if found["info"].get(key) != value
-    ]
-    changed += [
-        f"another {key} file"
-        for key in wanted["inputs"]
-        if found["inputs"][key] != wanted["inputs"][key]
-    ]
-    return ", ".join(changed) or "other splits"
-
-
-def _remove_temporary_files(root: Path) -> None:
-    """What a run was writing when it was killed; see ``replace_file``."""
-    folders = ("images", "depth", "normals", "annotations", WORK_FOLDER, f"{WORK_FOLDER}/frames")
-    for folder in folders:
-        for path in (root / folder).glob(".*.tmp"):
-            path.unlink()
+    if found and {**found, "splits": None} != {**wanted, "splits": None}:
+        for folder in (WORK_FOLDER, "images", "depth", "normals"):
+            shutil.rmtree(tree.root / folder, ignore_errors=True)
+    write_file(note, json.dumps(wanted).encode())
 
 
 def _convert_frames(job: FrameJob, num_frames: int, jobs: int) -> None:
     left = [index for index in range(num_frames) if read_record(job.tree.root, index) is None]
-    progress = tqdm(total=num_frames, initial=num_frames - len(left), desc="nyuv2", unit="frame")
-    if not left:
-        progress.close()
-        return
-    # Not multiprocessing.Pool: that one waits for ever when a worker is killed.
-    with progress, ProcessPoolExecutor(min(jobs, len(left)), initializer=_start_worker) as pool:
-        futures = [pool.submit(convert_frame, index, job) for index in left]
-        try:
-            for future in futures:
-                future.result()
-                progress.update()
-        except BrokenProcessPool as error:
-            raise OSError(
-                "a worker process was killed, probably for want of memory: run again with fewer "
-                "--jobs, finished frames stay"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    cv2.setNumThreads(0)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker would otherwise wait for ever for a parent that was killed."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)
+    done = map_over(functools.partial(convert_frame, job=job), left, jobs)
+    for _ in tqdm(done, initial=num_frames - len(left), total=num_frames, desc="nyuv2"):
+        pass
 
 
 def _write_split(
@@ -235,9 +170,7 @@ def _summary(
     splits: Splits,
     scenes: Sequence[str],
     records: Sequence[Mapping[str, Any]],
-    source: NormalsSource | None,
-    candidates: Sequence[Candidate] | None,
-) -> str:
+) -> list[str]:
     lines = [f"{len(records)} frames of {len(set(scenes))} videos in {tree.root}"]
     for name, frames in splits.items():
         boxes = sum(len(records[frame - 1]["annotations"]) for frame in frames)
@@ -248,13 +181,18 @@ def _summary(
         shared = shared_scenes(scenes, splits[one], splits[other])
         warning = f": warning, {', '.join(shared)}" if shared else ""
         lines.append(f"scenes in both {one} and {other}: {len(shared)}{warning}")
-    strays = sum(record["image"]["pixels_without_instance"] for record in records)
-    lines.append(f"pixels of the 19 classes without an instance, in no box: {strays}")
-    lines.append(f"objects below --min-area: {sum(record['too_small'] for record in records)}")
+    return lines
+
+
+def _normals_summary(
+    records: Sequence[Mapping[str, Any]],
+    source: NormalsSource | None,
+    candidates: Sequence[Candidate] | None,
+) -> str:
     if source is None or candidates is None:
-        lines.append("normals: from depth, unknown where rawDepths is missing")
-    else:
-        turned = sum(record["turned_normals"] for record in records)
-        lines.append(f"normals: {source.kind}, {turned} pixels turned to the camera; best axes:")
-        lines.append(table(candidates, rows=2))
-    return "\n".join(lines)
+        return "normals: from depth, unknown where rawDepths is missing"
+    turned = sum(record["turned_normals"] for record in records)
+    return (
+        f"normals: {source.kind}, {turned} pixels turned to the camera\n"
+        f"axes by stored channel: {candidates[0]}\n  second best: {candidates[1]}"
+    )

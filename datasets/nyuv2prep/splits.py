@@ -1,4 +1,4 @@
-"""Which frames train, validate and test. Frames are numbered from 1, as in splits.mat."""
+"""Frames that train, validate and test. They are numbered from 1, as in splits.mat."""
 
 import hashlib
 import re
@@ -22,7 +22,7 @@ Splits = dict[str, list[int]]
 def make_splits(
     splits_file: Path, scenes: Sequence[str], num_val: int, val_scenes_file: Path | None
 ) -> Splits:
-    """The frames of each data set, by its name, sorted.
+    """Return the frames of each data set, by its name, sorted.
 
     Args:
         splits_file: the official splits.mat.
@@ -47,7 +47,7 @@ def make_splits(
 
 
 def read_splits(path: Path, num_frames: int) -> tuple[list[int], list[int]]:
-    """Training and test frames of splits.mat, checked to be a division of all frames."""
+    """Return the training and test frames of splits.mat, checked to be a division of all frames."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; --splits names it")
     # SciPy raises almost anything on a file that is none of its own, and some crash it.
@@ -58,17 +58,9 @@ def read_splits(path: Path, num_frames: int) -> tuple[list[int], list[int]]:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: not a MATLAB 5 file ({reason}): {REMEDY}") from error
     train, test = (_frames(path, name, variables, num_frames) for name in ("trainNdxs", "testNdxs"))
-    both = sorted(set(train) & set(test))
-    if both:
+    if sorted(train + test) != list(range(1, num_frames + 1)):
         raise ValueError(
-            f"{path}: trainNdxs and testNdxs share frames: {len(both)}, the first is {both[0]}: "
-            f"{REMEDY}"
-        )
-    neither = sorted(set(range(1, num_frames + 1)) - {*train, *test})
-    if neither:
-        raise ValueError(
-            f"{path}: {len(neither)} of {num_frames} frames are in neither split, the first is "
-            f"{neither[0]}: {REMEDY}"
+            f"{path}: trainNdxs and testNdxs do not divide the {num_frames} frames: {REMEDY}"
         )
     counts = (len(train), len(test))
     if num_frames == OFFICIAL_FRAMES and counts != (OFFICIAL_TRAIN, OFFICIAL_TEST):
@@ -80,23 +72,11 @@ def read_splits(path: Path, num_frames: int) -> tuple[list[int], list[int]]:
 
 
 def _frames(path: Path, name: str, variables: dict, num_frames: int) -> list[int]:
-    if name not in variables:
-        raise ValueError(f"{path}: variable {name} is missing: {REMEDY}")
-    values = np.asarray(variables[name]).ravel()
-    real = np.issubdtype(values.dtype, np.integer) or np.issubdtype(values.dtype, np.floating)
-    if not real or not np.isfinite(values).all() or (values != np.floor(values)).any():
-        raise ValueError(f"{path}: {name} holds {values.dtype}, not frame numbers: {REMEDY}")
-    frames = sorted(int(value) for value in values)
-    if not frames:
-        raise ValueError(f"{path}: {name} is empty: {REMEDY}")
-    if frames[0] < 1 or frames[-1] > num_frames:
-        raise ValueError(
-            f"{path}: {name} goes from {frames[0]} to {frames[-1]} where frames count from 1 to "
-            f"{num_frames}: {REMEDY}"
-        )
-    if len(set(frames)) < len(frames):
-        raise ValueError(f"{path}: {name} names a frame twice: {REMEDY}")
-    return frames
+    values = np.asarray(variables.get(name, ())).ravel()
+    numbers = range(1, num_frames + 1)
+    if not len(values) or values.dtype.kind not in "iuf" or any(x not in numbers for x in values):
+        raise ValueError(f"{path}: {name} must hold frames, 1 to {num_frames}: {REMEDY}")
+    return sorted(int(value) for value in values)
 
 
 def scene_of_video(video: str) -> str:
@@ -105,7 +85,7 @@ def scene_of_video(video: str) -> str:
 
 
 def choose_val(frames: Sequence[tuple[int, str]], count: int) -> list[int]:
-    """Exactly ``count`` frames that are all of the frames of some scenes.
+    """Return exactly ``count`` frames that are all of the frames of some scenes.
 
     Scenes are taken in the order of the SHA-1 of their name; the first combination that dynamic
     programming over the number of frames reaches is the answer, so it depends on nothing else.
@@ -133,21 +113,20 @@ def choose_val(frames: Sequence[tuple[int, str]], count: int) -> list[int]:
 
 
 def listed_val(path: Path, train: Sequence[int], scenes: Sequence[str]) -> list[int]:
-    """The training frames of the videos that a file lists."""
+    """Return the training frames of the videos that a file lists."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file; --val-scenes names it")
     listed = {line.strip() for line in path.read_text(encoding="utf-8").splitlines()} - {""}
     unknown = sorted(listed - set(scenes))
     if unknown:
         raise ValueError(
-            f"{path}: lines that are no video of NYUv2: {len(unknown)}, the first is "
-            f"'{unknown[0]}': "
-            "write one name a line as in `scenes`, kitchen_0028a"
+            f"{path}: '{unknown[0]}' is no video of NYUv2: write one name a line as in `scenes`, "
+            "kitchen_0028a"
         )
     return [frame for frame in train if scenes[frame - 1] in listed]
 
 
 def shared_scenes(scenes: Sequence[str], one: Sequence[int], other: Sequence[int]) -> list[str]:
-    """Scenes with frames on both sides."""
+    """Return the scenes with frames on both sides."""
     sides = ({scene_of_video(scenes[frame - 1]) for frame in side} for side in (one, other))
     return sorted(set.intersection(*sides))

@@ -1,4 +1,4 @@
-"""What the renderer returns: one view of one room with everything that is known about it."""
+"""The result of the renderer: one view of one room with its exact labels."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What hangs on walls, and what stands in a room for exercise."""
+"""Things on walls, and equipment of a room for exercise."""
 
 import numpy as np
 

@@ -164,7 +164,7 @@ class Layout:
 
 
 def scene_type_of(seed: int, sequence: int) -> str:
-    """The scene type of a room; any run of rooms has the types in proportion to their weights.
+    """Return the scene type of a room; any run of rooms has them in proportion to their weights.
 
     Steps of the golden ratio fill [0, 1) evenly, so that small data sets hold all types too.
     """
@@ -175,7 +175,7 @@ def scene_type_of(seed: int, sequence: int) -> str:
 
 
 def furnish(rng: Rng, scene_type: str) -> Layout:
-    """A random room of a scene type."""
+    """Return a random room of a scene type."""
     scene = SCENES[scene_type]
     width, depth, height = (
         rng.uniform(*scene.width),
@@ -195,7 +195,7 @@ def furnish(rng: Rng, scene_type: str) -> Layout:
 
 
 class _Placer:
-    """Puts groups into an empty room, one after the other, where there is space for them."""
+    """Put groups into an empty room, one after the other, where there is space for them."""
 
     _TRIES = 25
 
@@ -205,7 +205,7 @@ class _Placer:
         self.taken: list[Extent] = []
 
     def place(self, group: Group, is_free: bool) -> bool:
-        """Whether there was space."""
+        """Put a group into the room; return whether there was space."""
         extents = group.extents()
         points = np.concatenate([extent.corners() for extent in extents])
         low, high = points.min(axis=0), points.max(axis=0)

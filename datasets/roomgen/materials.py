@@ -16,7 +16,7 @@ _TABLE = np.random.default_rng(20120515).random(4096, dtype=np.float32)
 
 @dataclass(frozen=True)
 class Material:
-    """What a surface looks like.
+    """The appearance of a surface.
 
     Attributes:
         colours: (2, 3) linear RGB reflectances that the texture mixes.
@@ -72,7 +72,7 @@ def metal(rng: np.random.Generator) -> Material:
 
 
 def glowing(rng: np.random.Generator, low: float, high: float, texture: str = "plain") -> Material:
-    """Gives off light: lamp shades, panes, screens."""
+    """Return a material that emits light: lamp shades, panes, screens."""
     colours = np.stack([random_colour(rng) * 0.3 + 0.7, random_colour(rng)])
     scale = float(rng.uniform(0.05, 0.3))
     glow = float(rng.uniform(low, high))

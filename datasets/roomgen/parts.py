@@ -1,4 +1,4 @@
-"""How furniture is put together: parts, pieces and groups of pieces.
+"""The construction of furniture: parts, pieces and groups of pieces.
 
 Builders think in metres and in heights above the floor: ``at = (x, height of the underside, z)``
 and ``size = (width, height, depth)``. A piece stands on the origin and faces -z, its back is
@@ -65,7 +65,7 @@ class Extent:
         return local @ np.array([[c, -s], [s, c]]) + [self.x, self.z]
 
     def overlaps(self, other: "Extent", tolerance: float = 0.02) -> bool:
-        """Whether two boxes share more than a skin of ``tolerance`` metres."""
+        """Return whether two boxes share more than a skin of ``tolerance`` metres."""
         if min(self.top, other.top) - max(self.bottom, other.bottom) < tolerance:
             return False
         mine, theirs = self.corners(), other.corners()
@@ -80,7 +80,7 @@ class Extent:
 
 @dataclass(frozen=True)
 class Piece:
-    """One thing with a name: what becomes one instance of the picture.
+    """One thing with a name: one instance of the picture.
 
     Attributes:
         extent: the space it takes; computed by ``piece``.
@@ -114,7 +114,7 @@ class Piece:
         )
 
     def at_wall(self, x: float = 0.0, up: float = 0.0, gap: float = 0.01) -> "Piece":
-        """Moved so that its back is ``gap`` before the plane z = 0, a group's wall."""
+        """Return a copy with its back ``gap`` before the plane z = 0, a group's wall."""
         back = self.extent.z + self.extent.half_depth
         return self.moved(x=x, z=-gap - back, up=up)
 

@@ -1,4 +1,4 @@
-"""Where rays meet boxes, ellipsoids, frusta and cups.
+"""Intersections of rays with boxes, ellipsoids, frusta and cups.
 
 Every primitive is a canonical solid (inside the cube [-1, 1]^3) under a rotation and three half
 sizes. Rays are mapped into the canonical frame, where the parameter t along a ray stays what it
@@ -16,7 +16,7 @@ _UNIT_CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (
 
 @dataclass(frozen=True)
 class Primitives:
-    """N solids as arrays, in whatever frame ``centre`` and ``rotation`` lead to.
+    """N solids as arrays, in the frame that ``centre`` and ``rotation`` lead to.
 
     A frustum stands along its own y axis (down): radius 1 at the bottom (y = 1), ``taper`` at the
     top. A cup is a frustum's thin shell without the top: one looks into it.

@@ -1,4 +1,4 @@
-"""Which primitive every pixel sees, and how far away it is.
+"""Rasteriser: the primitive that every pixel sees, and its depth.
 
 H, W pixels; N primitives; O objects.
 """
@@ -26,7 +26,7 @@ class Hits:
 def rasterise(
     primitives: Primitives, owner: np.ndarray, matrix: np.ndarray, height: int, width: int
 ) -> Hits:
-    """Draws primitives given in camera axes.
+    """Draw primitives given in camera axes.
 
     Args:
         owner: (N,) object of each primitive, ascending.

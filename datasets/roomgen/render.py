@@ -1,4 +1,4 @@
-"""Renders frame ``index`` of the embedded data: a pure function of (seed, index, size)."""
+"""Render frame ``index`` of the embedded data: a pure function of (seed, index, size)."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -16,7 +16,7 @@ from roomgen.viewpoint import choose_viewpoint
 
 FRAMES_PER_SEQUENCE = 3
 
-# Part of what tells finished data apart: raise it when the same seed gives other pictures.
+# Part of the recipe in the JSON files: raise it when the same seed gives other pictures.
 GENERATOR_VERSION = 1
 
 # Streams of random numbers; each is seeded by (seed, sequence, stream, ...).
@@ -35,7 +35,7 @@ class Room:
 
 
 def room_layout(seed: int, sequence: int) -> Layout:
-    """The furnished room of a sequence, before anything is rendered."""
+    """Return the furnished room of a sequence, before anything is rendered."""
     rng = np.random.default_rng([seed, sequence, _LAYOUT])
     return furnish(rng, scene_type_of(seed, sequence))
 
@@ -62,7 +62,7 @@ def build_room(seed: int, sequence: int) -> Room:
 
 
 def render_frame(seed: int, index: int, height: int, width: int) -> Frame:
-    """One view with its exact ground truth."""
+    """Return one view with its exact ground truth."""
     sequence, view = divmod(index, FRAMES_PER_SEQUENCE)
     room = build_room(seed, sequence)
     rng = np.random.default_rng([seed, sequence, _VIEW, view])
@@ -131,7 +131,7 @@ def _seen_from(lighting: Lighting, world_to_camera: np.ndarray) -> Lighting:
 
 
 def _casters(primitives: Primitives, materials: MaterialTable) -> Primitives:
-    """What throws shadows: all that does not shine itself."""
+    """Return the primitives that cast shadows: all that emit no light."""
     dark = materials.glow == 0
     return Primitives(
         primitives.kind[dark],

@@ -1,4 +1,4 @@
-"""What a Kinect of the first generation makes of an exact depth map: holes and coarse steps.
+"""Model of a Kinect of the first generation: holes and coarse steps in an exact depth map.
 
 H x W pixels; depth is planar (z), in metres; 0 stands for a missing value, as in NYUv2's rawDepths.
 """
@@ -35,7 +35,7 @@ SHADOW_TOLERANCE = 0.03
 def kinect_holes(
     depth: np.ndarray, normals: np.ndarray, instances: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Sets to 0 what a Kinect would not measure; all other pixels keep their exact value.
+    """Set to 0 the pixels that a Kinect would not measure; all other pixels keep their exact value.
 
     Args:
         depth: float32 (H, W), metres.
@@ -60,7 +60,7 @@ def kinect_holes(
 
 
 def kinect_noise(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rounds the disparity of every valid pixel to the sensor's steps, after a slow drift.
+    """Round the disparity of every valid pixel to the sensor's steps, after a slow drift.
 
     The steps grow with the square of the depth: 3 mm at 1 m, 46 mm at 4 m.
     """
@@ -73,7 +73,7 @@ def kinect_noise(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def projection_window(shape: tuple[int, int]) -> np.ndarray:
-    """bool (H, W): what the depth camera covers of the colour image."""
+    """Return bool (H, W): the part of the colour image that the depth camera covers."""
     row_scale, column_scale = shape[0] / IMAGE_SIZE[0], shape[1] / IMAGE_SIZE[1]
     top, bottom = (round(row * row_scale) for row in PROJECTION_ROWS)
     left, right = (round(column * column_scale) for column in PROJECTION_COLUMNS)
@@ -83,7 +83,7 @@ def projection_window(shape: tuple[int, int]) -> np.ndarray:
 
 
 def projector_shadow(depth: np.ndarray) -> np.ndarray:
-    """bool (H, W): what the projector, to the camera's right, cannot reach.
+    """Return bool (H, W): the part that the projector, to the camera's right, cannot reach.
 
     A z-buffer of the projector's view: it sees the point of column u in its own column u - f b / z.
     The shadow of a thing therefore falls on what lies behind and to the left of it.

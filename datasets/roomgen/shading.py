@@ -1,4 +1,4 @@
-"""From surfaces to a photograph: lamps, shadows and a camera's shortcomings.
+"""Colours of surfaces in a photograph: lamps, shadows and the noise of a camera.
 
 P points; N primitives.
 """
@@ -84,7 +84,7 @@ def photograph(linear: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _openness(depth: np.ndarray) -> np.ndarray:
-    """Ambient occlusion on the cheap: what lies deeper than its surroundings gets less light."""
+    """Approximate ambient occlusion: points deeper than their surroundings get less light."""
     nearness = 1.0 / depth
     around = cv2.blur(nearness, (depth.shape[1] // 16 * 2 + 1,) * 2)
     fine = cv2.blur(nearness, (depth.shape[1] // 64 * 2 + 1,) * 2)

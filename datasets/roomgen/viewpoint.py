@@ -1,4 +1,4 @@
-"""Where the photographer stands: at eye height, in free space, with furniture in view."""
+"""The choice of a viewpoint: at eye height, in free space, with furniture in view."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from roomgen.layouts import Layout
 from roomgen.parts import Extent
 
 _CANDIDATES = 40
-# A coarse picture of the upright boxes around all pieces tells what a candidate would see.
+# A coarse picture of the upright boxes around all pieces estimates the view of a candidate.
 _PREVIEW = (9, 12)
 _COMFORTABLE_DISTANCE = 1.3
 
@@ -53,7 +53,7 @@ class _Blocks:
 
 
 def _preview_score(camera: np.ndarray, blocks: _Blocks) -> float:
-    """The number of things in view, less a malus for standing right before something."""
+    """Return the number of things in view, less a penalty for standing right before something."""
     matrix = intrinsics(*_PREVIEW)
     x, y = pixel_rays(matrix, *_PREVIEW)
     rays = np.stack([*(a.ravel() for a in np.meshgrid(x, y)), np.ones(len(x) * len(y))])

@@ -1,34 +1,29 @@
-"""Loading and saving weights: any kind of MODEL.WEIGHTS, and what belongs to it."""
+"""Loading and saving of weights: any known layout as MODEL.WEIGHTS, checked against the model."""
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.config import CfgNode, configurable
+from fvcore.common.checkpoint import (
+    get_missing_parameters_message,
+    get_unexpected_parameters_message,
+)
 from torch import nn
 
-from rock_d2.checkpoint.files import CheckpointStore
 from rock_d2.checkpoint.downloads import local_file
-from rock_d2.checkpoint.loading import read_checkpoint
-from rock_d2.checkpoint.formats import (
-    BackboneStyle,
-    WeightKind,
-    differing_settings,
-    find_kind,
-    is_setting,
-)
-
-# More names than this are counted only.
-NAMES_SHOWN = 6
+from rock_d2.checkpoint.files import CheckpointFiles
+from rock_d2.checkpoint.formats import Tensors, WeightFormat, backbone_place, find_format, learned
+from rock_d2.checkpoint.loading import read_weights
 
 
 class RockCheckpointer(DetectionCheckpointer):
-    """Takes all weights that ``weight_formats`` knows, and refuses those that do not fit.
+    """Takes all weights of ``WEIGHT_FORMATS``, and refuses those that do not fit.
 
-    A checkpoint that it saves also records the style of its backbone, so that a model is never
-    fed with images of another kind than it was trained on.
+    A checkpoint that it saves also holds ``style``, so that a model never gets images of another
+    kind than it was trained with.
     """
 
     @configurable
@@ -37,92 +32,156 @@ class RockCheckpointer(DetectionCheckpointer):
         model: nn.Module,
         save_dir: str = "",
         *,
-        style: BackboneStyle,
+        style: Mapping[str, Any],
+        num_kept: int = 0,
         save_to_disk: bool | None = None,
         **checkpointables: Any,
     ):
         """
         Args:
-            model: its parts are ``backbone``, ``neck`` and ``head``.
+            model: a detector of Detectron2, or MultiTask.
             save_dir: where checkpoints are written and looked for.
-            style: how the model's images come.
-            save_to_disk: whether this process writes; by default the first one does.
-            checkpointables: what is saved and resumed beside the model.
+            style: the settings of the model's images, see ``style_of``.
+            num_kept: numbered checkpoints that stay; 0 keeps all.
+            save_to_disk: whether this process writes; by default the main one does.
+            checkpointables: saved and loaded with the model.
         """
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
-        self.style = style
-        self.store = CheckpointStore(save_dir)
+        self.style = dict(style)
+        self.files = CheckpointFiles(save_dir, num_kept)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return {"style": BackboneStyle.from_config(cfg)}
+        return {"style": style_of(cfg)}
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Writes a checkpoint whole or not at all, as Detectron2's does otherwise."""
+        """Write a checkpoint, as a whole or not at all."""
         if not self.save_dir or not self.save_to_disk:
             return
         states = {key: obj.state_dict() for key, obj in self.checkpointables.items()}
-        content = {"model": self.model.state_dict(), **states, "style": self.style.settings()}
+        content = {"model": self.model.state_dict(), **states, "style": self.style}
         self.logger.info(f"Saving checkpoint to {self.save_dir}/{name}.pth")
-        self.store.write(name, content | kwargs)
+        self.files.write(name, content | kwargs)
 
-    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return super().load(local_file(path) if path else path, *args, **kwargs)
+    def load(self, path: str, checkpointables: Sequence[str] | None = None) -> dict[str, Any]:
+        """Load the model, and the checkpointables of these names; by default all.
 
-    def _load_file(self, filename: str) -> dict[str, Any]:
-        checkpoint = read_checkpoint(filename)
-        kind = find_kind(filename, checkpoint["model"])
-        self.logger.info(f"{filename} is {kind.title}")
-        wanted = kind.style.settings() if kind.style else recorded_style(filename, checkpoint)
-        tensors, state = kind.translate(checkpoint["model"]), self.model.state_dict()
-        check_whole(filename, kind, tensors, state)
-        check_style(filename, wanted=wanted, found=self.style.settings())
-        check_backbone(filename, kind, tensors, state)
-        # The names are exact now, and so Detectron2 must not guess any.
-        checkpoint.pop("matching_heuristics", None)
-        # Other projects' optimizers and counters are none of ours.
-        return {"model": tensors} if kind.style else {**checkpoint, "model": tensors}
+        Returns:
+            the rest of the file.
 
-    def _log_incompatible_keys(self, incompatible: Any) -> None:
-        self.logger.info(loading_summary(self.model.state_dict(), incompatible))
+        Raises:
+            ValueError, OSError: if the file cannot be read or does not fit.
+        """
+        if not path:
+            self.logger.info("No weights are loaded: the model is initialised from scratch")
+            return {}
+        file = local_file(path)
+        return self.restore(file, self.read(file), checkpointables)
+
+    def read(self, file: str) -> dict[str, Any]:
+        """Return a file's content, its weights checked and with the model's names."""
+        checkpoint = read_weights(file)
+        stored, state = checkpoint["model"], self.model.state_dict()
+        kind = find_format(file, stored, state)
+        self.logger.info(f"{file}: {kind.title}")
+        recorded = recorded_style(file, checkpoint)
+        try:
+            tensors = kind.translate(stored, state)
+        except (RuntimeError, TypeError, LookupError) as error:
+            raise ValueError(f"{file}: not {kind.title}, as it seems: {error}") from error
+        check_fit(file, kind, tensors, state)
+        check_style(file, wanted=kind.style(stored) or recorded, found=self.style)
+        check_finite(file, {name: x for name, x in tensors.items() if name in state})
+        # Optimizers and counters of other projects are of no use here.
+        return {"model": tensors} if kind.fills else {**checkpoint, "model": tensors}
+
+    def restore(
+        self, file: str, checkpoint: dict[str, Any], checkpointables: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        """Load what ``read`` has returned, as ``load`` does."""
+        tensors, state = checkpoint.pop("model"), self.model.state_dict()
+        for name in tensors.keys() & state.keys():
+            there, here = tuple(tensors[name].shape), tuple(state[name].shape)
+            if there != here:
+                self.logger.warning(f"{name} is {there} in the file and {here} here: not loaded")
+                del tensors[name]
+        self.check_unfilled(file, [n for n in learned(state) if n not in tensors], learned(state))
+        unused = self.model.load_state_dict(tensors, strict=False).unexpected_keys
+        unused = [name for name in learned(unused) if "cell_anchors" not in name]
+        if unused:
+            self.logger.warning(get_unexpected_parameters_message(unused))
+        for key in self.checkpointables if checkpointables is None else checkpointables:
+            if key in checkpoint:
+                self.logger.info(f"Loading {key} from {file}")
+                self._restore_state(file, key, checkpoint.pop(key))
+        return checkpoint
+
+    def check_unfilled(self, file: str, unfilled: list[str], names: Collection[str]) -> None:
+        """Log the names of the model's tensors that a file does not fill."""
+        if unfilled:
+            self.logger.warning(get_missing_parameters_message(unfilled))
+
+    def _restore_state(self, file: str, key: str, state: Any) -> None:
+        try:
+            self.checkpointables[key].load_state_dict(state)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise ValueError(f"{file}: its `{key}` is not of such a training ({reason})") from error
+
+    def has_checkpoint(self) -> bool:
+        return bool(self.files.resumable())
+
+    def get_checkpoint_file(self) -> str:
+        return str(self.files.newest() or "")
 
 
 class CompleteCheckpointer(RockCheckpointer):
-    """Refuses weights that leave any part of the model as it was: nobody wants its noise."""
+    """Refuses weights that leave a part of the model untrained."""
 
-    def load(self, path: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        self._path = path
-        return super().load(path, *args, **kwargs)
-
-    def _log_incompatible_keys(self, incompatible: Any) -> None:
-        wanted = learnt_values(self.model.state_dict())
-        misshapen = {name for name, *_ in incompatible.incorrect_shapes}
-        unfilled = [
-            name for name in wanted if name in misshapen or name in incompatible.missing_keys
-        ]
+    def check_unfilled(self, file: str, unfilled: list[str], names: Collection[str]) -> None:
         if unfilled:
             raise ValueError(
-                f"{self._path}: no trained model of this config: it fills "
-                f"{len(wanted) - len(unfilled)} of {len(wanted)} tensors, and not {unfilled[0]}"
+                f"{file}: not a trained model of this config: it fills "
+                f"{len(names) - len(unfilled)} of {len(names)} tensors, and not {unfilled[0]}"
             )
 
 
-def recorded_style(path: str, checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint of Detectron2 tells: ours all, older ones mean and deviation."""
-    style = checkpoint.pop("style", {})
-    if not isinstance(style, dict) or not all(map(is_setting, style, style.values())):
-        raise ValueError(f"{path}: its `style` is {reprlib.repr(style)}, not a dict of settings")
-    buffers = {"MODEL.PIXEL_MEAN": "pixel_mean", "MODEL.PIXEL_STD": "pixel_std"}
-    found = {
-        key: [round(x, 3) for x in checkpoint["model"].pop(name).flatten().tolist()]
-        for key, name in buffers.items()
-        if name in checkpoint["model"]
+def style_of(cfg: CfgNode) -> dict[str, Any]:
+    """Return the settings that a backbone was trained with and that its tensors do not show."""
+    resnets = cfg.MODEL.RESNETS
+    return {
+        "INPUT.FORMAT": cfg.INPUT.FORMAT,
+        "MODEL.PIXEL_MEAN": _rounded(cfg.MODEL.PIXEL_MEAN),
+        "MODEL.PIXEL_STD": _rounded(cfg.MODEL.PIXEL_STD),
+        # ResNet-18 and 34 have no bottlenecks.
+        "MODEL.RESNETS.STRIDE_IN_1X1": resnets.STRIDE_IN_1X1 if resnets.DEPTH >= 50 else None,
     }
-    return found | style
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [round(x, 3) for x in values]
+
+
+def recorded_style(path: str, checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return the style in a checkpoint: ours hold all of it, old ones of Detectron2 some."""
+    style = checkpoint.pop("style", {})
+    if not isinstance(style, dict):
+        raise ValueError(f"{path}: its `style` is {reprlib.repr(style)}, not a dict of settings")
+    pixels = {
+        f"MODEL.{name.upper()}": _rounded(value.flatten().tolist())
+        for name, value in checkpoint["model"].items()
+        if name in ("pixel_mean", "pixel_std")
+    }
+    return pixels | style
 
 
 def check_style(path: str, *, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    wrong = differing_settings(wanted, found)
+    """Raise ValueError if the config's images are of another kind than the weights'."""
+    wrong = {
+        key: wanted[key]
+        for key in found
+        if None not in (wanted.get(key), found[key]) and wanted[key] != found[key]
+    }
     if wrong:
         have = ", ".join(f"{key} {found[key]}" for key in wrong)
         want = " ".join(f'{key} "{value}"' for key, value in wrong.items())
@@ -131,78 +190,33 @@ def check_style(path: str, *, wanted: Mapping[str, Any], found: Mapping[str, Any
         )
 
 
-def check_whole(
-    path: str,
-    kind: WeightKind,
-    tensors: Mapping[str, torch.Tensor],
-    model_state: Mapping[str, torch.Tensor],
+def check_fit(
+    path: str, kind: WeightFormat, tensors: Tensors, state: Mapping[str, torch.Tensor]
 ) -> None:
-    """Raises if weights that belong to some configs only are not all of this model's."""
-    wanted = {name: tuple(x.shape) for name, x in learnt_values(model_state).items()}
-    found = {name: tuple(x.shape) for name, x in learnt_values(tensors).items()}
-    differing = [name for name in {**wanted, **found} if wanted.get(name) != found.get(name)]
-    if kind.configs and differing:
-        first = differing[0]
+    """Raise ValueError if a file does not fill the part of the model that its format must fill.
+
+    Of a backbone that a file fills in part, all statistics must be there: no training would learn
+    frozen ones.
+    """
+    names = learned(state)
+    fits = {name for name in names if name in tensors and tensors[name].shape == state[name].shape}
+    required = [name for name in names if name.startswith(backbone_place(state))]
+    remedy = "compare MODEL.BACKBONE and MODEL.RESNETS with the network of these weights"
+    if kind.fills == "model":
+        required, remedy = [*names, *learned(tensors)], f"use {kind.configs}"
+    elif kind.fills != "backbone" and fits.intersection(required):
+        required = [name for name in required if name.endswith(("running_mean", "running_var"))]
+    unfit = [name for name in required if name not in fits]
+    if unfit:
+        first = unfit[0]
+        there, here = (tuple(x[first].shape) if first in x else "missing" for x in (tensors, state))
         raise ValueError(
-            f"{path}: {kind.title}, whose network is another than this config's: {first} is "
-            f"{found.get(first, 'missing')} there and {wanted.get(first, 'missing')} here; "
-            f"use {kind.configs}"
+            f"{path}: {kind.title}, fits {len(required) - len(unfit)} of {len(required)} tensors "
+            f"that it must fill: {first} is {there} there and {here} here; {remedy}"
         )
 
 
-def check_backbone(
-    path: str,
-    kind: WeightKind,
-    tensors: Mapping[str, torch.Tensor],
-    model_state: Mapping[str, torch.Tensor],
-) -> None:
-    """Raises if nothing of the backbone is in the file, or not all of a pre-trained backbone."""
-    wanted = {name: x.shape for name, x in learnt_values(model_state, part="backbone").items()}
-    misfits = [
-        name for name in wanted if name not in tensors or tensors[name].shape != wanted[name]
-    ]
-    if len(misfits) == len(wanted) or (kind.style and misfits):
-        first = misfits[0]
-        found = f"is {tuple(tensors[first].shape)}" if first in tensors else "is missing"
-        raise ValueError(
-            f"{path}: {kind.title}, fits {len(wanted) - len(misfits)} of the backbone's "
-            f"{len(wanted)} tensors: {first} {found}, but must be {tuple(wanted[first])}; "
-            "compare MODEL.RESNETS with the network that these weights are from"
-        )
-
-
-def learnt_values(
-    state: Mapping[str, torch.Tensor], part: str | None = None
-) -> dict[str, torch.Tensor]:
-    """Parameters and statistics, but not how many batches were seen."""
-    return {
-        name: x
-        for name, x in state.items()
-        if part in (None, name.split(".")[0]) and not name.endswith("num_batches_tracked")
-    }
-
-
-def loading_summary(state: Mapping[str, torch.Tensor], incompatible: Any) -> str:
-    """How many values of each part came from the file, and which names found no partner."""
-    shapes = {name: shapes for name, *shapes in incompatible.incorrect_shapes}
-    missing = learnt_values(dict.fromkeys([*incompatible.missing_keys, *shapes], None))
-    values = learnt_values(state)
-    lines = ["Values taken from the file, by part:"]
-    for part in dict.fromkeys(name.split(".")[0] for name in values):
-        of_part = learnt_values(values, part)
-        taken = sum(x.numel() for name, x in of_part.items() if name not in missing)
-        total = sum(x.numel() for x in of_part.values())
-        lines.append(f"  {part:<10}{taken:>14,} of {total:>12,}")
-        absent = [name for name in of_part if name in missing]
-        if absent and taken:
-            lines.append(f"    initialised instead: {_few(absent)}")
-    for name, (in_file, in_model) in shapes.items():
-        lines.append(f"  other shape: {name} is {tuple(in_file)}, not {tuple(in_model)}")
-    if incompatible.unexpected_keys:
-        lines.append(f"  not in the model: {_few(incompatible.unexpected_keys)}")
-    return "\n".join(lines)
-
-
-def _few(names: list[str]) -> str:
-    more = len(names) - NAMES_SHOWN
-    return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+def check_finite(path: str, tensors: Tensors) -> None:
+    for name, value in tensors.items():
+        if value.is_floating_point() and not value.float().isfinite().all():
+            raise ValueError(f"{path}: `{name}` has values that are NaN or infinite")

@@ -1,152 +1,97 @@
-"""The checkpoints in a folder: written whole, checked before use, the last few kept."""
+"""The checkpoints in a folder: written atomically, the last few kept, the newest whole one used."""
 
+import io
 import logging
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rock_d2.files import atomic_file, hash_of, remove_leftovers
+from rock_d2.checkpoint.loading import read_weights
+from rock_d2.files import atomic_file
 
 logger = logging.getLogger(__name__)
 
-# As Detectron2 calls it and reads it: the name of the last checkpoint.
+# As Detectron2 calls and reads it: the name of the last checkpoint. Here it is only written.
 TAG = "last_checkpoint"
-# For `sha256sum -c`: a line for each file, the last written at the end.
-CHECKSUMS = "checkpoints.sha256"
-# Those that a training goes on from; model_best is for use.
-RESUMABLE = re.compile(r"model_(\d{7,}|final)\.pth")
+FINAL = "model_final"
+# Checkpoints that a training can resume from; model_best is for use.
+RESUMABLE = re.compile(rf"({FINAL}|model_\d{{7,}})\.pth")
 
 
-class CheckpointStore:
-    """Writes checkpoints into a folder and finds the last one that is whole.
-
-    A checkpoint is a file first, then a line of checksums, then the tag; each of these steps
-    happens whole or not at all, so that after any interruption the tag names a whole file.
-    """
+class CheckpointFiles:
+    """Writes checkpoints into a folder and finds the newest one that loads."""
 
     def __init__(self, folder: str | Path, num_kept: int = 0):
         """
         Args:
             folder: must exist before something is written.
-            num_kept: of the checkpoints that a training goes on from; 0 keeps all. model_final and
-                model_best stay in any case.
+            num_kept: numbered checkpoints that stay; 0 keeps all. model_final and model_best
+                always stay.
         """
+        if num_kept < 0:
+            raise ValueError(f"SOLVER.CHECKPOINTS_KEPT is {num_kept}; it must be 0 (all) or more")
         self.folder = Path(folder)
         self.num_kept = num_kept
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
-        """Writes a checkpoint and deletes those that have become too old.
+        """Write a checkpoint, then delete those that have become too old.
 
-        Raises OSError if it cannot be written; what was there before is as it was.
+        Raises:
+            OSError: if it cannot be written; all other checkpoints are as they were.
         """
-        file = f"{name}.pth"
-        with atomic_file(self.folder / file) as stream:
-            torch.save(content, stream)
-        checksums = self.checksums()
-        checksums.pop(file, None)
-        checksums[file] = stream.sha256()
-        self._write_checksums(checksums)
-        if RESUMABLE.fullmatch(file):
-            self._write_text(TAG, file)
-            self._delete_old(checksums)
+        path = self.folder / f"{name}.pth"
+        # torch.save hides the reason if it cannot write to a file itself.
+        buffer = io.BytesIO()
+        torch.save(content, buffer)
+        with atomic_file(path) as file:
+            file.write(buffer.getbuffer())
+        if not RESUMABLE.fullmatch(path.name):
+            return
+        with atomic_file(self.folder / TAG) as file:
+            file.write(path.name.encode())
+        if self.num_kept and path.stem != FINAL:
+            # Higher numbers are an earlier training's: they stay until this one gets there.
+            passed = [p for p in self.resumable() if p.name <= path.name and p.stem != FINAL]
+            for old in sorted(passed)[: -self.num_kept]:
+                old.unlink(missing_ok=True)
 
-    def _delete_old(self, checksums: dict[str, str]) -> None:
-        numbered = [name for name in checksums if RESUMABLE.fullmatch(name) and "final" not in name]
-        old = numbered[: -self.num_kept] if self.num_kept else []
-        if old:
-            self._write_checksums({k: v for k, v in checksums.items() if k not in old})
-        for name in old:
-            (self.folder / name).unlink(missing_ok=True)
+    def resumable(self) -> list[Path]:
+        """Return the checkpoints that a training can resume from, the newest last."""
+        files = [path for path in self.folder.glob("*.pth") if RESUMABLE.fullmatch(path.name)]
+        return sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
-    def checksums(self) -> dict[str, str]:
-        """SHA-256 by file name, in the order in which the files were written."""
-        try:
-            lines = (self.folder / CHECKSUMS).read_text().splitlines()
-        except FileNotFoundError:
-            return {}
-        found = [re.fullmatch(r"([0-9a-f]{64})  (\S+)", line) for line in lines]
-        if None in found:
-            raise ValueError(f"{self.folder / CHECKSUMS}: is no list of checksums; delete it")
-        return {match[2]: match[1] for match in found}
+    def newest(self) -> Path | None:
+        """Return the newest checkpoint that loads, or None in a folder without any.
 
-    def tag(self) -> str:
-        """The name that the tag holds, or nothing."""
-        try:
-            return (self.folder / TAG).read_text().strip()
-        except FileNotFoundError:
-            return ""
-
-    def find_last(self) -> Path | None:
-        """The last checkpoint that is whole; None where none was ever written.
-
-        The tag says where to begin, as Detectron2 would. Checkpoints that are passed over are
-        named in the log. Raises ValueError if there are traces of checkpoints, but none is whole.
+        Raises:
+            ValueError: if there are checkpoints, but none of them loads.
         """
-        checksums, tag = self.checksums(), self.tag()
-        known = [name for name in checksums if RESUMABLE.fullmatch(name)]
-        if tag in known:
-            known = known[: known.index(tag) + 1]
-        elif tag:
-            known.append(tag)
-        elif known:
-            logger.warning(f"{self.folder / TAG} is missing or empty; {known[-1]} is the last")
-        for name in reversed(known):
-            problem = self._problem(name, checksums.get(name))
-            if not problem:
-                return self.folder / name
-            logger.error(f"{self.folder / name} {problem}: going back to the one before it")
-        # An empty list of checksums is a new training's; what else is there is none of its own.
-        listed = (self.folder / CHECKSUMS).exists()
-        traces = known or sorted(path.name for path in self.folder.glob("model_*.pth"))
-        if known or (traces and not listed):
+        files = self.resumable()
+        for path in reversed(files):
+            try:
+                check_whole(path)
+            except (OSError, ValueError) as problem:
+                logger.error(f"{problem}; the checkpoint before it is taken, if there is one")
+            else:
+                return path
+        if files:
             raise ValueError(
-                f"{self.folder}: --resume finds no whole checkpoint ({', '.join(traces)}); put one "
-                f"there and its name into {TAG}, or start again without --resume"
+                f"{self.folder}: none of its checkpoints loads "
+                f"({', '.join(path.name for path in files)}); put a whole one there, or delete "
+                "these and start without --resume"
             )
         return None
 
-    def _problem(self, name: str, checksum: str | None) -> str:
-        path = self.folder / name
-        if not path.is_file():
-            return "is missing"
-        if checksum is None:
-            logger.warning(f"{path} has no checksum and is taken as it is")
-            return ""
-        return "" if hash_of(path) == checksum else "is damaged: its checksum is another"
 
-    def go_on_from(self, path: Path) -> None:
-        """Forgets what was written after ``path``, which a training now goes on from."""
-        checksums = self.checksums()
-        names = list(checksums)
-        later = names[names.index(path.name) + 1 :] if path.name in names else []
-        later = [name for name in later if RESUMABLE.fullmatch(name)]
-        self._write_checksums({k: v for k, v in checksums.items() if k not in later})
-        self._write_text(TAG, path.name)
-
-    def start_anew(self) -> None:
-        """Forgets all checkpoints, whose files stay: a later --resume must not take them."""
-        earlier = [name for name in {**self.checksums(), self.tag(): ""} if name]
-        if earlier:
-            logger.warning(
-                f"{self.folder} holds checkpoints of an earlier training, which --resume would go "
-                f"on with: {', '.join(earlier)}. They are overwritten as this training gets there"
-            )
-        self._write_checksums({})
-        (self.folder / TAG).unlink(missing_ok=True)
-
-    def clean(self) -> None:
-        leftovers = remove_leftovers(self.folder)
-        if leftovers:
-            logger.warning(
-                f"{self.folder}: deleted what an interrupted write left: {', '.join(leftovers)}"
-            )
-
-    def _write_checksums(self, checksums: Mapping[str, str]) -> None:
-        self._write_text(CHECKSUMS, "".join(f"{v}  {k}\n" for k, v in checksums.items()))
-
-    def _write_text(self, name: str, text: str) -> None:
-        with atomic_file(self.folder / name) as file:
-            file.write(text.encode())
+def check_whole(path: Path) -> None:
+    """Raise ValueError or OSError unless a checkpoint loads and its checksums are right."""
+    read_weights(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged:
+            raise ValueError(f"{path}: damaged, {damaged} has another checksum")

@@ -1,236 +1,200 @@
-"""Weights of other projects: telling them apart and giving them our names."""
+"""Layouts of weights: how files are recognised, and what their names are in a model."""
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from detectron2.checkpoint.c2_model_loading import convert_basic_c2_names
-from detectron2.config import CfgNode
+from fvcore.common.registry import Registry
+
+from rock_d2.modeling.backbones import timm_names
+from rock_d2.modeling.rock_pytorch import PORT_BACKBONE, convert_port, port_name
 
 Tensors = dict[str, torch.Tensor]
 
+WEIGHT_FORMATS = Registry("WEIGHT_FORMATS")
+WEIGHT_FORMATS.__doc__ = """
+Subclasses of ``WeightFormat``. A file whose backbone has the model's own names is loaded as it is;
+otherwise the formats are asked in turn, the last registered first.
+"""
 
-@dataclass(frozen=True)
-class BackboneStyle:
-    """What a backbone was trained with and its tensors do not tell.
+BACKBONE, PYRAMID = "backbone.", "backbone.bottom_up."
 
-    Attributes:
-        format: order of the image's channels, "BGR" or "RGB".
-        pixel_mean, pixel_std: of each channel, in this order, for pixels from 0 to 255.
-        stride_in_1x1: whether bottlenecks stride in their first convolution; None without any.
-    """
-
-    format: str
-    pixel_mean: tuple[float, ...]
-    pixel_std: tuple[float, ...]
-    stride_in_1x1: bool | None
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> "BackboneStyle":
-        resnets = cfg.MODEL.RESNETS
-        return cls(
-            format=cfg.INPUT.FORMAT,
-            pixel_mean=tuple(cfg.MODEL.PIXEL_MEAN),
-            pixel_std=tuple(cfg.MODEL.PIXEL_STD),
-            # ResNet-18 and 34 have no bottlenecks.
-            stride_in_1x1=resnets.STRIDE_IN_1X1 if resnets.DEPTH >= 50 else None,
-        )
-
-    def settings(self) -> dict[str, Any]:
-        """By the names of the config."""
-        return {
-            "INPUT.FORMAT": self.format,
-            "MODEL.PIXEL_MEAN": list(self.pixel_mean),
-            "MODEL.PIXEL_STD": list(self.pixel_std),
-            "MODEL.RESNETS.STRIDE_IN_1X1": self.stride_in_1x1,
-        }
-
-
-def is_setting(name: Any, value: Any) -> bool:
-    """Whether it is one of a style's settings."""
-    if name in ("MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD"):
-        return isinstance(value, list) and all(isinstance(x, int | float) for x in value)
-    kinds = {"INPUT.FORMAT": str, "MODEL.RESNETS.STRIDE_IN_1X1": bool | None}
-    return name in kinds and isinstance(value, kinds[name])
-
-
-def differing_settings(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries of ``wanted`` that ``found`` contradicts."""
-    return {
-        key: value
-        for key, value in wanted.items()
-        if None not in (value, found[key]) and not _agree(value, found[key])
-    }
-
-
-def _agree(first: Any, second: Any) -> bool:
-    if isinstance(first, list):
-        return len(first) == len(second) and np.allclose(first, second, rtol=0, atol=0.01)
-    return first == second
-
-
-# Microsoft's residual networks as Detectron2 and Detectron distribute them.
-MSRA_STYLE = BackboneStyle(
-    format="BGR",
-    pixel_mean=(103.53, 116.28, 123.675),
-    pixel_std=(1.0, 1.0, 1.0),
-    stride_in_1x1=True,
-)
+# How the images come that weights were trained with, by the settings' names. Microsoft's residual
+# networks as Detectron and Detectron2 distribute them:
+MSRA_STYLE = {
+    "INPUT.FORMAT": "BGR",
+    "MODEL.PIXEL_MEAN": [103.53, 116.28, 123.675],
+    "MODEL.PIXEL_STD": [1.0, 1.0, 1.0],
+    "MODEL.RESNETS.STRIDE_IN_1X1": True,
+}
+# Detectron2's X-101-32x8d.
+RESNEXT_STYLE = {
+    **MSRA_STYLE,
+    "MODEL.PIXEL_STD": [57.375, 57.12, 58.395],
+    "MODEL.RESNETS.STRIDE_IN_1X1": False,
+}
 # 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225 times 255.
-TORCHVISION_STYLE = BackboneStyle(
-    format="RGB",
-    pixel_mean=(123.675, 116.28, 103.53),
-    pixel_std=(58.395, 57.12, 57.375),
-    stride_in_1x1=False,
-)
-
-
-@dataclass(frozen=True)
-class WeightKind:
-    """A layout of weights.
-
-    Attributes:
-        title: for people.
-        signature: how at least one name starts in such files and in no others.
-        new_name: from a tensor's name in the file to ours; what has no place in our models keeps
-            its own.
-        style: None where the layout does not imply it.
-        convert: what is done to the renamed tensors.
-        configs: of the models that these weights are all of; empty if they can be a part of many.
-    """
-
-    title: str
-    signature: str
-    new_name: Callable[[str], str]
-    style: BackboneStyle | None
-    convert: Callable[[Tensors], Tensors] = dict
-    configs: str = ""
-
-    def translate(self, tensors: Tensors) -> Tensors:
-        """From the file's tensors to ours."""
-        return self.convert({self.new_name(name): x for name, x in tensors.items()})
-
-
-def converted_name(name: str) -> str:
-    """From ``res2.0.conv1.weight`` to ``backbone.res2.0.conv1.weight``."""
-    return f"backbone.{name}" if name.startswith(("stem.", "res")) else name
-
-
-def caffe2_name(name: str) -> str:
-    """From ``res2_0_branch2a_w``."""
-    return converted_name(convert_basic_c2_names([name])[0])
-
-
-def torchvision_name(name: str) -> str:
-    """From ``layer1.0.conv1.weight``."""
-    if name.startswith("fc."):
-        return name
-    name = name.replace("downsample.0.", "shortcut.").replace("downsample.1.", "shortcut.norm.")
-    name = re.sub(r"\bbn(\d)\.", r"conv\1.norm.", name)
-    stage = re.match(r"layer(\d)\.", name)
-    place = f"res{int(stage[1]) + 1}.{name[stage.end() :]}" if stage else f"stem.{name}"
-    return f"backbone.{place}"
-
-
-def detectron2_name(name: str) -> str:
-    """Feature pyramids have the ResNet one level deeper."""
-    return name.replace("backbone.bottom_up.", "backbone.", 1)
-
-
-# Patterns and what they become, one after another.
-PORT_NAMES = {
-    r"^auxiliary\.bn3": "neck.fusion.norm",
-    r"^auxiliary\.(\w+)_extractor\.\1_out": r"neck.fusion.decoders.\1",
-    r"^auxiliary\.(\w+)_extractor\.bn_out": r"neck.fusion.decoders.\1.norm",
-    r"^auxiliary\.(\w+)_extractor\.\1_in": r"neck.encoders.\1.3",
-    r"^auxiliary\.(\w+)_extractor": r"neck.encoders.\1",
-    r"^auxiliary": "neck.trunk",
-    r"\bbn(\d)": r"conv\1.norm",
-    r"\bconv1": "0",
-    r"\bconv2": "1",
-    r"\bconv3": "2",
-    r"^detection\.additional_layers\.(\d)\.0": r"head.extra_layers.\1.0",
-    r"^detection\.additional_layers\.(\d)\.1": r"head.extra_layers.\1.0.norm",
-    r"^detection\.additional_layers\.(\d)\.3": r"head.extra_layers.\1.1",
-    r"^detection\.additional_layers\.(\d)\.4": r"head.extra_layers.\1.1.norm",
-    r"^detection\.loc": "head.bbox_pred",
-    r"^detection\.conf": "head.cls_score",
+TORCHVISION_STYLE = {
+    "INPUT.FORMAT": "RGB",
+    "MODEL.PIXEL_MEAN": [123.675, 116.28, 103.53],
+    "MODEL.PIXEL_STD": [58.395, 57.12, 57.375],
+    "MODEL.RESNETS.STRIDE_IN_1X1": False,
 }
 
 
-def port_name(name: str) -> str:
-    if name.startswith("feature_extractor."):
-        return torchvision_name(name.removeprefix("feature_extractor."))
-    for pattern, ours in PORT_NAMES.items():
-        name = re.sub(pattern, ours, name)
-    return name
+class WeightFormat:
+    """A layout of weights; this one is the model's own.
 
-
-def convert_port(tensors: Tensors) -> Tensors:
-    """To our order of the predictors' channels, and to convolutions without needless biases.
-
-    A predictor's channels are box by box here, and output by output there; the background is the
-    last class here, and the first there. A bias before batch normalisation is the same as a
-    smaller running mean.
+    Attributes:
+        title: for messages.
+        signature: with which a name starts in each such file and in no other.
+        fills: the part of the model that such a file must fill completely: "backbone", "model", or
+            "" if none has to be.
+        configs: of the models that such files are for, for messages.
     """
-    converted = dict(tensors)
-    for name, mean in tensors.items():
-        bias = name.replace("norm.running_mean", "bias")
-        if bias != name and bias in converted:
-            converted[name] = mean - converted.pop(bias)
-    for name, deltas in tensors.items():
-        logits = name.replace("bbox_pred", "cls_score")
-        if logits != name and logits in tensors:
-            boxes = len(deltas) // 4
-            classes_first = tensors[logits].unflatten(0, (-1, boxes)).roll(-1, dims=0)
-            converted[logits] = classes_first.transpose(0, 1).flatten(0, 1)
-            converted[name] = deltas.unflatten(0, (4, boxes)).transpose(0, 1).flatten(0, 1)
-    return converted
+
+    title = "weights with the model's own names"
+    signature = ""
+    fills = ""
+    configs = ""
+
+    def recognises(self, tensors: Tensors, model_names: Collection[str]) -> bool:
+        return any(name.startswith(self.signature) for name in tensors)
+
+    def style(self, tensors: Tensors) -> Mapping[str, Any]:
+        """Return the settings of the images that such weights were trained with, if known."""
+        return {}
+
+    def translate(self, tensors: Tensors, model_names: Collection[str]) -> Tensors:
+        """Return a file's tensors by their names in the model."""
+        return tensors
 
 
-CAFFE2 = WeightKind(
-    title="a Caffe2 ResNet of Detectron2",
-    signature="res2_0_branch2a_w",
-    new_name=caffe2_name,
-    style=MSRA_STYLE,
-)
-TORCHVISION = WeightKind(
-    title="a torchvision or timm ResNet",
-    signature="layer1.0.conv1.weight",
-    new_name=torchvision_name,
-    style=TORCHVISION_STYLE,
-)
-CONVERTED = WeightKind(
-    title="a torchvision ResNet converted for Detectron2",
-    signature="res2.0.conv1.weight",
-    new_name=converted_name,
-    style=TORCHVISION_STYLE,
-)
-PORT = WeightKind(
-    title="a checkpoint of rock-pytorch",
-    signature="feature_extractor.layer1.",
-    new_name=port_name,
-    style=TORCHVISION_STYLE,
-    convert=convert_port,
-    configs="configs/port/ssd_nyuv2.yaml or configs/port/rock_nyuv2.yaml",
-)
-DETECTRON2 = WeightKind(
-    title="a checkpoint of Detectron2",
-    signature="backbone.",
-    new_name=detectron2_name,
-    style=None,
-)
-KINDS = (CAFFE2, TORCHVISION, CONVERTED, PORT, DETECTRON2)
+class ResNetFormat(WeightFormat):
+    """Other names of Detectron2's ResNet, wherever it is in the model."""
+
+    signature = "res2.0.conv1.weight"
+    fills = "backbone"
+
+    def style(self, tensors: Tensors) -> Mapping[str, Any]:
+        return TORCHVISION_STYLE
+
+    def translate(self, tensors: Tensors, model_names: Collection[str]) -> Tensors:
+        place, renamed = backbone_place(model_names), map(self.rename, tensors)
+        # Detectors without a pyramid have conv5 in their heads.
+        names = [
+            f"roi_heads.{n}" if f"roi_heads.{n}" in model_names else place + n for n in renamed
+        ]
+        return dict(zip(names, tensors.values(), strict=True))
+
+    def rename(self, name: str) -> str:
+        """Return a tensor's name in a ResNet."""
+        return name
 
 
-def find_kind(path: str, tensors: Mapping[str, Any]) -> WeightKind:
-    for kind in KINDS:
-        if any(name.startswith(kind.signature) for name in tensors):
-            return kind
+def backbone_place(names: Collection[str]) -> str:
+    """Return what the names of the backbone's tensors start with, below a pyramid if it has one."""
+    return PYRAMID if any(name.startswith(PYRAMID) for name in names) else BACKBONE
+
+
+@WEIGHT_FORMATS.register()
+class Detectron2Format(WeightFormat):
+    """A backbone with a pyramid for a model without one, or the other way round."""
+
+    title = "a checkpoint of Detectron2"
+    signature = BACKBONE
+
+    def translate(self, tensors: Tensors, model_names: Collection[str]) -> Tensors:
+        there, here = f"^{re.escape(backbone_place(tensors))}", backbone_place(model_names)
+        return {re.sub(there, here, name): x for name, x in tensors.items()}
+
+
+@WEIGHT_FORMATS.register()
+class ConvertedFormat(ResNetFormat):
+    """``res2.0.conv1.weight``."""
+
+    title = "a torchvision ResNet converted for Detectron2"
+
+
+@WEIGHT_FORMATS.register()
+class Caffe2Format(ResNetFormat):
+    """``res2_0_branch2a_w``."""
+
+    title = "a Caffe2 ResNet of Detectron2"
+    signature = "res2_0_branch2a_w"
+
+    def style(self, tensors: Tensors) -> Mapping[str, Any]:
+        weight = tensors.get("res2_0_branch2b_w")
+        is_grouped = weight is not None and weight.shape[0] != weight.shape[1]
+        return RESNEXT_STYLE if is_grouped else MSRA_STYLE
+
+    def rename(self, name: str) -> str:
+        return convert_basic_c2_names([name])[0]
+
+
+@WEIGHT_FORMATS.register()
+class TorchvisionFormat(ResNetFormat):
+    """``layer1.0.conv1.weight``."""
+
+    title = "a torchvision or timm ResNet"
+    signature = "layer1.0.conv1.weight"
+
+    def rename(self, name: str) -> str:
+        name = name.replace("downsample.0.", "shortcut.").replace("downsample.1.", "shortcut.norm.")
+        name = re.sub(r"\bbn(\d)\.", r"conv\1.norm.", name)
+        stage = re.match(r"layer(\d)\.", name)
+        return f"res{int(stage[1]) + 1}.{name[stage.end() :]}" if stage else f"stem.{name}"
+
+
+@WEIGHT_FORMATS.register()
+class TimmFormat(WeightFormat):
+    """timm's own names, for a backbone of timm: ``stages.0.blocks.1.norm.weight``."""
+
+    title = "a network of timm"
+    fills = "backbone"
+
+    def recognises(self, tensors: Tensors, model_names: Collection[str]) -> bool:
+        return bool(self.translate(tensors, model_names))
+
+    def translate(self, tensors: Tensors, model_names: Collection[str]) -> Tensors:
+        place = backbone_place(model_names)
+        own = {name.removeprefix(place) for name in model_names if name.startswith(place)}
+        names = timm_names(tensors, own)
+        return {f"{place}{name}": tensors[stored] for stored, name in names.items()}
+
+
+@WEIGHT_FORMATS.register()
+class PortFormat(TorchvisionFormat):
+    """A checkpoint of rock-pytorch."""
+
+    title = "a checkpoint of rock-pytorch"
+    signature = f"{PORT_BACKBONE}layer1."
+    fills = "model"
+    configs = "configs/port/ssd_nyuv2.yaml or configs/port/rock_nyuv2.yaml"
+
+    def translate(self, tensors: Tensors, model_names: Collection[str]) -> Tensors:
+        backbone = {name: x for name, x in tensors.items() if name.startswith(PORT_BACKBONE)}
+        rest = {port_name(name): x for name, x in tensors.items() if name not in backbone}
+        resnet = {name.removeprefix(PORT_BACKBONE): x for name, x in backbone.items()}
+        return super().translate(resnet, model_names) | convert_port(rest)
+
+
+def find_format(path: str, tensors: Tensors, model_names: Collection[str]) -> WeightFormat:
+    """Return the format of a file's tensors; raise ValueError if none fits."""
+    if any(name.startswith(BACKBONE) for name in tensors.keys() & set(model_names)):
+        return WeightFormat()
+    formats = [kind() for _, kind in WEIGHT_FORMATS]
+    for found in reversed(formats):
+        if found.recognises(tensors, model_names):
+            return found
     raise ValueError(
         f"{path}: names such as {', '.join(list(tensors)[:3])} belong to no known layout; "
-        f"MODEL.WEIGHTS takes {', '.join(kind.title for kind in KINDS)}"
+        f"MODEL.WEIGHTS takes {', '.join(kind.title for kind in formats)}"
     )
+
+
+def learned(names: Collection[str]) -> list[str]:
+    """Return the names of parameters and statistics: not those of counted batches."""
+    return [name for name in names if not name.endswith("num_batches_tracked")]

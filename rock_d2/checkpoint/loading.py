@@ -1,43 +1,43 @@
-"""Files of weights, read without running any code that they may hold, and written safely."""
+"""Reading of files with weights, without running any code that they may hold."""
 
+import io
 import json
 import pickle
+import pickletools
 import re
-import struct
-from collections.abc import Mapping
+import zipfile
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import safe_open
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
-from rock_d2.files import atomic_file
-from rock_d2.checkpoint.safe_pickle import STAND_INS, StoredArray, load_arrays
-
-# What damaged files raise; pickle documents that it may be any of the second line.
-READ_ERRORS = (
-    *(pickle.UnpicklingError, RuntimeError, SafetensorError, MemoryError, OverflowError),
-    *(AttributeError, EOFError, ImportError, IndexError, KeyError, TypeError, ValueError),
-    # Of a pickle that ends within a number.
-    struct.error,
-    # Of a size in the file that no file has, without the file's name.
-    OSError,
-)
 LONGEST_REASON = 200
-WRAPPERS = ("model", "state_dict", "blobs")
+# Where the tensors are in files that hold more: of Detectron2, torchvision and timm, Detectron,
+# pycls.
+WRAPPERS = ("model", "state_dict", "blobs", "model_state")
 
 
-def read_checkpoint(path: str) -> dict[str, Any]:
-    """What a file holds, its tensors under ``model``."""
+def read_weights(path: str | Path) -> dict[str, Any]:
+    """Return what a file holds: its tensors by name as ``model``, and the rest by its own names.
+
+    Args:
+        path: to a .safetensors file, a .pkl file of NumPy arrays, or a file of ``torch.save``.
+
+    Raises:
+        ValueError: if the file is damaged or holds something else.
+        OSError: if it cannot be read.
+    """
     try:
-        content = _with_arrays(_read(path))
-    except READ_ERRORS as error:
+        content = _read(Path(path))
+    except Exception as error:  # pickle documents that a damaged file may raise any of them
         if isinstance(error, OSError) and error.filename:
             raise
         raise ValueError(
-            f"{path}: damaged, or more than tensors and numbers: {_reason(error)}"
+            f"{path}: damaged, or more than tensors and plain values: {_reason(error)}"
         ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}, not tensors by name")
@@ -45,67 +45,114 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     tensors = content.pop(wrapper) if wrapper else content
     if not isinstance(tensors, dict) or not all(isinstance(name, str) for name in tensors):
         raise ValueError(f"{path}: `{wrapper}` holds no tensors by name")
-    model = {name.removeprefix("module."): _tensor(path, name, x) for name, x in tensors.items()}
-    return {**(content if wrapper else {}), "model": model}
+    consume_prefix_in_state_dict_if_present(tensors, "module.")
+    for name, value in tensors.items():
+        # In place: a state dict keeps the versions of its modules.
+        tensors[name] = _plain_tensor(path, name, value)
+    return {**(content if wrapper else {}), "model": tensors}
 
 
-def _reason(error: Exception) -> str:
-    """What an error says, in one sentence."""
-    if isinstance(error, pickle.UnpicklingError) and error.__context__:
-        # Around what it has found, PyTorch explains how to read such files without any care.
-        error = error.__context__
-    sentence = re.split(r"\. |\n", str(error).strip())[0].partition(" was not an allowed")[0]
-    return sentence[:LONGEST_REASON] or type(error).__name__
-
-
-def _with_arrays(value: Any) -> Any:
-    """The same with the arrays that it stands for; RecursionError if it holds itself."""
-    if isinstance(value, StoredArray):
-        return value.value
-    if isinstance(value, dict):
-        return {key: _with_arrays(part) for key, part in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(_with_arrays(part) for part in value)
-    return value
-
-
-def _tensor(path: str, name: str, value: Any) -> torch.Tensor:
-    if isinstance(value, np.ndarray):
-        return torch.from_numpy(value)
-    if not isinstance(value, torch.Tensor):
-        raise ValueError(f"{path}: `{name}` is a {type(value).__name__}, not a tensor")
-    return value
-
-
-def _read(path: str) -> Any:
-    suffix = Path(path).suffix
-    if suffix == ".safetensors":
+def _read(path: Path) -> Any:
+    if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as file:
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
             style = (file.metadata() or {}).get("style")
         return {"model": tensors, "style": json.loads(style)} if style else tensors
-    if suffix == ".pkl":
-        return load_arrays(Path(path).read_bytes())
-    # PyTorch refuses all but its own tensors and plain values, and what is named here.
-    with torch.serialization.safe_globals([(value, name) for name, value in STAND_INS.items()]):
-        return torch.load(path, map_location="cpu", weights_only=True)
+    if path.suffix == ".pkl":
+        return load_arrays(path.read_bytes())
+    _check_sizes(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def write_safetensors(
-    path: Path, tensors: Mapping[str, torch.Tensor], *, style: Mapping[str, Any]
-) -> None:
-    """Writes weights in a form that holds nothing else, with how their images come.
+def _check_sizes(path: Path) -> None:
+    """Raise ValueError if a zip archive holds more than its size: PyTorch does not compress."""
+    with open(path, "rb") as file:
+        is_zip = file.read(2) == b"PK"
+    if is_zip:
+        with zipfile.ZipFile(path) as archive:
+            stated = sum(entry.file_size for entry in archive.infolist())
+        if stated > path.stat().st_size:
+            raise ValueError(f"its entries are {stated} bytes, more than the file")
 
-    Args:
-        path: the file, whole or as it was before.
-        tensors: by name.
-        style: of ``BackboneStyle.settings``; it is what ``read_checkpoint`` calls so.
-    """
-    # The format knows neither views nor tensors that share memory.
-    content = save(
-        {name: x.detach().clone().contiguous() for name, x in tensors.items()},
-        metadata={"format": "pt", "style": json.dumps(style)},
+
+def _plain_tensor(path: str | Path, name: str, value: Any) -> torch.Tensor:
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
+    if not isinstance(value, torch.Tensor):
+        raise ValueError(f"{path}: `{name}` is a {type(value).__name__}, not a tensor")
+    is_plain = value.layout == torch.strided and not (
+        value.is_quantized or value.is_complex() or value.is_nested or value.is_meta
     )
-    with atomic_file(path) as file:
-        file.write(content)
+    # An expanded tensor states any size without taking any memory.
+    if not is_plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        raise ValueError(
+            f"{path}: `{name}` is sparse, quantized, complex or repeats its memory; save it as "
+            "an ordinary tensor"
+        )
+    return value
+
+
+def _reason(error: Exception) -> str:
+    """Return the part of an error's message that a line has room for."""
+    if isinstance(error, pickle.UnpicklingError) and error.__context__:
+        # Around the cause, PyTorch explains how to read such files without any precaution.
+        error = error.__context__
+    sentence = re.split(r"\. |\n", str(error).strip())[0].partition(" was not an allowed")[0]
+    return sentence[:LONGEST_REASON] or type(error).__name__
+
+
+def load_arrays(content: bytes) -> Any:
+    """Return what a pickle holds: plain values and NumPy arrays of numbers.
+
+    Python 2's text and bytes are read as Latin-1.
+    """
+    for opcode, argument, _ in pickletools.genops(content):
+        # The unpickler allocates memory for as many objects as the highest number says.
+        if opcode.name in ("PUT", "LONG_BINPUT") and argument > len(content):
+            raise pickle.UnpicklingError(f"it numbers an object {argument}")
+        # See _number_type: the byte order of arrays would be ignored.
+        if argument == ">":
+            raise pickle.UnpicklingError("it holds big-endian numbers")
+    return ArrayUnpickler(io.BytesIO(content), encoding="latin1").load()
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """Calls the functions of ``ALLOWED`` and no others."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        # NumPy 2 has `_core` in the place of `core`.
+        function = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
+        if function not in ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not allowed")
+        return ALLOWED[function]
+
+
+def _number_type(code: str | np.dtype, *_: bool) -> np.dtype:
+    """Return NumPy's own type, not a copy: it ignores the state that a pickle gives it.
+
+    A forged state could make NumPy follow numbers as if they were addresses.
+    """
+    dtype = np.dtype(code)
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        raise pickle.UnpicklingError("it holds an array of something else than numbers")
+    return dtype
+
+
+def _buffer_array(content: bytes, dtype: np.dtype, shape: tuple, order: str) -> np.ndarray:
+    return np.frombuffer(bytearray(content), _number_type(dtype)).reshape(shape, order=order)
+
+
+# All that a pickle may name.
+ALLOWED = {
+    "collections.OrderedDict": OrderedDict,
+    # How protocols 0 to 2 write bytes.
+    "_codecs.encode": lambda text, encoding: text.encode("latin1"),
+    "__builtin__.bytes": bytes,
+    "numpy.dtype": _number_type,
+    # An array gets shape, type and content after it is made. Its class is an argument only.
+    "numpy.core.multiarray._reconstruct": lambda *_: np.zeros(0, np.uint8),
+    "numpy.ndarray": None,
+    # Protocol 5.
+    "numpy.core.numeric._frombuffer": _buffer_array,
+}

@@ -1,10 +1,8 @@
 """The paper's augmentation (supplement, sec. 2) as Detectron2 augmentations.
 
-Order: zoom-out, crop, resize, flip, colour. What each geometric transform does to the labels of a
-task is told in the task's own file, by ``Transform.register_type``.
+Order: zoom-out, crop, resize, flip, colour. Each task's file says what a geometric transform does
+to its labels (``Transform.register_type``).
 """
-
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,10 +19,9 @@ RGB_DEVIATIONS = np.array([0.2175, 0.0188, 0.0045])
 
 
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
-    """The augmentations that a config asks for; at test time only the resize."""
-    resize = T.Resize(tuple(cfg.INPUT.SIZE))
+    """Return the augmentations that a config asks for; at test time only the resize."""
     if not is_train:
-        return [resize]
+        return [build_resize(cfg, is_train)]
     expand, crop, color = cfg.INPUT.EXPAND, cfg.INPUT.MIN_IOU_CROP, cfg.INPUT.COLOR_AUG
     rgb = cfg.INPUT.FORMAT == "RGB"
     augmentations: list[T.Augmentation] = []
@@ -36,16 +33,49 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         augmentations.append(
             MinIoUCrop(min_ious=min_ious, min_area=crop.MIN_AREA, trials=crop.TRIALS)
         )
-    augmentations.append(resize)
-    if cfg.INPUT.RANDOM_FLIP == "horizontal":
-        augmentations.append(T.RandomFlip(prob=0.5))
-    elif cfg.INPUT.RANDOM_FLIP == "vertical":
-        augmentations.append(T.RandomFlip(prob=0.5, horizontal=False, vertical=True))
+    if cfg.INPUT.CROP.ENABLED:
+        augmentations.append(RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
+    augmentations.append(build_resize(cfg, is_train))
+    augmentations += build_flip(cfg.INPUT.RANDOM_FLIP)
     if color.LIGHTING > 0:
         augmentations.append(Lighting(scale=color.LIGHTING, rgb=rgb))
     if color.DISTORTION:
         augmentations.append(ColorDistortion(rgb=rgb))
     return augmentations
+
+
+def build_resize(cfg: CfgNode, is_train: bool) -> T.Augmentation:
+    """Return the resize to INPUT.SIZE or, where that is empty, Detectron2's by the shorter edge."""
+    if len(cfg.INPUT.SIZE) not in (0, 2):
+        raise ValueError(f"INPUT.SIZE is {cfg.INPUT.SIZE}; it must be [height, width] or []")
+    if cfg.INPUT.SIZE:
+        return T.Resize(tuple(cfg.INPUT.SIZE))
+    if not is_train:
+        return T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, "choice")
+    return T.ResizeShortestEdge(
+        cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
+    )
+
+
+def build_flip(direction: str) -> list[T.Augmentation]:
+    """Return the flip that INPUT.RANDOM_FLIP names."""
+    if direction not in ("horizontal", "vertical", "none"):
+        raise ValueError(f"INPUT.RANDOM_FLIP is {direction!r}, not horizontal, vertical or none")
+    if direction == "none":
+        return []
+    return [T.RandomFlip(horizontal=direction == "horizontal", vertical=direction == "vertical")]
+
+
+class RandomCrop(T.RandomCrop):
+    """Detectron2's crop (INPUT.CROP), whose transform knows the size of the image.
+
+    Label maps need it; they follow crops at the image's own aspect ratio only.
+    """
+
+    def get_transform(self, image: np.ndarray) -> Transform:
+        crop = super().get_transform(image)
+        height, width = image.shape[:2]
+        return CropTransform(crop.x0, crop.y0, crop.w, crop.h, orig_w=width, orig_h=height)
 
 
 class MinIoUCrop(T.Augmentation):
@@ -56,6 +86,10 @@ class MinIoUCrop(T.Augmentation):
     """
 
     def __init__(self, *, min_ious: tuple[float, ...], min_area: float, trials: int):
+        if not 0 < min_area <= 1:
+            raise ValueError(f"INPUT.MIN_IOU_CROP.MIN_AREA is {min_area}; it must be in (0, 1]")
+        if trials < 1:
+            raise ValueError(f"INPUT.MIN_IOU_CROP.TRIALS is {trials}; it must be positive")
         super().__init__()
         self._init(locals())
 
@@ -75,7 +109,7 @@ class MinIoUCrop(T.Augmentation):
         return CropTransform(x0, y0, x1 - x0, y1 - y0, orig_w=width, orig_h=height)
 
     def _sample(self, height: int, width: int) -> np.ndarray:
-        """(trials, 4) whole-pixel crops, x0 y0 x1 y1, whose share of the area is uniform."""
+        """Return (trials, 4) whole-pixel crops, x0 y0 x1 y1, whose share of the area is uniform."""
         sides = np.sqrt(np.random.uniform(self.min_area, 1, self.trials))
         sizes = np.round(sides[:, None] * (width, height)).astype(int).clip(1)
         origins = np.random.randint(0, np.array((width, height)) - sizes + 1)
@@ -83,7 +117,7 @@ class MinIoUCrop(T.Augmentation):
 
 
 def best_ious(crops: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """The largest IoU of each crop with a box whose centre it holds; 0 if it holds none."""
+    """Return the largest IoU of each crop with a box whose centre it holds; 0 if it holds none."""
     top_left = np.maximum(crops[:, None, :2], boxes[None, :, :2])
     bottom_right = np.minimum(crops[:, None, 2:], boxes[None, :, 2:])
     shared = (bottom_right - top_left).clip(0).prod(axis=2)
@@ -93,15 +127,17 @@ def best_ious(crops: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 
 def centres_inside(crops: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """bool (crops, boxes): SSD keeps an object whose centre lies in the crop (SSD, sec. 2.2)."""
+    """Return bool (crops, boxes): whether the crop holds the centre of the box (SSD, sec. 2.2)."""
     centres = (boxes[None, :, :2] + boxes[None, :, 2:]) / 2
     return ((centres >= crops[:, None, :2]) & (centres <= crops[:, None, 2:])).all(axis=2)
 
 
 class ZoomOut(T.Augmentation):
-    """Sets the image at a random place of a larger canvas of one colour (SSD, sec. 3.6)."""
+    """Set the image at a random place of a larger canvas of one colour (SSD, sec. 3.6)."""
 
     def __init__(self, *, fill: tuple[float, ...], max_ratio: float, prob: float):
+        if max_ratio < 1:
+            raise ValueError(f"INPUT.EXPAND.MAX_RATIO is {max_ratio}; it must be 1 or more")
         super().__init__()
         self._init(locals())
 
@@ -121,14 +157,7 @@ class ZoomOutTransform(PadTransform):
     """A ``PadTransform`` whose image is padded with a colour instead of a single level."""
 
     def __init__(
-        self,
-        x0: int,
-        y0: int,
-        x1: int,
-        y1: int,
-        orig_w: int,
-        orig_h: int,
-        fill: tuple[float, ...],
+        self, x0: int, y0: int, x1: int, y1: int, *, orig_w: int, orig_h: int, fill: tuple
     ):
         super().__init__(x0, y0, x1, y1, orig_w=orig_w, orig_h=orig_h)
         self.fill = fill
@@ -139,26 +168,8 @@ class ZoomOutTransform(PadTransform):
         )
 
 
-class LevelTables(NamedTuple):
-    """A change of colours as tables, uint8 (256, 3), of what each level becomes.
-
-    Attributes:
-        before: in the image's own channels.
-        hsv: then in OpenCV's HSV with 180 hues; None does not go there.
-        after: then, back in the image's channels.
-    """
-
-    before: np.ndarray
-    hsv: np.ndarray | None
-    after: np.ndarray
-
-
-# Each level in each of three channels, as an image.
-LEVELS = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)[None]
-
-
 class Lighting(T.Augmentation):
-    """Adds a random multiple of each principal component of natural colours.
+    """Add a random multiple of each principal component of natural colours.
 
     Krizhevsky et al., NIPS 2012, sec. 4.1. Detectron2's RandomLighting takes pixels in [0, 1],
     RGB; ours are in [0, 255] and in the model's channel order.
@@ -171,21 +182,9 @@ class Lighting(T.Augmentation):
     def get_transform(self) -> Transform:
         weights = np.random.normal(scale=self.scale, size=3)
         shift = 255 * RGB_COMPONENTS @ (weights * RGB_DEVIATIONS)
-        return T.ColorTransform(ColorShift(*(shift if self.rgb else shift[::-1])))
-
-
-class ColorShift(NamedTuple):
-    """Adds one value to each channel of a uint8 image, rounded and saturated."""
-
-    first: float
-    second: float
-    third: float
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        return cv2.add(image, (*self, 0.0))
-
-    def tables(self) -> LevelTables:
-        return LevelTables(before=self(LEVELS)[0], hsv=None, after=LEVELS[0])
+        shift = shift if self.rgb else shift[::-1]
+        # Rounded and saturated.
+        return T.ColorTransform(lambda image: cv2.add(image, (*shift, 0.0)))
 
 
 class ColorDistortion(T.Augmentation):
@@ -201,52 +200,36 @@ class ColorDistortion(T.Augmentation):
 
     def get_transform(self) -> Transform:
         happens = np.random.uniform(size=5) < 0.5
-        distortion = Distortion(
-            brightness=np.random.uniform(-32, 32) * happens[0],
-            contrast=np.random.uniform(0.5, 1.5) ** happens[1],
-            saturation=np.random.uniform(0.5, 1.5) ** happens[2],
-            hue=round(np.random.uniform(-18, 18) * happens[3]),
-            contrast_first=bool(happens[4]),
-            rgb=self.rgb,
-        )
-        return T.ColorTransform(distortion)
+        brightness = np.random.uniform(-32, 32) * happens[0]
+        contrast = np.random.uniform(0.5, 1.5) ** happens[1]
+        saturation = np.random.uniform(0.5, 1.5) ** happens[2]
+        hue = round(np.random.uniform(-18, 18) * happens[3])
+
+        def distort(image: np.ndarray) -> np.ndarray:
+            image = change_levels(image, brightness=brightness)
+            if happens[4]:
+                image = change_levels(image, contrast=contrast)
+            image = change_hsv(image, hue=hue, saturation=saturation, rgb=self.rgb)
+            return image if happens[4] else change_levels(image, contrast=contrast)
+
+        return T.ColorTransform(distort)
 
 
-class Distortion(NamedTuple):
-    """SSD's distortions of a uint8 image, each step rounded to uint8 as OpenCV does."""
+def change_levels(
+    image: np.ndarray, *, brightness: float = 0.0, contrast: float = 1.0
+) -> np.ndarray:
+    """Return contrast * image + brightness, rounded and saturated, of a uint8 image."""
+    levels = np.round(contrast * np.arange(256) + brightness).clip(0, 255)
+    return cv2.LUT(image, levels.astype(np.uint8))
 
-    brightness: float
-    contrast: float
-    saturation: float
-    hue: int
-    contrast_first: bool
-    rgb: bool
 
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        image, table = self._before(image), self._hsv_table()
-        if table is not None:
-            image = cv2.cvtColor(image, cv2.COLOR_RGB2HSV if self.rgb else cv2.COLOR_BGR2HSV)
-            image = cv2.LUT(image, table[None])
-            image = cv2.cvtColor(image, cv2.COLOR_HSV2RGB if self.rgb else cv2.COLOR_HSV2BGR)
-        return self._after(image)
-
-    def tables(self) -> LevelTables:
-        return LevelTables(self._before(LEVELS)[0], self._hsv_table(), self._after(LEVELS)[0])
-
-    def _before(self, image: np.ndarray) -> np.ndarray:
-        image = (
-            cv2.convertScaleAbs(image, beta=self.brightness)
-            if self.brightness > 0
-            else cv2.subtract(image, (-self.brightness,) * 3 + (0.0,))
-        )
-        return cv2.convertScaleAbs(image, alpha=self.contrast) if self.contrast_first else image
-
-    def _hsv_table(self) -> np.ndarray | None:
-        if self.saturation == 1 and self.hue == 0:
-            return None
-        levels = np.arange(256)
-        scaled = np.round(levels * self.saturation).clip(max=255)
-        return np.uint8(np.stack([(levels + self.hue) % 180, scaled, levels], axis=1))
-
-    def _after(self, image: np.ndarray) -> np.ndarray:
-        return image if self.contrast_first else cv2.convertScaleAbs(image, alpha=self.contrast)
+def change_hsv(image: np.ndarray, *, hue: int, saturation: float, rgb: bool) -> np.ndarray:
+    """Turn the hue by ``hue`` of OpenCV's 180 and multiply the saturation, of a uint8 image."""
+    if saturation == 1 and hue == 0:
+        return image
+    levels = np.arange(256)
+    scaled = np.round(levels * saturation).clip(max=255)
+    table = np.stack([(levels + hue) % 180, scaled, levels], axis=1).astype(np.uint8)
+    image = cv2.cvtColor(image, cv2.COLOR_RGB2HSV if rgb else cv2.COLOR_BGR2HSV)
+    image = cv2.LUT(image, table[None])
+    return cv2.cvtColor(image, cv2.COLOR_HSV2RGB if rgb else cv2.COLOR_HSV2BGR)

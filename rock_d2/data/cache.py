@@ -1,76 +1,99 @@
-"""The training set decoded once and kept in memory (DATALOADER.RESIDENT)."""
+"""Reading the images of a data set: each time, or once (DATALOADER.RESIDENT)."""
 
 import logging
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-import numpy as np
+from detectron2.data.common import DatasetFromList
 
-from rock_d2.data.mapper import Decoded, RockDatasetMapper
-from rock_d2.data.memory import check_that_it_fits
-from rock_d2.data.reading import READ_ERRORS, read_patiently
-from rock_d2.data.stream import SampleStream
-from rock_d2.tasks.geometry import LabelMap
+from rock_d2.data.mapper import Decoded
+from rock_d2.data.workers import UnreadableError
 
 logger = logging.getLogger(__name__)
 
+# Seconds before the first further attempt at a file; twice as many before each next one.
+FIRST_PAUSE = 0.5
 
-class ResidentStream(SampleStream):
-    """A SampleStream that reads no file any more: the same batches to the last bit.
 
-    Images and labels are kept as their files hold them, which takes 8 bytes a pixel with all
-    labels. Loader workers that are forked share them.
+class RecordReader:
+    """Maps the dataset dict of an index; network file systems get a second chance."""
+
+    def __init__(self, records: Sequence[dict[str, Any]], mapper: Callable, *, retries: int = 0):
+        """
+        Args:
+            records: dataset dicts.
+            mapper: from a dataset dict to a batch item.
+            retries: further attempts at files that cannot be read.
+        """
+        if retries < 0:
+            raise ValueError(f"DATALOADER.RETRIES is {retries}; it must be 0 or more")
+        # Serialised once: workers share the bytes instead of copying Python objects on use.
+        self.records = DatasetFromList(records, copy=False)
+        self.mapper = mapper
+        self.retries = retries
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.patiently(self.mapper, self.records[index])
+
+    def patiently(self, read: Callable, record: Mapping[str, Any]) -> Any:
+        """Return ``read(record)``, or raise UnreadableError."""
+        for attempt in range(self.retries + 1):
+            try:
+                return read(record)
+            except (OSError, ValueError) as problem:
+                reason = str(problem)
+            if attempt < self.retries:
+                time.sleep(FIRST_PAUSE * 2**attempt)
+        name = name_of(record)
+        raise UnreadableError(reason if name in reason else f"{name}: {reason}")
+
+
+class ResidentReader(RecordReader):
+    """A RecordReader that decodes every file at the start and none later; the items are the same.
+
+    Images and labels are kept as their files hold them. Forked loader workers share them.
     """
 
-    def __init__(
-        self,
-        records: Sequence[dict[str, Any]],
-        mapper: RockDatasetMapper,
-        seed: int,
-        *,
-        retries: int = 0,
-        max_unreadable: int = 0,
-    ):
-        super().__init__(records, mapper, seed, max_unreadable=max_unreadable)
-        check_that_it_fits(records, mapper.tasks)
+    def __init__(self, records: Sequence[dict[str, Any]], mapper: Callable, *, retries: int = 0):
+        super().__init__(records, mapper, retries=retries)
+        check_memory(records)
         start = time.perf_counter()
-        read = partial(decode_patiently, mapper, retries=retries)
-        # Threads, since OpenCV decodes without holding Python back.
+        # Threads, since Pillow decodes without holding Python back.
         with ThreadPoolExecutor() as pool:
-            self.decoded = list(pool.map(read, self.records))
-        size = sum(array.nbytes for content in self.decoded for array in arrays_of(content))
-        seconds = time.perf_counter() - start
-        logger.info(f"{len(self.decoded)} images decoded in {seconds:.1f} s: {size / 1e9:.2f} GB")
+            self.decoded = list(pool.map(self._decode, range(len(self))))
+        logger.info(f"{len(self)} images decoded in {time.perf_counter() - start:.1f} s")
 
-    def map(self, index: int, record: dict[str, Any]) -> dict[str, Any]:
-        content = self.decoded[index]
-        if isinstance(content, Exception):
-            # Without the traceback, which would grow with every time.
-            raise content.with_traceback(None)
-        return self.mapper.augment(record, content)
+    def _decode(self, index: int) -> Decoded | str:
+        """Return the content of an image's files, or why they cannot be read."""
+        try:
+            return self.patiently(self.mapper.decode, self.records[index])
+        except UnreadableError as problem:
+            return str(problem)
 
-
-def decode_patiently(
-    mapper: RockDatasetMapper, record: dict[str, Any], *, retries: int
-) -> Decoded | Exception:
-    """A record's content, which nobody can write to, or why it cannot be read."""
-    try:
-        content = read_patiently(mapper.decode, record, retries=retries)
-    except READ_ERRORS as problem:
-        return problem
-    for array in arrays_of(content):
-        array.flags.writeable = False
-    return content
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        decoded = self.decoded[index]
+        if isinstance(decoded, str):
+            raise UnreadableError(decoded)
+        return self.patiently(partial(self.mapper.augment, decoded=decoded), self.records[index])
 
 
-def arrays_of(content: Decoded | Exception) -> Iterator[np.ndarray]:
-    """The arrays that hold a decoded image and its maps."""
-    if isinstance(content, Exception):
-        return
-    yield content.image
-    for label in content.labels.values():
-        if isinstance(label, LabelMap):
-            yield label.pixels
+def check_memory(records: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ValueError if the machine has less memory than the images alone need."""
+    needed = sum(3 * record.get("height", 0) * record.get("width", 0) for record in records)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > memory:
+        raise ValueError(
+            f"DATALOADER.RESIDENT: {len(records)} images need {needed:,} bytes, and this machine "
+            f"has {memory:,}; set it to False"
+        )
+
+
+def name_of(record: Mapping[str, Any]) -> str:
+    return str(record.get("file_name", record.get("image_id")))

@@ -1,32 +1,103 @@
-"""The training loader: an endless seeded stream that is the same for any number of workers."""
+"""The loaders: an endless seeded stream for training, Detectron2's order for evaluation."""
 
-import os
-import signal
-import threading
-from collections.abc import Callable, Sequence
-from functools import partial
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import (
-    DatasetCatalog,
-    MetadataCatalog,
-    build_detection_test_loader,
-    get_detection_dataset_dicts,
-)
-from detectron2.data.build import trivial_batch_collator
+from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
+from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
-from torch.utils.data import DataLoader
+from torch.utils.data import Dataset, Sampler
 
+from rock_d2.data.cache import RecordReader, ResidentReader, name_of
 from rock_d2.data.mapper import RockDatasetMapper
-from rock_d2.data.cache import ResidentStream
-from rock_d2.data.stream import PositionSampler, SampleStream
+from rock_d2.data.workers import BoundedLoader, UnreadableError
 from rock_d2.tasks import build_tasks
 
-# After which a loader worker sees whether its process is still there.
-SECONDS_BETWEEN_LOOKS = 5
+# Of a batch item: for each file that could not be read in its place, the reason.
+SKIPPED = "skipped"
+
+
+class SampleStream(Dataset):
+    """The training set as an endless list: element ``position`` is one augmented image.
+
+    Each pass over the images has its own order, and each position its own random numbers; both
+    follow from the seed alone. So neither workers nor processes nor an interruption change the
+    content of a position. (Detectron2's loader hands positions to workers in turn and seeds the
+    workers: there, both batches and augmentation depend on their number.)
+    """
+
+    def __init__(self, reader: RecordReader, seed: int, *, max_unreadable: int = 0):
+        if max_unreadable < 0:
+            raise ValueError(f"DATALOADER.MAX_UNREADABLE is {max_unreadable}; it must be 0 or more")
+        self.reader = reader
+        self.seed = seed
+        self.max_unreadable = max_unreadable
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        skipped: dict[str, str] = {}
+        for index in self._candidates(position):
+            try:
+                with random_state_of(self.seed, position):
+                    item = self.reader[index]
+            except UnreadableError as problem:
+                skipped[name_of(self.reader.records[index])] = str(problem)
+            else:
+                return {**item, SKIPPED: skipped} if skipped else item
+        raise UnreadableError("; ".join(skipped.values()))
+
+    def _candidates(self, position: int) -> Iterator[int]:
+        """Yield the image of a position, then others to replace it, the same ones each time."""
+        epoch, place = divmod(position, len(self.reader))
+        index = int(epoch_order(self.seed, epoch, len(self.reader))[place])
+        yield index
+        others = np.random.default_rng((self.seed, position)).permutation(len(self.reader))
+        yield from others[others != index][: self.max_unreadable].tolist()
+
+
+@lru_cache(maxsize=2)
+def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
+    return np.random.default_rng((seed, epoch)).permutation(size)
+
+
+@contextmanager
+def random_state_of(seed: int, position: int) -> Iterator[None]:
+    """Seed the global generators that augmentations draw from, and restore them afterwards."""
+    # Not torch.manual_seed, which seeds GPUs as well.
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    torch_state = torch.default_generator.get_state()
+    words = np.random.SeedSequence((seed, position)).generate_state(3)
+    random.seed(int(words[0]))
+    np.random.seed(words[1])
+    torch.default_generator.manual_seed(int(words[2]))
+    try:
+        yield
+    finally:
+        random.setstate(python_state)
+        np.random.set_state(numpy_state)
+        torch.default_generator.set_state(torch_state)
+
+
+class PositionSampler(Sampler[int]):
+    """The positions of one process: its share of batch 0, of batch 1, and so on without end."""
+
+    def __init__(self, batch_size: int, rank: int, world_size: int, start_batch: int = 0):
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+        self.start_batch = start_batch
+
+    def __iter__(self) -> Iterator[int]:
+        batch = self.start_batch * self.world_size + self.rank
+        while True:
+            yield from range(batch * self.batch_size, (batch + 1) * self.batch_size)
+            batch += self.world_size
 
 
 def _train_loader_from_config(cfg: CfgNode, mapper: Callable | None = None) -> dict[str, Any]:
@@ -34,12 +105,16 @@ def _train_loader_from_config(cfg: CfgNode, mapper: Callable | None = None) -> d
     if not names:
         raise ValueError("DATASETS.TRAIN is empty: there is nothing to train on")
     check_registered(names, "DATASETS.TRAIN")
-    filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-    records = get_detection_dataset_dicts(names, filter_empty=filter_empty)
-    records = subset(records, cfg.DATASETS.TRAIN_FRACTION)
-    check_config_against_data(cfg, names)
+    keypoints = cfg.MODEL.KEYPOINT_ON and cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE
+    records = get_detection_dataset_dicts(
+        names,
+        # Without a detector, images without objects are as good as others.
+        filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS and cfg.MODEL.DETECTOR != "",
+        min_keypoints=int(keypoints),
+    )
+    check_classes(cfg, names)
     return {
-        "records": records,
+        "records": subset(records, cfg.DATASETS.TRAIN_FRACTION),
         "mapper": RockDatasetMapper(cfg, is_train=True) if mapper is None else mapper,
         "total_batch_size": cfg.SOLVER.IMS_PER_BATCH,
         # As in Detectron2, a negative seed means a new one; all processes must share it.
@@ -49,25 +124,11 @@ def _train_loader_from_config(cfg: CfgNode, mapper: Callable | None = None) -> d
         "retries": cfg.DATALOADER.RETRIES,
         "max_unreadable": cfg.DATALOADER.MAX_UNREADABLE,
         "resident": cfg.DATALOADER.RESIDENT,
-        "device": augmenting_device(cfg, records),
     }
 
 
-def augmenting_device(cfg: CfgNode, records: Sequence[dict[str, Any]]) -> torch.device | None:
-    """The device that augments batches, or None: the host does, image by image."""
-    where, resident = "host", cfg.DATALOADER.RESIDENT
-    if where not in ("auto", "host", "device"):
-        raise ValueError(f"DATALOADER.AUGMENT_ON: {where!r} is none of auto, host, device")
-    if where == "device" and not resident:
-        raise ValueError("DATALOADER.AUGMENT_ON: device needs DATALOADER.RESIDENT: True")
-    device = torch.device(cfg.MODEL.DEVICE)
-    if not resident or where == "host":
-        return None
-    return device if where == "device" or False else None
-
-
 def subset(records: Sequence[dict[str, Any]], fraction: float) -> list[dict[str, Any]]:
-    """That share of the records, the nearest whole number of them, in their order.
+    """Return that share of the records, the nearest whole number of them, in their order.
 
     Smaller shares lie within larger ones (table 6), and none depends on the training's seed.
     """
@@ -91,9 +152,8 @@ def build_train_loader(
     retries: int = 0,
     max_unreadable: int = 0,
     resident: bool = False,
-    device: torch.device | None = None,
-) -> DataLoader:
-    """An endless loader of lists of batch items.
+) -> BoundedLoader:
+    """Return an endless loader of lists of batch items.
 
     Args:
         records: dataset dicts.
@@ -101,96 +161,74 @@ def build_train_loader(
         total_batch_size: of all processes together.
         seed: the same seed gives the same global batches, whatever else is set.
         num_workers: loader processes of this process.
-        start_batch: the batch to begin with, for training that goes on.
-        timeout: seconds that a batch may take a worker; 0 waits without end.
+        start_batch: the batch to begin with, of a training that is resumed.
+        timeout: seconds that a batch may take the workers; 0: no limit.
         retries: further attempts at an image that cannot be read.
-        max_unreadable: images that others may stand in for; the trainer counts them.
+        max_unreadable: images that others may replace; the trainer counts them.
         resident: whether all images are decoded now and kept in memory.
-        device: that keeps them then and augments whole batches, without workers; None leaves it to
-            the host.
     """
     world_size = comm.get_world_size()
-    if total_batch_size % world_size:
+    if total_batch_size < 1 or total_batch_size % world_size:
         raise ValueError(
-            f"SOLVER.IMS_PER_BATCH = {total_batch_size} is no multiple of {world_size} processes"
+            f"SOLVER.IMS_PER_BATCH is {total_batch_size}, no multiple of {world_size} process(es)"
         )
     batch_size = total_batch_size // world_size
-    stream: Callable[..., SampleStream] = ResidentStream if resident else SampleStream
-    if device is not None:
-        stream, num_workers = partial(SampleStream, device=device), 0
-    return DataLoader(
-        stream(records, mapper, seed, retries=retries, max_unreadable=max_unreadable),
+    kind = ResidentReader if resident else RecordReader
+    reader = kind(records, mapper, retries=retries)
+    return BoundedLoader(
+        SampleStream(reader, seed, max_unreadable=max_unreadable),
         batch_size=batch_size,
         sampler=PositionSampler(batch_size, comm.get_rank(), world_size, start_batch),
         num_workers=num_workers,
-        timeout=timeout if num_workers else 0,
-        collate_fn=trivial_batch_collator,
-        pin_memory=torch.cuda.is_available() and device is None,
-        persistent_workers=num_workers > 0,
-        worker_init_fn=prepare_worker,
-        # Its own, so that to begin with another batch leaves the global one alone.
-        generator=torch.Generator().manual_seed(seed),
+        seconds=timeout,
     )
 
 
-def prepare_worker(worker_id: int) -> None:
-    # Ctrl-C reaches all processes, but it is the training that decides when to end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(signal, "sigtimedwait"):  # not on macOS
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=heed_parent, daemon=True).start()
-
-
-def heed_parent() -> None:
-    """Ends a loader worker by the SIGTERM of its own process, and by nobody else's.
-
-    A scheduler sends it to all processes, but the training decides when to end. A worker whose
-    process is gone ends, too, even one that waits for what a killed worker holds.
-    """
-    parent = os.getppid()
-    while os.getppid() == parent:
-        received = signal.sigtimedwait({signal.SIGTERM}, SECONDS_BETWEEN_LOOKS)
-        if received and received.si_pid == parent:
-            break
-    os._exit(0)
+def build_test_loader(cfg: CfgNode, dataset_name: str) -> BoundedLoader:
+    """Return a loader of a test set, once, in its order; items keep their labels' file names."""
+    check_registered([dataset_name], "DATASETS.TEST")
+    records = get_detection_dataset_dicts(dataset_name, filter_empty=False)
+    mapper = RockDatasetMapper(cfg, is_train=False)
+    return BoundedLoader(
+        RecordReader(records, mapper, retries=cfg.DATALOADER.RETRIES),
+        batch_size=cfg.TEST.IMS_PER_BATCH,
+        sampler=InferenceSampler(len(records)),
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        seconds=cfg.DATALOADER.TIMEOUT,
+    )
 
 
 def check_registered(names: Sequence[str], setting: str) -> None:
-    """Raises ValueError for a name that is no data set's."""
+    """Raise ValueError for a name that is no data set's."""
     registered = DatasetCatalog.list()
-    unknown = [name for name in names if name not in registered]
-    if unknown:
-        ours = ", ".join(name for name in registered if name.startswith(("nyuv2", "rooms")))
-        raise ValueError(f"{setting}: {unknown[0]!r} is not registered; there are {ours}")
+    for name in names:
+        if name not in registered:
+            close = ", ".join(get_close_matches(name, registered)) or "none with such a name"
+            raise ValueError(
+                f"{setting}: {name!r} is not registered; there is {close} (--import FILE registers "
+                "data sets of one's own)"
+            )
 
 
-def check_config_against_data(cfg: CfgNode, names: Sequence[str]) -> None:
-    """Raises ValueError if a data set has other classes than the model."""
+def detector_key(cfg: CfgNode) -> str:
+    """Return the key below ``cfg.MODEL`` that holds the detector's NUM_CLASSES, if it has one."""
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    detector = cfg.MODEL.DETECTOR if architecture == "MultiTask" else architecture
+    # Detectron2's two-stage detectors count classes where they classify.
+    return {"GeneralizedRCNN": "ROI_HEADS"}.get(detector, detector.upper())
+
+
+def check_classes(cfg: CfgNode, names: Sequence[str]) -> None:
+    """Raise ValueError if a data set has other classes than the detector or a task."""
+    key = detector_key(cfg)
+    expected = cfg.MODEL.get(key, CfgNode()).get("NUM_CLASSES", 0)
     for name in names:
         metadata = MetadataCatalog.get(name)
-        if len(metadata.thing_classes) != cfg.MODEL.SSD.NUM_CLASSES and 0:
+        found = len(metadata.get("thing_classes", ()))
+        if found and expected not in (0, found):
             raise ValueError(
-                f"MODEL.SSD.NUM_CLASSES is {cfg.MODEL.SSD.NUM_CLASSES}, but data set `{name}` has "
-                f"{len(metadata.thing_classes)} thing_classes"
+                f"MODEL.{key}.NUM_CLASSES is {expected}, but data set `{name}` has {found} "
+                "thing_classes"
             )
         for task in build_tasks(cfg):
             task.check_metadata(metadata)
-
-
-def build_test_loader(cfg: CfgNode, dataset_name: str) -> DataLoader:
-    """Detectron2's test loader with the labels' file names left in each item, and in batches."""
-    mapper = RockDatasetMapper(cfg, is_train=False)
-    loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)
-    # Detectron2 v0.6 has no argument for the size of a batch.
-    return DataLoader(
-        loader.dataset,
-        batch_size=cfg.TEST.IMS_PER_BATCH,
-        sampler=loader.sampler,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        timeout=cfg.DATALOADER.TIMEOUT if cfg.DATALOADER.NUM_WORKERS else 0,
-        collate_fn=trivial_batch_collator,
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=prepare_worker,
-        # Its own, so that an evaluation draws nothing from the training's.
-        generator=torch.Generator(),
-    )

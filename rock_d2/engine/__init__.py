@@ -1,1 +1,6 @@
-"""Training, evaluation and checkpoints: what ties the other parts together."""
+"""Training and evaluation."""
+
+from rock_d2.engine.main import main
+from rock_d2.engine.trainer import RockTrainer
+
+__all__ = ["RockTrainer", "main"]

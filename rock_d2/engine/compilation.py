@@ -1,31 +1,35 @@
-"""The network compiled by torch.compile, where there is a compiler."""
-
-import logging
+"""The network compiled by torch.compile."""
 
 import torch
 from torch import nn
 
-logger = logging.getLogger(__name__)
+MODES = ("", "default", "reduce-overhead")
 
 
-def compile_network(model: nn.Module) -> None:
-    """Lets an SSD's network be compiled at its first batch; without a compiler it only says so.
+def compile_network(model: nn.Module, mode: str) -> None:
+    """Compile backbone, neck and head each, at their first batch.
 
-    Backbone, neck and head each, since what follows has other shapes for every image. The names of
-    the weights stay as they are.
+    The rest of a detector has other shapes for every image. The names of the weights stay.
+
+    Args:
+        model: a MultiTask, or any meta-architecture with a backbone.
+        mode: of torch.compile; "" compiles nothing.
     """
-    problem = compiler_problem(model.device)
-    if problem:
-        logger.warning(f"Nothing is compiled, as torch.compile does not work here: {problem}")
+    if mode not in MODES:
+        raise ValueError(
+            f"SOLVER.COMPILE is {mode!r}; it must be one of {', '.join(map(repr, MODES))}"
+        )
+    if not mode:
         return
-    for part in (model.backbone, model.neck, model.head):
-        part.compile()
-
-
-def compiler_problem(device: torch.device) -> str:
-    """Why torch.compile cannot work on a device, in one line; "" if it can. A trial tells."""
     try:
-        torch.compile(torch.exp)(torch.zeros(2, device=device))
+        torch.compile(torch.exp)(torch.zeros(2, device=next(model.parameters()).device))
     except RuntimeError as problem:
-        return str(problem).strip().partition("\n")[0]
-    return ""
+        reason = str(problem).strip().partition("\n")[0]
+        raise ValueError(
+            f"SOLVER.COMPILE is {mode!r}, but torch.compile fails here: {reason}"
+        ) from None
+    detector = getattr(model, "detector", model)
+    parts = (model.backbone, getattr(model, "neck", None), getattr(detector, "head", None))
+    for part in parts:
+        if part is not None:
+            part.compile(mode=mode)

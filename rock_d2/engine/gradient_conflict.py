@@ -9,27 +9,24 @@ from typing import Any
 
 import torch
 from detectron2.engine import HookBase
-from detectron2.utils import comm
-from torch import distributed, nn
+from torch import nn
 
-from rock_d2.data.reading import UnreadableError
-from rock_d2.engine.ending import DataUnreadable
+from rock_d2.modeling.balancing import DETECTOR, Balancer, average_over_processes, flat_gradient
 
-DETECTOR = "detector"
 SECONDS = "gradient_seconds"
 
 
 class GradientConflict(HookBase):
-    """Logs, now and then, each task's gradient on the backbone and its angle to the detector's.
+    """Logs each task's gradient on the backbone and its angle to the detector's.
 
     ``gradient_norm/<task>`` and ``gradient_norm/detector`` are L2 norms over all parameters of the
     backbone, ``gradient_cosine/<task>`` is the cosine with the detector's gradient, all of the
-    weighted losses on the batch that is about to be learnt. No gradient, no cosine.
-    ``gradient_seconds`` is what the measurement has cost.
+    weighted losses on the batch that is learnt next. No gradient, no cosine. ``gradient_seconds``
+    is the cost of the measurement.
 
-    The training does not notice: the batch is made once more by its position, gradients go
-    nowhere, and statistics and random numbers are put back. It costs a forward pass, and a backward
-    pass for each task and for the detector.
+    The training stays the same: the batch is made once more by its position, gradients go nowhere,
+    and statistics and random numbers are put back. It costs a forward pass, and a backward pass for
+    each task and for the detector.
     """
 
     def __init__(self, period: int, *, precision: torch.dtype | None = None):
@@ -45,26 +42,21 @@ class GradientConflict(HookBase):
         if self.trainer.iter % self._period == 0:
             start = time.perf_counter()
             model = getattr(self.trainer.model, "module", self.trainer.model)
-            with unnoticed(model), autocast(model, self._precision):
-                gradients = gradients_on_backbone(model, self._batch())
-            scalars = conflict(gradients)
+            enabled = self._precision is not None
+            autocast = torch.autocast(model.device.type, dtype=self._precision, enabled=enabled)
+            # The next batch of this process.
+            loader, sampler = self.trainer.data_loader, copy(self.trainer.data_loader.sampler)
+            sampler.start_batch = self.trainer.iter
+            batch = [loader.dataset[place] for place in islice(sampler, sampler.batch_size)]
+            with unnoticed(model), autocast:
+                scalars = conflict(gradients_on_backbone(model, batch))
             seconds = time.perf_counter() - start
             self.trainer.storage.put_scalars(**scalars, **{SECONDS: seconds}, smoothing_hint=False)
-
-    def _batch(self) -> list[Any]:
-        """What this process's next step will see."""
-        loader = self.trainer.data_loader
-        sampler = copy(loader.sampler)
-        sampler.start_batch = self.trainer.iter
-        try:
-            return [loader.dataset[position] for position in islice(sampler, sampler.batch_size)]
-        except UnreadableError as problem:
-            raise DataUnreadable(str(problem)) from None
 
 
 @contextmanager
 def unnoticed(model: nn.Module) -> Iterator[None]:
-    """Puts back the model's buffers and the state of the random numbers."""
+    """Put back the model's buffers and the state of the random numbers."""
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
     gpus = [model.device] if model.device.type == "cuda" else []
     try:
@@ -76,40 +68,30 @@ def unnoticed(model: nn.Module) -> Iterator[None]:
                 buffer.copy_(value)
 
 
-def autocast(model: nn.Module, precision: torch.dtype | None) -> torch.autocast:
-    return torch.autocast(model.device.type, dtype=precision, enabled=precision is not None)
-
-
 def gradients_on_backbone(model: nn.Module, batch: Sequence[Any]) -> dict[str, torch.Tensor]:
-    """The detector's gradient and each task's, flattened over all parameters of the backbone."""
-    losses = dict(model(batch))
-    parts = {task.name: losses.pop(f"loss_{task.name}") for task in model.neck.tasks}
-    parts = {DETECTOR: sum(losses.values()), **parts}
+    """Return the gradients of the detector and of each task, means over all processes.
+
+    Args:
+        model: a MultiTask, not wrapped.
+        batch: of this process.
+
+    Returns:
+        By ``DETECTOR`` and the tasks' names: (P,) over all P trained values of the backbone.
+    """
+    groups = Balancer(task_losses=[f"loss_{task.name}" for task in model.neck.tasks])
     shared = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]
-    return {name: flat_gradient(loss, shared) for name, loss in parts.items()}
-
-
-def flat_gradient(loss: torch.Tensor, parameters: Sequence[nn.Parameter]) -> torch.Tensor:
-    """Zero where the loss does not depend on a parameter; the mean over all processes."""
-    found = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
-    flat = torch.cat(
-        [
-            (torch.zeros_like(parameter) if gradient is None else gradient).float().flatten()
-            for parameter, gradient in zip(parameters, found, strict=True)
-        ]
-    )
-    if comm.get_world_size() > 1:
-        distributed.all_reduce(flat)
-        flat /= comm.get_world_size()
-    return flat
+    return {
+        name.removeprefix("loss_"): average_over_processes(flat_gradient(loss, shared))
+        for name, loss in groups.grouped(model(batch)).items()
+    }
 
 
 def conflict(gradients: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    """Norms and cosines with the detector's gradient."""
+    """Return the norms of gradients and their cosines with the detector's."""
     norms = {name: float(gradient.norm()) for name, gradient in gradients.items()}
     scalars = {f"gradient_norm/{name}": norm for name, norm in norms.items()}
     for name, gradient in gradients.items():
-        if name != DETECTOR and norms[name] * norms[DETECTOR] > 0:
+        if name != DETECTOR and norms[name] * norms.get(DETECTOR, 0) > 0:
             product = float(gradient @ gradients[DETECTOR])
             scalars[f"gradient_cosine/{name}"] = product / (norms[name] * norms[DETECTOR])
     return scalars

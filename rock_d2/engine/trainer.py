@@ -1,10 +1,9 @@
-"""Training and evaluation by a config."""
+"""Training by a config."""
 
 import logging
 import weakref
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,33 +12,26 @@ from detectron2.engine import DefaultTrainer, hooks
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluators
-from detectron2.modeling import build_model
 from detectron2.utils import comm
-from detectron2.utils.events import EventWriter
+from detectron2.utils.events import EventStorage, EventWriter
 from torch import nn
 from torch.utils.data import DataLoader
 
+from rock_d2.checkpoint.identity import identity
+from rock_d2.checkpoint.training import TrainingCheckpointer
 from rock_d2.data import build_test_loader, build_train_loader
-from rock_d2.checkpoint.checkpointer import CompleteCheckpointer
 from rock_d2.engine.compilation import compile_network
 from rock_d2.engine.ema import WeightAverage
-from rock_d2.engine.ending import DataUnreadable, Diverged, TrainingStopped
-from rock_d2.export.fuse import inference_copy
-from rock_d2.engine.frozen_norm import merge_frozen_norms
 from rock_d2.engine.gradient_conflict import GradientConflict
-from rock_d2.engine.graph import step_class
-from rock_d2.engine.history import History
-from rock_d2.engine.hooks import BestModel, Checkpoints, Evaluations, LossReader
-from rock_d2.engine.lost import naming_the_lost
+from rock_d2.engine.hooks import Checkpoints, Evaluations, LossReader
 from rock_d2.engine.optim import build_optimizer
-from rock_d2.engine.overlap import OverlappedEvaluations, check_overlap, frozen_copy
-from rock_d2.engine.random_state import random_state, set_random_state
-from rock_d2.engine.results import Measured, by_data_set, draw_few, report, summary
-from rock_d2.checkpoint.identity import identity
-from rock_d2.engine.writers import METRICS_FILE, build_writers, header
-from rock_d2.engine.step import step_settings
-from rock_d2.checkpoint.training import TrainingCheckpointer
+from rock_d2.engine.results import draw_few, report
+from rock_d2.engine.setup import set_up_logging, warn_without_effect
+from rock_d2.engine.step import TrainingStep
+from rock_d2.engine.writers import build_writers
 from rock_d2.evaluation.build import build_evaluator
+from rock_d2.export.fuse import inference_copy
+from rock_d2.modeling.balancing import build_balancer
 
 logger = logging.getLogger(__name__)
 
@@ -48,31 +40,30 @@ class RockTrainer(DefaultTrainer):
     """Detectron2's DefaultTrainer with this project's data, step, checkpoints and log."""
 
     def __init__(self, cfg: CfgNode):
-        # Not DefaultTrainer's own: it would build its loader and step first.
+        # DefaultTrainer's own builds a step that trains on GPUs only.
         TrainerBase.__init__(self)
-        cfg = self.auto_scale_workers(cfg, comm.get_world_size())
-        check_overlap(cfg)
-        self.cfg = cfg
-        self.start_iter = 0
+        set_up_logging()
+        warn_without_effect(cfg)
+        self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.max_iter = cfg.SOLVER.MAX_ITER
-        self.results: dict[str, float] = {}
-        self.history = self.build_history()
         self._process_state: dict[str, Any] | None = None
-        settings = step_settings(cfg, comm.get_world_size())
-        loader = self.build_train_loader(cfg)
+
         model = self.build_model(cfg)
+        balancer = build_balancer(cfg).to(cfg.MODEL.DEVICE)
         optimizer = self.build_optimizer(cfg, model)
+        if list(balancer.parameters()):
+            optimizer.add_param_group({"params": list(balancer.parameters()), "weight_decay": 0.0})
+        loader = self.build_train_loader(cfg)
         self.average = WeightAverage(model, cfg.MODEL_EMA.DECAY) if cfg.MODEL_EMA.ENABLED else None
-        # One process is one GPU; on the CPU there is no device to name.
-        devices = {"device_ids": None} if cfg.MODEL.DEVICE == "cpu" else {}
-        wrapped = create_ddp_model(model, broadcast_buffers=False, **devices)
-        step = step_class(cfg, model, optimizer)
-        self._trainer = step(wrapped, loader, optimizer, **settings)
+        # One process has one GPU, its current one.
+        devices = None if cfg.MODEL.DEVICE == "cpu" else [torch.cuda.current_device()]
+        parallel = create_ddp_model(model, broadcast_buffers=False, device_ids=devices)
+        self._trainer = TrainingStep(cfg, parallel, loader, optimizer, balancer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = TrainingCheckpointer(
             cfg,
             model=model,
-            identity=identity(cfg, records=loader.dataset.records, model=model),
+            identity=identity(cfg, records=loader.dataset.reader.records, model=model),
             average=self.average,
             trainer=weakref.proxy(self),
         )
@@ -80,9 +71,8 @@ class RockTrainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        model = merge_frozen_norms(build_model(cfg)).to(memory_format=torch.channels_last)
-        if cfg.SOLVER.COMPILE:
-            compile_network(model)
+        model = super().build_model(cfg).to(memory_format=torch.channels_last)
+        compile_network(model, cfg.SOLVER.COMPILE)
         return model
 
     @classmethod
@@ -91,6 +81,7 @@ class RockTrainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
+        """Return a loader of ``rock_d2.data.build_train_loader``, which can resume anywhere."""
         return build_train_loader(cfg)
 
     @classmethod
@@ -98,167 +89,122 @@ class RockTrainer(DefaultTrainer):
         return build_test_loader(cfg, dataset_name)
 
     @classmethod
-    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
-        """Detectron2's, with TEST.FOLD and TEST.COMPILE."""
-        return super().test(cfg, inference_copy(model, cfg), evaluators)
-
-    @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
         return build_evaluator(cfg, dataset_name)
 
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
+        """Evaluate as DefaultTrainer does, with TEST.FOLD and TEST.COMPILE."""
+        return super().test(cfg, inference_copy(model, cfg), evaluators)
+
     def build_hooks(self) -> list[hooks.HookBase]:
-        """What happens after each step, in this order: a checkpoint holds all that came before."""
-        cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD
+        """Return the hooks in their order: a checkpoint holds the state of all that come before."""
+        cfg, solver = self.cfg, self.cfg.SOLVER
         found = [
             hooks.LRScheduler(),
-            LossReader(
-                self._trainer, period=cfg.SOLVER.LOG_PERIOD, batch_size=cfg.SOLVER.IMS_PER_BATCH
-            ),
+            LossReader(self._trainer, period=solver.LOG_PERIOD, batch_size=solver.IMS_PER_BATCH),
         ]
-        if cfg.SOLVER.GRADIENT_CONFLICT_PERIOD:
-            conflict_period = cfg.SOLVER.GRADIENT_CONFLICT_PERIOD
-            found.append(GradientConflict(conflict_period, precision=self._trainer.precision))
+        if solver.GRADIENT_CONFLICT_PERIOD:
+            precision = self._trainer.precision
+            found.append(GradientConflict(solver.GRADIENT_CONFLICT_PERIOD, precision=precision))
         if cfg.DATASETS.TEST:
             prefix = f"{cfg.DATASETS.TEST[0]}/" if len(cfg.DATASETS.TEST) > 1 else ""
-            best = BestModel(
-                self.checkpointer,
-                # Overlapped evaluations tell when there is something to compare.
-                period=0 if cfg.TEST.OVERLAP else period,
-                metric=prefix + cfg.TEST.BEST_METRIC,
-                mode=cfg.TEST.BEST_MODE,
-                patience=cfg.SOLVER.EARLY_STOPPING.PATIENCE,
+            found.append(
+                Evaluations(
+                    self.evaluate,
+                    self.checkpointer,
+                    period=cfg.TEST.EVAL_PERIOD,
+                    metric=prefix + cfg.TEST.BEST_METRIC,
+                    mode=cfg.TEST.BEST_MODE,
+                    patience=solver.EARLY_STOPPING.PATIENCE,
+                )
             )
-            if cfg.TEST.OVERLAP:
-                found += [OverlappedEvaluations(period, self.evaluate, best), best]
-            else:
-                found += [Evaluations(period, self.evaluate), best]
-        checkpoints = Checkpoints(
-            self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, timeout=cfg.SOLVER.PROCESS_TIMEOUT
-        )
-        return [*found, self.history, checkpoints]
-
-    def build_history(self) -> History:
-        cfg, writes = self.cfg, comm.is_main_process()
-        return History(
-            Path(cfg.OUTPUT_DIR, METRICS_FILE),
-            self.build_writers if writes else tuple,
-            periods=(cfg.SOLVER.LOG_PERIOD, cfg.TEST.EVAL_PERIOD),
-            must_write=cfg.SOLVER.STOP_IF_NOT_SAVED,
-        )
+        return [*found, Checkpoints(self.checkpointer, solver.CHECKPOINT_PERIOD)]
 
     def build_writers(self) -> Sequence[EventWriter]:
-        return build_writers(self.cfg, first_iter=self.start_iter)
+        return build_writers(self.cfg, start_iter=self.start_iter)
 
     def resume_or_load(self, resume: bool = True, *, anyway: bool = False) -> None:
-        """Goes on from the last whole checkpoint, or starts with MODEL.WEIGHTS.
+        """Resume from the last whole checkpoint, or start with MODEL.WEIGHTS.
 
         Args:
             resume: whether to look for a checkpoint.
-            anyway: whether one of a training with other settings will do.
+            anyway: whether to accept that of a training with other settings.
         """
         checkpoint = self.checkpointer.find_last() if resume else None
         if checkpoint is not None:
-            self._process_state = self.checkpointer.go_on_from(checkpoint, anyway=anyway)
-            self.start_iter = self._trainer.iteration = self.iter + 1
+            self._process_state = self.checkpointer.resume_from(checkpoint, anyway=anyway)
+            self.start_iter = self.iter + 1
             self.data_loader.sampler.start_batch = self.start_iter
             return
         if resume:
             logger.warning(f"{self.cfg.OUTPUT_DIR} has no checkpoint: --resume starts from scratch")
-            self.history.restart()
-        self.checkpointer.start_anew(self.cfg.MODEL.WEIGHTS)
+        self.checkpointer.start_from(self.cfg.MODEL.WEIGHTS)
         if self.average is not None:
             self.average.reset()
 
     def train(self) -> None:
-        if comm.is_main_process():
-            records = self.data_loader.dataset.records
-            logger.info(f"\n{header(self.cfg, self.checkpointer.model, records)}\n")
-        try:
-            with naming_the_lost():
-                super().train()
-        except TrainingStopped as reason:
-            logger.info(f"Stopped after {self.iter + 1} iterations: {reason}")
-            self.checkpointer.save("model_final")
-        except (Diverged, DataUnreadable) as reason:
-            raise type(reason)(f"{reason}; {self.checkpointer.last_good()}") from None
-        finally:
-            self._trainer.batches.report()
+        """Train until ``max_iter``, which a hook may lower, and report the last results."""
+        self.iter = self.start_iter
+        with EventStorage(self.start_iter) as self.storage:
+            try:
+                self.before_train()
+                while self.iter < self.max_iter:
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                    self.iter += 1
+            except (FloatingPointError, OSError):
+                # Their messages say it all.
+                raise
+            except Exception:
+                logger.exception("Exception during training:")
+                raise
+            finally:
+                self.after_train()
         if self.cfg.DATASETS.TEST:
             report(self.cfg, self._last_eval_results)
 
     def before_train(self) -> None:
+        if comm.is_main_process():
+            # Only now is it known whether the training is resumed.
+            writers = self.build_writers()
+            self.register_hooks([hooks.PeriodicWriter(writers, self.cfg.SOLVER.LOG_PERIOD)])
         super().before_train()
+        # Last of all, since building anything may draw from the generators.
         if self._process_state is not None:
-            self._trainer.load_period_state(self._process_state["period"])
-            # Last of all, since building anything may draw from the generators.
-            set_random_state(self._process_state["random"])
+            torch.set_rng_state(self._process_state["random"])
+            if "random_gpu" in self._process_state:
+                torch.cuda.set_rng_state(self._process_state["random_gpu"])
 
-    def after_train(self) -> None:
-        # A training that is resumed after its last iteration has none left to count.
-        self.iter = min(self.iter, self.max_iter)
-        super().after_train()
-
-    # Within the loop, too: Detectron2 logs whatever else leaves it with a traceback.
-    @naming_the_lost()
-    def before_step(self) -> None:
-        super().before_step()
-
-    @naming_the_lost()
     def run_step(self) -> None:
-        self._trainer.run()
+        super().run_step()
         if self.average is not None:
             self.average.update()
 
-    @naming_the_lost()
-    def after_step(self) -> None:
-        super().after_step()
-
     def evaluate(self) -> dict[str, Any]:
-        """The results of all test sets, with the averaged weights if there are any."""
-        with self._weights_to_evaluate():
-            measured = self.measure(self.model)
-        measured.show_pictures(self.storage)
-        self.take_in(measured)
-        return measured.results
-
-    def evaluated_copy(self, weights: Mapping[str, torch.Tensor] | None = None) -> nn.Module:
-        """A copy of the model as it is evaluated now, or with these weights."""
-        self.settle()
-        with self._weights_to_evaluate():
-            return frozen_copy(self.checkpointer.model, weights)
-
-    def measure(self, model: nn.Module) -> Measured:
-        """Evaluates a model on all test sets; nothing of the trainer changes."""
-        results, pictures = self.test(self.cfg, model), {}
-        if comm.is_main_process():
-            for name, of_set in by_data_set(self.cfg, results).items():
-                logger.info(f"Results on {name}:\n{summary(of_set)}")
-                pictures |= draw_few(self.cfg, getattr(model, "module", model), name)
-        return Measured(results, pictures)
-
-    def take_in(self, measured: Measured) -> None:
-        """Makes these results the latest ones."""
-        self.results = measured.metrics()
-        # Detectron2 compares these with TEST.EXPECTED_RESULTS.
-        self._last_eval_results = measured.results
-
-    def _weights_to_evaluate(self) -> AbstractContextManager[None]:
-        return self.average.applied() if self.average is not None else nullcontext()
-
-    def settle(self) -> None:
-        """Raises Diverged if the last step was not finite and may not be skipped."""
-        self._trainer.guard.settle()
+        """Return the results of all test sets, with the averaged weights if there are any."""
+        with self.average.applied() if self.average is not None else nullcontext():
+            self._last_eval_results = self.test(self.cfg, self.model)
+            for name in self.cfg.DATASETS.TEST if comm.is_main_process() else ():
+                for title, picture in draw_few(self.cfg, self.checkpointer.model, name).items():
+                    self.storage.put_image(title, picture)
+        return self._last_eval_results
 
     def process_state(self) -> dict[str, Any]:
-        """What each process has for itself."""
-        return {"period": self._trainer.period_state(), "random": random_state()}
+        """Return the state that each process has for itself."""
+        state = {"random": torch.get_rng_state()}
+        if torch.cuda.is_initialized():
+            state["random_gpu"] = torch.cuda.get_rng_state()
+        return state
 
     def state_dict(self) -> dict[str, Any]:
-        state = TrainerBase.state_dict(self)
+        state = TrainerBase.state_dict(self) | {
+            "step": self._trainer.state_dict(),
+            "data_seed": self.data_loader.dataset.seed,
+        }
         # After the last iteration the counter stands one further.
         state["iteration"] = min(self.iter, self.max_iter - 1)
-        state["step"] = self._trainer.state_dict()
-        state["data_seed"] = self.data_loader.dataset.seed
         if self.average is not None:
             state["average"] = self.average.state_dict()
         return state
@@ -267,28 +213,8 @@ class RockTrainer(DefaultTrainer):
         TrainerBase.load_state_dict(self, state)
         if self.cfg.SEED < 0:
             self.data_loader.dataset.seed = state["data_seed"]
-        # A checkpoint that is gone on from anyway may lack what does not fit.
+        # With --resume-anyway a checkpoint may lack what does not fit.
         if "step" in state:
             self._trainer.load_state_dict(state["step"])
         if self.average is not None and "average" in state:
             self.average.load_state_dict(state["average"])
-
-
-class Evaluation:
-    """Evaluates the model of MODEL.WEIGHTS or of the last checkpoint in OUTPUT_DIR."""
-
-    def __init__(self, cfg: CfgNode):
-        self.cfg = cfg
-        self.model = build_model(cfg)
-        self.checkpointer = CompleteCheckpointer(cfg, model=self.model, save_dir=cfg.OUTPUT_DIR)
-
-    def resume_or_load(self, resume: bool = False) -> None:
-        last = self.checkpointer.store.find_last() if resume else None
-        file = str(last or self.cfg.MODEL.WEIGHTS)
-        if not file:
-            raise ValueError("MODEL.WEIGHTS is empty, so that there is no model to evaluate")
-        self.checkpointer.load(file, checkpointables=[])
-
-    @naming_the_lost()
-    def run(self) -> dict[str, Any]:
-        return RockTrainer.test(self.cfg, self.model)

@@ -5,7 +5,7 @@ them are ours too. Our detectors are 2.9 M larger: a ResNet-50 has 23.5 M, which
 the paper's extra maps and predictors, whose widths it does not give; ours are SSD512's.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -14,8 +14,6 @@ from detectron2.utils.analysis import FlopCountAnalysis
 from fvcore.nn import ActivationCountAnalysis
 from torch import nn
 
-# In the order of the data.
-PARTS = ("backbone", "neck", "head")
 # fvcore's names of convolutions and matrix products.
 COUNTED = ("conv", "linear", "addmm", "matmul", "mm", "bmm", "einsum")
 
@@ -38,8 +36,8 @@ class ModelComplexity(NamedTuple):
     """Of a model.
 
     Attributes:
-        parts: in the order of the data; they sum to the whole.
-        tasks: what each auxiliary task alone adds to the parts, by its name.
+        parts: the detector's and the neck's; they sum to the whole.
+        tasks: the share of each task alone, by its name.
         whole: everything.
     """
 
@@ -49,10 +47,10 @@ class ModelComplexity(NamedTuple):
 
 
 def complexity_of(model: nn.Module, image_size: tuple[int, int]) -> ModelComplexity:
-    """Counts while one image runs through.
+    """Count while one image runs through.
 
     Args:
-        model: an SSD.
+        model: a MultiTask.
         image_size: height and width.
     """
     inputs = [{"image": torch.zeros(3, *image_size, dtype=torch.uint8)}]
@@ -64,76 +62,44 @@ def complexity_of(model: nn.Module, image_size: tuple[int, int]) -> ModelComplex
         activations = ActivationCountAnalysis(adapter, adapter.flattened_inputs)
         for analysis in (flops, activations):
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-        operations = flops.by_module_and_operator()
-        values = activations.by_module()
+        operations, values = flops.by_module_and_operator(), activations.by_module()
     model.train(was_training)
+    paths = {module: path for path, module in model.named_modules()}
 
-    def complexity(path: str) -> Complexity:
+    def complexity(module: nn.Module) -> Complexity:
         # The tracing wrapper calls the model `model`.
-        traced = ".".join(filter(None, ("model", path)))
-        return Complexity(
-            parameters=num_parameters(model.get_submodule(path)),
-            flops=sum(int(operations[traced][operation]) for operation in COUNTED),
-            activations=int(values[traced]),
-        )
+        path = ".".join(filter(None, ("model", paths[module])))
+        counted = sum(int(operations[path][operation]) for operation in COUNTED)
+        return Complexity(num_parameters(module), counted, int(values[path]))
 
-    return ModelComplexity(
-        parts={path: complexity(path) for path in named_parts(model)},
-        tasks={
-            task.name: total(complexity(path) for path in paths_of_task(model, task.name))
-            for task in model.neck.tasks
-        },
-        whole=complexity(""),
-    )
+    whole = complexity(model)
+    parts = {name: complexity(part) for name, part in named_parts(model).items()}
+    # The neck runs in a hook of the backbone or of its part, and may be counted as theirs, too.
+    others = total(part for name, part in parts.items() if name != "backbone")
+    parts["backbone"] = Complexity(*(a - b for a, b in zip(whole, others, strict=True)))
+    tasks = {
+        task.name: total(map(complexity, modules_of(model.neck, task.name)))
+        for task in model.neck.tasks
+    }
+    return ModelComplexity(parts, tasks, whole)
 
 
 def total(parts: Iterable[Complexity]) -> Complexity:
-    return Complexity(*map(sum, zip(*parts, strict=True)))
+    return Complexity(*map(sum, zip(Complexity(0, 0, 0), *parts, strict=True)))
 
 
-def paths_of_task(model: nn.Module, name: str) -> list[str]:
-    """The modules that serve this task only: those that a neck keeps under its name."""
-    return [path for path, _ in model.named_modules() if path.split(".")[-1] == name]
+def modules_of(neck: nn.Module, task: str) -> list[nn.Module]:
+    """Return the modules that serve this task only: those that a neck keeps under its name."""
+    return [module for name, module in neck.named_modules() if name.split(".")[-1] == task]
 
 
 def named_parts(model: nn.Module) -> dict[str, nn.Module]:
-    """The model's parts, and in place of the neck what it consists of; none without parameters."""
-    parts = {}
-    for name in PARTS:
-        part = model.get_submodule(name)
-        children = part.named_children() if name == "neck" else ()
-        parts |= {f"{name}.{child}": module for child, module in children} or {name: part}
+    """Return the parts of a MultiTask's detector and neck that have parameters."""
+    detector = dict(model.detector.named_children())
+    neck = {f"neck.{name}": module for name, module in model.neck.named_children()}
+    parts = {"backbone": detector["backbone"], **neck, **detector}
     return {name: part for name, part in parts.items() if num_parameters(part)}
 
 
 def num_parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def complexity_table(models: Mapping[str, ModelComplexity]) -> str:
-    """A markdown table with columns for each model, named by the keys."""
-    units = ("M params", "G MACs", "M activations")
-    header = ["part", *(f"{name}, {unit}" for name in models for unit in units)]
-    rows = [header, ["---", *["---:"] * (len(header) - 1)]]
-
-    def add_row(title: str, found: Sequence[Complexity | None]) -> None:
-        rows.append([title, *(cell for complexity in found for cell in _cells(complexity))])
-
-    parts = dict.fromkeys(part for model in models.values() for part in model.parts)
-    for part in sorted(parts, key=lambda name: PARTS.index(name.split(".")[0])):
-        add_row(part, [model.parts.get(part) for model in models.values()])
-    add_row("**total**", [model.whole for model in models.values()])
-    for task in dict.fromkeys(task for model in models.values() for task in model.tasks):
-        add_row(f"of it for {task}", [model.tasks.get(task) for model in models.values()])
-    return markdown(rows)
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _cells(complexity: Complexity | None) -> tuple[str, ...]:
-    if complexity is None:
-        return "", "", ""
-    parameters, flops, activations = complexity
-    return f"{parameters / 1e6:.2f}", f"{flops / 1e9:.2f}", f"{activations / 1e6:.2f}"

@@ -3,66 +3,116 @@
 N images, A default boxes, C classes of objects, P candidates of an image, K detections of one.
 """
 
-import argparse
 import importlib.util
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from detectron2.export import TracingAdapter
 from torch import nn
 from torchvision.ops import nms
 
-from rock_d2.config import load_config
-from rock_d2.modeling.ssd.postprocessing import candidates
+from rock_d2.modeling.ssd.detection import candidates
 from rock_d2.modeling.ssd.detector import SSD
-from rock_d2.predictor import Predictor
+from rock_d2.tasks import Task
 
 FORMATS = ("onnx", "torchscript", "torch_export")
-DETECTIONS = ("boxes", "scores", "classes")
+
+
+def export(
+    model: nn.Module,
+    path: Path,
+    *,
+    file_format: str,
+    image_size: tuple[int, int],
+    batch_size: int | None = None,
+) -> tuple[list[Any], list[str]]:
+    """Write a model to a file; return the shape of its input and the names of its outputs.
+
+    Args:
+        model: a MultiTask on the CPU, in evaluation mode.
+        path: of the file; its folder is made.
+        file_format: one of FORMATS.
+        image_size: height and width of the only images that the file takes.
+        batch_size: of the only batches that the file takes; by default it takes any.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not isinstance(model.detector, SSD):
+        if file_format != "torchscript" or batch_size is not None:
+            raise ValueError(
+                f"MODEL.DETECTOR is {type(model.detector).__name__}, which can be exported with "
+                "--format torchscript and without --batch-size only"
+            )
+        return _export_one_image(model, path, image_size)
+    if batch_size is None and model.neck.predict_auxiliary and model.neck.tasks:
+        raise ValueError(
+            "predictions of tasks can be exported for a fixed batch size only; give --batch-size"
+        )
+    suppress = class_wise_nms if file_format == "onnx" else torch_nms
+    exportable = Exportable(model, suppress, image_size).eval()
+    example = torch.zeros(batch_size or 2, 3, *image_size, dtype=torch.uint8)
+    shapes = None if batch_size else ({0: torch.export.Dim("batch", min=1, max=1024)},)
+    with torch.no_grad():
+        if file_format == "onnx":
+            _write_onnx(exportable, example, shapes, path)
+        elif file_format == "torchscript":
+            _write_torchscript(exportable, example, path)
+        else:
+            settings = {"dynamic_shapes": shapes, "strict": False}
+            program = torch.export.export(exportable, (example,), **settings)
+            with path.open("wb") as file:
+                torch.export.save(program, file)
+    return [batch_size or "N", *example.shape[1:]], exportable.names
 
 
 class Exportable(nn.Module):
-    """An SSD in tensors: no dataset dicts, no Instances, as many detections for each image.
+    """A MultiTask with SSD in tensors: no dicts, no Instances, as many detections for each image.
 
-    uint8 images (N, 3, H, W) of INPUT.SIZE and INPUT.FORMAT go in. Out come ``boxes`` (N, K, 4) as
-    x0 y0 x1 y1 in pixels, ``scores`` (N, K) from the highest and ``classes`` int64 (N, K), and the
-    auxiliary predictions of the model's tasks in their order, in the labels' units, maps at
-    INPUT.SIZE. Where an image has fewer detections, boxes and scores are 0 and classes -1.
+    uint8 images (N, 3, H, W) go in. Out come ``boxes`` (N, K, 4) as x0 y0 x1 y1 in pixels,
+    ``scores`` (N, K) from the highest and ``classes`` int64 (N, K), and the predictions of the
+    model's tasks in their order, in the labels' units, maps at the images' size. Where an image
+    has fewer detections, boxes and scores are 0 and classes -1.
     """
 
-    def __init__(self, model: SSD, suppress: Callable[..., torch.Tensor]):
+    def __init__(
+        self, model: nn.Module, suppress: Callable[..., torch.Tensor], image_size: tuple[int, int]
+    ):
         """
         Args:
             model: in evaluation mode.
             suppress: class-wise NMS, from boxes (N, P, 4), scores and classes (N, P), the number
                 of classes and the IoU to bool (N, P), which candidates stay.
+            image_size: H and W.
         """
         super().__init__()
-        self.model = model
+        self.detector = model.detector
         self.suppress = suppress
-        self.limits = dict(model.detector.keywords)
-        self.tasks = model.neck.tasks if model.neck.predict_auxiliary else ()
+        self.image_size = image_size
+        self.limits = dict(model.detector.select.keywords)
+        self.tasks: Sequence[Task] = model.neck.tasks if model.neck.predict_auxiliary else ()
+        self.names = ["boxes", "scores", "classes", *(task.name for task in self.tasks)]
+        self.predictions: Mapping[str, list[torch.Tensor]] = {}
+        model.neck.register_forward_hook(self._keep)
 
-    def output_names(self) -> tuple[str, ...]:
-        return (*DETECTIONS, *(task.name for task in self.tasks))
+    def _keep(self, neck: nn.Module, inputs: Any, outputs: tuple[Any, Any]) -> None:
+        _, self.predictions = outputs
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        model = self.model
-        *found, aux = model.predict(images)
-        detections = self.detect(*model.decode(*found))
-        return (*detections, *(self.of_batch(task, aux[task.name]) for task in self.tasks))
+        detector = self.detector
+        found = detector.predict((images - detector.pixel_mean) / detector.pixel_std)
+        detections = self.detect(*detector.decode(*found))
+        return (*detections, *(self.of_batch(task) for task in self.tasks))
 
     def detect(
         self, scores: torch.Tensor, boxes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """``rock_d2.modeling.ssd.postprocessing.detect`` with shapes that do not depend on the values."""
+        """Do what SSD's ``detect`` does, in shapes that do not depend on the values."""
         limits, num_classes = self.limits, scores.shape[2]
         boxes, scores, classes, chosen = candidates(
             scores,
             boxes,
-            image_size=self.model.input_size,
+            image_sizes=[self.image_size],
             score_thresh=limits["score_thresh"],
             count=limits["num_candidates"],
         )
@@ -74,10 +124,10 @@ class Exportable(nn.Module):
         classes = torch.where(found, classes.gather(1, best), -1)
         return boxes * found[..., None], scores.clamp(min=0), classes
 
-    def of_batch(self, task: Any, prediction: torch.Tensor) -> torch.Tensor:
-        """A task's predictions of all images, as its postprocess makes that of one."""
-        size = self.model.input_size
-        return torch.vmap(lambda of_image: task.postprocess(of_image, size))(prediction)
+    def of_batch(self, task: Task) -> torch.Tensor:
+        """Return a task's final predictions of all images at their size."""
+        final = self.predictions[task.name][-1]
+        return torch.vmap(lambda of_image: task.postprocess(of_image, self.image_size))(final)
 
 
 def torch_nms(
@@ -87,10 +137,10 @@ def torch_nms(
     num_classes: int,
     nms_thresh: float,
 ) -> torch.Tensor:
-    """Class-wise NMS as bool (N, P), of operations that PyTorch and torchvision have."""
+    """Return the candidates that class-wise NMS keeps, bool (N, P), by torchvision's nms."""
     # The images' numbers, of an operation that is traced for any N.
     image = torch.ones_like(classes[:, :1]).cumsum(dim=0)
-    # Every class of every image gets a place of its own, out of the others' reach.
+    # Boxes of different classes or images never meet: each such group is moved to its own place.
     place = (image * num_classes + classes).double() * (boxes.max().double() + 1)
     kept = nms(
         (boxes + place[..., None]).flatten(0, 1),
@@ -101,31 +151,13 @@ def torch_nms(
     return stays.index_fill(0, kept, 1).view_as(scores)
 
 
-@torch.library.custom_op("rock_d2::class_wise_nms", mutates_args=())
-def class_wise_nms(
-    boxes: torch.Tensor,
-    scores: torch.Tensor,
-    classes: torch.Tensor,
-    num_classes: int,
-    nms_thresh: float,
-) -> torch.Tensor:
-    """``torch_nms`` as one operation, which ONNX has another name for."""
-    return torch_nms(boxes, scores, classes, num_classes, nms_thresh)
-
-
-@class_wise_nms.register_fake
-def _(
-    boxes: torch.Tensor,
-    scores: torch.Tensor,
-    classes: torch.Tensor,
-    num_classes: int,
-    nms_thresh: float,
-) -> torch.Tensor:
-    return torch.empty_like(scores, dtype=torch.bool)
+# The same as one operation, which has another name in ONNX.
+class_wise_nms = torch.library.custom_op("rock_d2::class_wise_nms", torch_nms, mutates_args=())
+class_wise_nms.register_fake(lambda boxes, scores, *_: torch.empty_like(scores, dtype=torch.bool))
 
 
 def onnx_nms(boxes: Any, scores: Any, classes: Any, num_classes: int, nms_thresh: float) -> Any:
-    """``class_wise_nms`` by ONNX's NonMaxSuppression, which wants scores as (N, C, P)."""
+    """Do what ``torch_nms`` does by NonMaxSuppression, which takes scores as (N, C, P)."""
     from onnxscript import opset18 as op
 
     every_class = op.Constant(value_ints=list(range(num_classes)))
@@ -134,7 +166,7 @@ def onnx_nms(boxes: Any, scores: Any, classes: Any, num_classes: int, nms_thresh
     by_class = op.Where(
         mine, op.Unsqueeze(scores, op.Constant(value_ints=[1])), op.Constant(value_float=0.0)
     )
-    # Rows of image, class and place of what stays; a score of 0 is another class's candidate.
+    # Rows of image, class and place of those that stay; a score of 0 is another class's candidate.
     rows = op.NonMaxSuppression(
         boxes,
         by_class,
@@ -149,45 +181,6 @@ def onnx_nms(boxes: Any, scores: Any, classes: Any, num_classes: int, nms_thresh
     return op.Cast(op.ScatterND(none, places, ones), to=9)
 
 
-def export(
-    model: SSD, path: Path, *, file_format: str, batch_size: int | None = None
-) -> tuple[str, ...]:
-    """Writes a model to a file; returns the names of what it puts out, in order.
-
-    Args:
-        model: on the CPU, in evaluation mode.
-        path: of the file; its folder is made.
-        file_format: one of FORMATS.
-        batch_size: of the only batches that the file takes; by default it takes any.
-    """
-    if batch_size is None and model.neck.predict_auxiliary:
-        raise ValueError("auxiliary predictions can be exported for a fixed batch size only")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    exportable = Exportable(model, class_wise_nms if file_format == "onnx" else torch_nms).eval()
-    example = torch.zeros(batch_size or 2, 3, *model.input_size, dtype=torch.uint8)
-    shapes = None if batch_size else ({0: torch.export.Dim("batch", min=1, max=1024)},)
-    with torch.no_grad():
-        _WRITERS[file_format](exportable, example, shapes, path)
-    return exportable.output_names()
-
-
-def export_trained(args: argparse.Namespace) -> str:
-    """Does what tools/export.py is asked for; returns what the file takes and gives."""
-    fixed = ["MODEL.DEVICE", "cpu", "TEST.COMPILE", "False"]
-    auxiliary = ["MODEL.ROCK.PREDICT_AUXILIARY", str(args.auxiliary)]
-    predictor = Predictor(args.config_file, args.weights, opts=[*args.opts, *fixed, *auxiliary])
-    model = predictor.model
-    names = export(model, args.output, file_format=args.format, batch_size=args.batch_size)
-    facts = {
-        "images": ["uint8", args.batch_size or "N", len(model.pixel_mean), *model.input_size],
-        "channels": load_config(args.config_file, args.opts).INPUT.FORMAT,
-        "outputs": names,
-        "classes": predictor.metadata.get("thing_classes"),
-    }
-    Path(f"{args.output}.json").write_text(json.dumps(facts, indent=2) + "\n")
-    return f"{args.output}: {', '.join(names)} of images {facts['images'][1:]}"
-
-
 def _write_onnx(exportable: Exportable, example: torch.Tensor, shapes: Any, path: Path) -> None:
     if not importlib.util.find_spec("onnxscript"):
         raise ImportError('ONNX files need onnx and onnxscript: pip install -e ".[export]"')
@@ -196,7 +189,7 @@ def _write_onnx(exportable: Exportable, example: torch.Tensor, shapes: Any, path
         (example,),
         str(path),
         input_names=["images"],
-        output_names=exportable.output_names(),
+        output_names=exportable.names,
         dynamic_shapes=shapes,
         dynamo=True,
         opset_version=18,
@@ -205,23 +198,27 @@ def _write_onnx(exportable: Exportable, example: torch.Tensor, shapes: Any, path
     )
 
 
-def _write_torchscript(
-    exportable: Exportable, example: torch.Tensor, shapes: Any, path: Path
-) -> None:
-    traced = torch.jit.trace(exportable, example, check_trace=False)
-    torch.jit.freeze(traced).save(str(path))
+def _write_torchscript(exportable: nn.Module, example: torch.Tensor, path: Path) -> None:
+    traced = torch.jit.trace(exportable, (example,), check_trace=False)
+    torch.jit.freeze(traced.eval()).save(str(path))
 
 
-def _write_torch_export(
-    exportable: Exportable, example: torch.Tensor, shapes: Any, path: Path
-) -> None:
-    program = torch.export.export(exportable, (example,), dynamic_shapes=shapes, strict=False)
-    with path.open("wb") as file:
-        torch.export.save(program, file)
+def _export_one_image(
+    model: nn.Module, path: Path, image_size: tuple[int, int]
+) -> tuple[list[Any], list[str]]:
+    """Write a detector whose number of detections depends on the image, uint8 (3, H, W)."""
+    if getattr(getattr(model.detector, "roi_heads", None), "mask_on", False):
+        raise ValueError("MODEL.MASK_ON is True, but masks cannot be exported; set it to False")
+    names: list[str] = []
 
+    def inference(model: nn.Module, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        (output,) = model([{"image": image}])
+        instances = output.pop("instances").get_fields() if "instances" in output else {}
+        found = {name.removeprefix("pred_"): value for name, value in instances.items()}
+        found = {name: getattr(value, "tensor", value) for name, value in found.items()} | output
+        names[:] = found
+        return tuple(found.values())
 
-_WRITERS = {
-    "onnx": _write_onnx,
-    "torchscript": _write_torchscript,
-    "torch_export": _write_torch_export,
-}
+    example = torch.zeros(3, *image_size, dtype=torch.uint8)
+    _write_torchscript(TracingAdapter(model, example, inference), example, path)
+    return [3, *image_size], names

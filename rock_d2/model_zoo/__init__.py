@@ -7,10 +7,10 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
-from rock_d2.config import load_config
 from rock_d2.checkpoint.checkpointer import RockCheckpointer
+from rock_d2.config import load_config
 
-# Installed, the configs lie beside this file; in a checkout they are at its root.
+# Installed, the configs are beside this file; in a checkout they are at its root.
 _HERE = Path(__file__).parent
 CONFIGS = next(
     folder for folder in (_HERE / "configs", _HERE.parents[1] / "configs") if folder.is_dir()
@@ -18,7 +18,7 @@ CONFIGS = next(
 
 
 def get_config_file(config_path: str) -> str:
-    """The full path of a config of this project.
+    """Return the full path of a config.
 
     Args:
         config_path: relative to ``configs/``, for instance "rock_nyuv2.yaml".
@@ -30,34 +30,21 @@ def get_config_file(config_path: str) -> str:
     return str(file)
 
 
-def get_config(config_path: str, trained: bool = False) -> CfgNode:
-    """A config of this project.
-
-    Args:
-        config_path: relative to ``configs/``.
-        trained: whether MODEL.WEIGHTS shall be the trained model.
-    """
-    if trained:
-        raise ValueError(
-            f"{config_path}: no trained weights are published; train the model with "
-            "tools/train_net.py, or set MODEL.WEIGHTS to your own file"
-        )
+def get_config(config_path: str) -> CfgNode:
+    """Return a config by its path relative to ``configs/``."""
     return load_config(get_config_file(config_path))
 
 
-def get(config_path: str, trained: bool = False, device: str | None = None) -> nn.Module:
-    """A model of this project with the weights that its config names, in training mode.
+def get(config_path: str, device: str | None = None) -> nn.Module:
+    """Return a model in training mode, with the weights that its config names.
 
     Args:
         config_path: relative to ``configs/``.
-        trained: see ``get_config``.
-        device: instead of the config's; without a GPU it is the CPU anyway.
+        device: instead of the config's; without a GPU it is the CPU in any case.
     """
-    cfg = get_config(config_path, trained)
-    if device is None and not torch.cuda.is_available():
-        device = "cpu"
-    if device is not None:
-        cfg.MODEL.DEVICE = device
+    cfg = get_config(config_path)
+    if device is not None or not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = device or "cpu"
     model = build_model(cfg)
     RockCheckpointer(cfg, model=model).load(cfg.MODEL.WEIGHTS)
     return model

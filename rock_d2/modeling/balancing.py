@@ -12,6 +12,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.utils import comm
 from fvcore.common.registry import Registry
 from torch import distributed, nn
+from torch.nn import functional as F
 
 from rock_d2.tasks import build_tasks
 
@@ -76,7 +77,9 @@ class Balancer(nn.Module):
         """Return each group's loss, the mean over all processes, without a gradient; 0: none."""
         sums = self.grouped(losses)
         zero = torch.zeros((), device=next(iter(losses.values())).device)
-        return average(torch.stack([sums.get(g, zero).detach() for g in self.groups]))
+        return average_over_processes(
+            torch.stack([sums.get(g, zero).detach() for g in self.groups])
+        )
 
     def forward(self, losses: Losses) -> dict[str, torch.Tensor]:
         """Return the losses whose sum is to be differentiated."""
@@ -197,13 +200,11 @@ class DynamicWeightAverage(Balancer):
     @torch.no_grad()
     def add(self, values: torch.Tensor) -> None:
         """Count the losses of a call; at the end of a period they become the last ones."""
-        # A step that is skipped because it is not finite has no share.
-        finite = values.isfinite().all()
-        self.sums += torch.where(finite, values, 0)
-        self.count += finite
+        self.sums += values
+        self.count += 1
         ends = self.count >= self.period
         self.before.copy_(torch.where(ends, self.last, self.before))
-        self.last.copy_(torch.where(ends, self.sums / self.count.clamp(min=1), self.last))
+        self.last.copy_(torch.where(ends, self.sums / self.count, self.last))
         self.sums *= ~ends
         self.count *= ~ends
 
@@ -259,7 +260,7 @@ class GradientCosine(Balancer):
         if all(parameter.grad is None for parameter in shared):
             self._gradients = {}
         for group, loss in groups.items():
-            gradient = average(flat_gradient(loss * scale, shared))
+            gradient = average_over_processes(flat_gradient(loss * scale, shared))
             self._gradients[group] = self._gradients.get(group, 0) + gradient
         # The usual pass, in which DistributedDataParallel averages the gradients of all parameters.
         super().backward(losses, shared=shared, scale=scale)
@@ -273,8 +274,8 @@ class GradientCosine(Balancer):
         total = main.clone()
         for group, gradient in self._gradients.items():
             if group != DETECTOR:
-                # The sign is the cosine's. (A branch would wait for the device.)
-                agrees = normalized(main) @ normalized(gradient) > 0
+                # A branch would wait for the device.
+                agrees = F.cosine_similarity(main, gradient, dim=0) > 0
                 total += torch.where(agrees, gradient, 0)
         return total
 
@@ -287,21 +288,15 @@ def flat_gradient(loss: torch.Tensor, parameters: Sequence[nn.Parameter]) -> tor
     return torch.cat([gradient.flatten() for gradient in gradients])
 
 
-def normalized(vector: torch.Tensor) -> torch.Tensor:
-    """Return a vector without the scale whose products could overflow."""
-    return nn.functional.normalize(vector, dim=0)
-
-
 def split_like(vector: torch.Tensor, like: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """Return the parts of a flat vector in the shapes of these tensors."""
     parts = vector.split([tensor.numel() for tensor in like])
     return [part.view_as(tensor) for part, tensor in zip(parts, like, strict=True)]
 
 
-def average(values: torch.Tensor) -> torch.Tensor:
+def average_over_processes(values: torch.Tensor) -> torch.Tensor:
     """Return the mean of a tensor over all processes."""
-    if comm.get_world_size() == 1:
-        return values
-    values = values.clone()
-    distributed.all_reduce(values)
-    return values / comm.get_world_size()
+    values = values / comm.get_world_size()
+    if comm.get_world_size() > 1:
+        distributed.all_reduce(values)
+    return values

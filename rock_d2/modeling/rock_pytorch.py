@@ -3,6 +3,7 @@
 configs/port/ puts these parts together, so that its released weights can be used.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -111,3 +112,54 @@ class PortHead(SSDHead):
             extra_layer(a.channels, middle, b.channels, norm=norm, **window)
             for (a, b), middle, window in zip(pairwise(shapes), middles, windows, strict=True)
         ]
+
+
+PORT_BACKBONE = "feature_extractor."
+# Patterns of its other names and their replacements, one after another.
+PORT_NAMES = (
+    (r"^auxiliary\.bn3", "neck.fusion.res5.norm"),
+    (r"^auxiliary\.(\w+)_extractor\.\1_out", r"neck.fusion.res5.decoders.\1"),
+    (r"^auxiliary\.(\w+)_extractor\.bn_out", r"neck.fusion.res5.decoders.\1.norm"),
+    (r"^auxiliary\.(\w+)_extractor\.\1_in", r"neck.encoders.res5.\1.3"),
+    (r"^auxiliary\.(\w+)_extractor", r"neck.encoders.res5.\1"),
+    (r"^auxiliary", "neck.trunk.res5"),
+    (r"\bbn(\d)", r"conv\1.norm"),
+    (r"\bconv1", "0"),
+    (r"\bconv2", "1"),
+    (r"\bconv3", "2"),
+    (r"^detection\.additional_layers\.(\d)\.0", r"head.extra_layers.\1.0"),
+    (r"^detection\.additional_layers\.(\d)\.1", r"head.extra_layers.\1.0.norm"),
+    (r"^detection\.additional_layers\.(\d)\.3", r"head.extra_layers.\1.1"),
+    (r"^detection\.additional_layers\.(\d)\.4", r"head.extra_layers.\1.1.norm"),
+    (r"^detection\.loc", "head.bbox_pred"),
+    (r"^detection\.conf", "head.cls_score"),
+)
+
+
+def port_name(name: str) -> str:
+    """Return the name here of one of the port's tensors outside of the backbone."""
+    for pattern, replacement in PORT_NAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def convert_port(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return our order of the predictors' channels, and convolutions without needless biases.
+
+    A predictor's channels are box by box here, and output by output there; the background is the
+    last class here, and the first there. A bias before batch normalisation is the same as a
+    smaller running mean.
+    """
+    converted = dict(tensors)
+    for name, mean in tensors.items():
+        bias = name.replace("norm.running_mean", "bias")
+        if bias != name and bias in converted:
+            converted[name] = mean - converted.pop(bias)
+    for name, deltas in tensors.items():
+        logits = name.replace("bbox_pred", "cls_score")
+        if logits != name and logits in tensors:
+            boxes = len(deltas) // 4
+            classes_first = tensors[logits].unflatten(0, (-1, boxes)).roll(-1, dims=0)
+            converted[logits] = classes_first.transpose(0, 1).flatten(0, 1)
+            converted[name] = deltas.unflatten(0, (4, boxes)).transpose(0, 1).flatten(0, 1)
+    return converted

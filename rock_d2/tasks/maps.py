@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import cv2
 import numpy as np
 import torch
 from detectron2.data import Metadata
@@ -76,7 +75,7 @@ class MapTask(Task):
 
     def read_pixels(self, path: str) -> np.ndarray:
         """Return the pixels of a label's PNG, (H, W) or (H, W, C) in RGB order."""
-        pixels = read_pixels(path, cv2.IMREAD_UNCHANGED, field=self.field)
+        pixels = read_pixels(path, field=self.field)
         channels = 1 if pixels.ndim == 2 else pixels.shape[2]
         if pixels.dtype != self.stored_type or channels != self.label_channels:
             raise ValueError(
@@ -84,7 +83,7 @@ class MapTask(Task):
                 f"expected {self.label_channels} of {np.dtype(self.stored_type)} "
                 "(see datasets/README.md)"
             )
-        return pixels if channels == 1 else pixels[..., ::-1]
+        return pixels
 
     def check(self, record: Mapping[str, Any], metadata: Metadata) -> tuple[list[str], float]:
         path = record[self.field]

@@ -2,36 +2,27 @@
 
 from rock_d2.visualization.drawings import (
     class_title,
-    detection_drawing,
     draw_comparison,
     draw_item,
+    draw_output,
     draw_predictions,
     draw_record,
     prediction_drawings,
-    task_drawings,
 )
 from rock_d2.visualization.encodings import recorded_encodings
-from rock_d2.visualization.panels import (
-    contact_sheet,
-    evenly_spaced,
-    panel_row,
-    write_picture,
-    write_pictures,
-)
+from rock_d2.visualization.panels import evenly_spaced, panel_row, write_picture, write_pictures
 
 __all__ = [
     "class_title",
-    "contact_sheet",
-    "detection_drawing",
     "draw_comparison",
     "draw_item",
+    "draw_output",
     "draw_predictions",
     "draw_record",
     "evenly_spaced",
     "panel_row",
     "prediction_drawings",
     "recorded_encodings",
-    "task_drawings",
     "write_picture",
     "write_pictures",
 ]

@@ -1,64 +1,60 @@
-"""What is drawn: boxes with names, the labels of a dataset dict, the predictions of a model."""
+"""Drawings of objects, of the labels of a dataset dict and of the predictions of a model."""
 
 from collections.abc import Mapping, Sequence
 from string import ascii_lowercase
 from types import MappingProxyType
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from detectron2.data import Metadata
+from detectron2.structures import BoxMode, Instances
+from detectron2.utils.colormap import colormap
+from detectron2.utils.visualizer import Visualizer
 
-from rock_d2.data.mapper import boxes_of
 from rock_d2.image_files import read_color_image
 from rock_d2.tasks import Task
 from rock_d2.tasks.base import Drawing
-as_read = None
+from rock_d2.visualization.encodings import heat_map
 from rock_d2.visualization.panels import panel_row, panel_size
 
+# RGB from 0 to 1, by class.
+COLOURS = colormap(rgb=True, maximum=1)
 
-def draw_record(
-    record: Mapping[str, Any], tasks: Sequence[Task], metadata: Metadata
-) -> np.ndarray:
-    """One row of panels for a dataset dict: the objects, then each task's map.
+
+def draw_record(record: Mapping[str, Any], tasks: Sequence[Task], metadata: Metadata) -> np.ndarray:
+    """Draw a dataset dict as one row of panels: the objects, then each task's map.
 
     Returns:
         uint8 (H, W, 3), RGB. Labels that are not maps stand in the first panel's caption.
     """
     image = read_color_image(record["file_name"])
-    objects, *labels = label_drawings(image, record, tasks, metadata)
-    return panel_row(image, merge_captions([objects, *labels]))
+    labels = {task: task.read(record) for task in tasks}
+    drawings = [record_drawing(image, record, metadata), *label_drawings(labels, metadata)]
+    return panel_row(image, merge_captions(drawings))
 
 
 def draw_item(
-    item: Mapping[str, Any], tasks: Sequence[Task], metadata: Metadata, *, rgb: bool
+    item: Mapping[str, Any], tasks: Sequence[Task], metadata: Metadata, *, image_format: str
 ) -> np.ndarray:
-    """The same for a training item of RockDatasetMapper.
+    """Draw a training item of RockDatasetMapper as ``draw_record`` draws dataset dicts.
 
     Args:
         item: as the model gets it.
         tasks, metadata: of the data set.
-        rgb: whether the channels of the item's image come in this order.
+        image_format: "RGB" or "BGR", the order of the item's channels.
     """
     image = np.moveaxis(item["image"].numpy(), 0, 2)
-    image = np.ascontiguousarray(image if rgb else image[..., ::-1])
+    image = np.ascontiguousarray(image if image_format == "RGB" else image[..., ::-1])
+    labels = {task: item.get(task.name) for task in tasks}
+    for task, label in labels.items():
+        if isinstance(label, torch.Tensor):
+            labels[task] = task.as_values(label.numpy())
     objects = item["instances"]
-    classes = objects.gt_classes.tolist()
-    drawings = object_and_label_drawings(
-        image,
-        objects.gt_boxes.tensor.numpy(),
-        classes,
-        {task: label_of_item(item, task) for task in tasks},
-        metadata,
-    )
-    return panel_row(image, merge_captions(drawings))
-
-
-def label_of_item(item: Mapping[str, Any], task: Task) -> np.ndarray | int | None:
-    """The label of a batch item in the form of ``Task.read``."""
-    label = item.get(task.name)
-    return as_read(label) if isinstance(label, torch.Tensor) else label
+    masks = objects.gt_masks if objects.has("gt_masks") else None
+    boxes, classes = objects.gt_boxes.tensor.numpy(), objects.gt_classes.tolist()
+    drawn = object_drawing(image, boxes, classes, metadata, masks=masks)
+    return panel_row(image, merge_captions([drawn, *label_drawings(labels, metadata)]))
 
 
 def draw_predictions(
@@ -68,22 +64,33 @@ def draw_predictions(
     metadata: Metadata,
     score_threshold: float = 0.5,
 ) -> np.ndarray:
-    """One row of panels for a model's output: the image, the detections, each task's map.
+    """Draw a model's output for a dataset dict; see ``draw_output``."""
+    image = read_color_image(record["file_name"])
+    references = {task.name: task.read(record) for task in tasks}
+    return draw_output(image, output, tasks, metadata, score_threshold, references=references)
 
-    Args:
-        record: a dataset dict; of its labels only the scale of the pictures is taken.
-        output: what the model returns for it, and its ``encodings`` if they were recorded.
-        tasks: those to be shown, where ``output`` has them.
-        metadata: of the data set.
-        score_threshold: of the detections shown.
+
+def draw_output(
+    image: np.ndarray,
+    output: Mapping[str, Any],
+    tasks: Sequence[Task],
+    metadata: Metadata,
+    score_threshold: float,
+    *,
+    references: Mapping[str, Any] = MappingProxyType({}),
+) -> np.ndarray:
+    """Draw a model's output as one row of panels: the image, the detections, each task's map.
 
     Returns:
         uint8 (H, W, 3), RGB. Predictions without a map stand in the detections' caption.
     """
-    image = read_color_image(record["file_name"])
-    labels = {task.name: task.read(record) for task in tasks}
-    drawings = prediction_drawings(image, output, tasks, metadata, score_threshold, labels=labels)
-    return panel_row(image, drawings)
+    drawings = prediction_drawings(
+        image, output, tasks, metadata, score_threshold, references=references
+    )
+    shown = [Drawing("input", image)]
+    if "instances" not in output:
+        return panel_row(image, merge_captions([*shown, *drawings]))
+    return panel_row(image, [*shown, *merge_captions(drawings)])
 
 
 def draw_comparison(
@@ -94,63 +101,32 @@ def draw_comparison(
     score_threshold: float = 0.5,
     baseline: Mapping[str, Any] | None = None,
 ) -> np.ndarray:
-    """The paper's figure 3: the predictions of an image, and below them the ground truth.
+    """Draw the paper's figure 3: the predictions of an image, and below them the ground truth.
 
     Args:
-        record, output, tasks, metadata, score_threshold: see ``draw_predictions``.
-        baseline: what another model returns for the image; its detections come first.
+        record, output, tasks, metadata, score_threshold: see ``prediction_drawings``.
+        baseline: another model's output for the image; its detections come first.
     """
     image = read_color_image(record["file_name"])
-    labels = {task.name: task.read(record) for task in tasks}
-    found = [
-        detection_drawing(image, result["instances"], metadata, score_threshold, title=title)
-        for title, result in (("baseline: ", baseline), ("", output))
-        if result is not None
-    ]
-    maps = task_drawings(output, tasks, metadata, labels=labels)
-    shown = [Drawing("input", image), *found, *maps]
-    letters = zip(ascii_lowercase, shown, strict=False)
-    predicted = [d._replace(caption=f"({letter}) {d.caption}") for letter, d in letters]
-    objects, *truths = label_drawings(
-        image, record, [t for t in tasks if t.name in output], metadata
+    shown = [task for task in tasks if task.name in output]
+    labels = {task: task.read(record) for task in shown}
+    references = {task.name: label for task, label in labels.items()}
+    found = prediction_drawings(
+        image, output, shown, metadata, score_threshold, references=references
     )
-    true = [
-        *[Drawing("", None)] * len(found),
-        objects._replace(caption=f"truth: {objects.caption}"),
+    if baseline is not None:
+        other = prediction_drawings(image, baseline, (), metadata, score_threshold)
+        found = [d._replace(caption=f"baseline: {d.caption}") for d in other] + found
+    predicted = [
+        drawing._replace(caption=f"({letter}) {drawing.caption}")
+        for letter, drawing in zip(ascii_lowercase, [Drawing("input", image), *found], strict=False)
     ]
-    return np.vstack([panel_row(image, predicted), panel_row(image, [*true, *truths])])
-
-
-def label_drawings(
-    image: np.ndarray, record: Mapping[str, Any], tasks: Sequence[Task], metadata: Metadata
-) -> list[Drawing]:
-    """The true objects, then the label of each task."""
-    objects = record["annotations"]
-    return object_and_label_drawings(
-        image,
-        boxes_of(objects),
-        [o["category_id"] for o in objects],
-        {task: task.read(record) for task in tasks},
-        metadata,
-    )
-
-
-def object_and_label_drawings(
-    image: np.ndarray,
-    boxes: np.ndarray,
-    classes: Sequence[int],
-    labels: Mapping[Task, Any],
-    metadata: Metadata,
-) -> list[Drawing]:
-    names = [class_title(label, metadata) for label in classes]
-    drawn = draw_boxes(image, boxes, classes, names)
-    return [
-        Drawing(counted(len(boxes)), drawn),
-        *(
-            Drawing(f"no {task.name}", None) if label is None else task.draw(label, metadata)
-            for task, label in labels.items()
-        ),
-    ]
+    truth = label_drawings(labels, metadata)
+    if "instances" in output:
+        objects = record_drawing(image, record, metadata)
+        truth.insert(0, objects._replace(caption=f"truth: {objects.caption}"))
+    nothing = [Drawing("", None)] * (len(predicted) - len(truth))
+    return np.vstack([panel_row(image, predicted), panel_row(image, [*nothing, *truth])])
 
 
 def prediction_drawings(
@@ -160,76 +136,95 @@ def prediction_drawings(
     metadata: Metadata,
     score_threshold: float,
     *,
-    labels: Mapping[str, Any] = MappingProxyType({}),
+    references: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Drawing]:
-    """The panels of ``draw_predictions`` for an RGB image; ``labels`` is by task's name."""
-    found = detection_drawing(image, output["instances"], metadata, score_threshold)
-    maps = task_drawings(output, tasks, metadata, labels=labels)
-    return [Drawing("input", image), *merge_captions([found, *maps])]
+    """Return the drawings of a model's output: the detections, then each task's prediction.
+
+    Args:
+        image: RGB.
+        output: of the model, and the ``encodings`` if they were recorded.
+        tasks: those to be shown, where ``output`` has them.
+        metadata: of the data set.
+        score_threshold: of the detections shown.
+        references: the truth by the task's name, where it is known: it sets the range of colours.
+    """
+    drawings = []
+    if "instances" in output:
+        drawings.append(detection_drawing(image, output["instances"], metadata, score_threshold))
+    for task in tasks:
+        if task.name in output:
+            values = task.as_values(output[task.name].float().cpu().numpy())
+            reference = references.get(task.name)
+            drawing = task.draw(values, metadata, reference=reference)
+            encoding = output.get("encodings", {}).get(task.name)
+            if drawing.image is None and encoding is not None:
+                shown = int(values.argmax()) if reference is None else reference
+                drawing = heat_map(drawing, encoding[shown].float().cpu().numpy())
+            drawings.append(drawing)
+    return drawings
 
 
 def detection_drawing(
-    image: np.ndarray,
-    instances: Any,
-    metadata: Metadata,
-    score_threshold: float,
-    title: str = "",
+    image: np.ndarray, instances: Instances, metadata: Metadata, score_threshold: float
 ) -> Drawing:
-    """The detections that score at least ``score_threshold``."""
+    """Return the drawing of those detections that score at least ``score_threshold``."""
     found = instances[instances.scores >= score_threshold].to("cpu")
-    classes = found.pred_classes.tolist()
-    names = [
-        f"{class_title(label, metadata)} {score:.0%}"
-        for label, score in zip(classes, found.scores.tolist(), strict=True)
+    drawing = object_drawing(
+        image,
+        found.pred_boxes.tensor.numpy(),
+        found.pred_classes.tolist(),
+        metadata,
+        scores=found.scores.tolist(),
+        masks=found.pred_masks.numpy() if found.has("pred_masks") else None,
+    )
+    return drawing._replace(caption=f"{drawing.caption} (score from {score_threshold:g})")
+
+
+def record_drawing(image: np.ndarray, record: Mapping[str, Any], metadata: Metadata) -> Drawing:
+    """Return the drawing of a dataset dict's objects."""
+    objects = record["annotations"]
+    boxes = [BoxMode.convert(o["bbox"], o["bbox_mode"], BoxMode.XYXY_ABS) for o in objects]
+    masks = [o["segmentation"] for o in objects if o.get("segmentation")]
+    return object_drawing(
+        image,
+        np.reshape(boxes, (-1, 4)),
+        [o["category_id"] for o in objects],
+        metadata,
+        masks=masks if len(masks) == len(objects) else None,
+    )
+
+
+def label_drawings(labels: Mapping[Task, Any], metadata: Metadata) -> list[Drawing]:
+    return [
+        Drawing(f"no {task.name}", None) if label is None else task.draw(label, metadata)
+        for task, label in labels.items()
     ]
-    drawn = draw_boxes(image, found.pred_boxes.tensor.numpy(), classes, names)
-    return Drawing(f"{title}{counted(len(found))} (score from {score_threshold:g})", drawn)
 
 
-def task_drawings(
-    output: Mapping[str, Any],
-    tasks: Sequence[Task],
+def object_drawing(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    classes: Sequence[int],
     metadata: Metadata,
     *,
-    labels: Mapping[str, Any],
-) -> list[Drawing]:
-    """The prediction of each task that ``output`` has.
+    scores: Sequence[float] | None = None,
+    masks: Any = None,
+) -> Drawing:
+    """Draw objects into the image, which is enlarged so that their names are legible.
 
-    Args:
-        output: of the model, with ``encodings`` if they were recorded.
-        tasks, metadata: of the data set.
-        labels: the truth by task's name, where it is known.
+    ``masks`` has any form that Detectron2's Visualizer takes.
     """
-    encodings = output.get("encodings", {})
-    return [
-        task.draw_prediction(
-            to_numpy(output[task.name]),
-            metadata,
-            encoding=to_numpy(encodings.get(task.name)),
-            label=labels.get(task.name),
-        )
-        for task in tasks
-        if task.name in output
-    ]
-
-
-def draw_boxes(
-    image: np.ndarray, boxes: np.ndarray, classes: Sequence[int], names: Sequence[str]
-) -> np.ndarray:
-    """The image, enlarged so that text is legible, with boxes; a class always has its colour."""
-    # Here, since it brings matplotlib: a training should begin without.
-    from detectron2.utils.visualizer import Visualizer
-
-    scale = panel_size(image)[0] / image.shape[1]
-    canvas = Visualizer(image, scale=scale)
-    colours = [class_colour(label) for label in classes]
-    return canvas.overlay_instances(boxes=boxes, labels=names, assigned_colors=colours).get_image()
-
-
-def class_colour(label: int) -> np.ndarray:
-    """RGB in [0, 1]; hues are a golden ratio apart, so that neighbours differ clearly."""
-    hsv = np.uint8([[[round(label * 0.618034 % 1 * 179), 200, 255]]])
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0] / 255
+    names = [class_title(label, metadata) for label in classes]
+    if scores is not None:
+        names = [f"{name} {score:.0%}" for name, score in zip(names, scores, strict=True)]
+    canvas = Visualizer(image, scale=panel_size(image)[0] / image.shape[1])
+    drawn = canvas.overlay_instances(
+        boxes=boxes,
+        labels=names,
+        masks=masks,
+        assigned_colors=[COLOURS[label % len(COLOURS)] for label in classes],
+    )
+    return Drawing(f"{len(names)} object{'s' * (len(names) != 1)}", drawn.get_image())
 
 
 def class_title(label: int, metadata: Metadata) -> str:
@@ -237,17 +232,9 @@ def class_title(label: int, metadata: Metadata) -> str:
     return names[label] if len(names) else f"class {label}"
 
 
-def counted(number: int) -> str:
-    return f"{number} object{'s' * (number != 1)}"
-
-
 def merge_captions(drawings: Sequence[Drawing]) -> list[Drawing]:
-    """Without those that are a caption only, which the first one's caption takes over."""
+    """Put captions without a picture into the first drawing's caption."""
     first, *others = drawings
     lines = [first.caption, *(other.caption for other in others if other.image is None)]
     maps = [other for other in others if other.image is not None]
     return [first._replace(caption=", ".join(lines)), *maps]
-
-
-def to_numpy(values: torch.Tensor | None) -> np.ndarray | None:
-    return None if values is None else values.detach().float().cpu().numpy()

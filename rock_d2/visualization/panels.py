@@ -1,6 +1,5 @@
-"""Layout: a drawing with its caption and its colour scale, rows of them, and contact sheets."""
+"""Layout of panels: a drawing with its caption and colour scale, rows, and contact sheets."""
 
-import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,12 +7,15 @@ from typing import Any
 import cv2
 import numpy as np
 
+from rock_d2.files import atomic_file
 from rock_d2.tasks.base import ColourScale, Drawing
 
 # Captions stay legible on small images, and pictures of large ones stay small.
 MIN_PANEL_WIDTH = 480
 MAX_PANEL_WIDTH = 960
 CAPTION_HEIGHT = 26
+# Pixels of a contact sheet.
+SHEET_WIDTH = 1600
 # White columns between panels.
 GUTTER = 4
 # A colour scale takes this share of its panel's caption.
@@ -21,7 +23,7 @@ SCALE_SHARE = 0.45
 
 
 def panel_row(image: np.ndarray, drawings: Sequence[Drawing]) -> np.ndarray:
-    """Panels of the image's proportions side by side; one without a picture is left white."""
+    """Set panels of the image's proportions side by side; one without a picture is white."""
     size = panel_size(image)
     gutter = np.full((size[1] + CAPTION_HEIGHT, GUTTER, 3), 255, np.uint8)
     first, *others = (panel(drawing, size) for drawing in drawings)
@@ -29,14 +31,14 @@ def panel_row(image: np.ndarray, drawings: Sequence[Drawing]) -> np.ndarray:
 
 
 def panel_size(image: np.ndarray) -> tuple[int, int]:
-    """Width and height."""
+    """Return the width and height of an image's panels."""
     height, width = image.shape[:2]
     scale = min(max(width, MIN_PANEL_WIDTH), MAX_PANEL_WIDTH) / width
     return round(width * scale), max(round(height * scale), 1)
 
 
 def panel(drawing: Drawing, size: tuple[int, int]) -> np.ndarray:
-    """A drawing at ``size`` (width, height) below its caption and its colour scale."""
+    """Return a drawing at ``size`` (width, height) below its caption and its colour scale."""
     strip = np.full((CAPTION_HEIGHT, size[0], 3), 255, np.uint8)
     right = size[0]
     if drawing.scale is not None:
@@ -50,7 +52,7 @@ def panel(drawing: Drawing, size: tuple[int, int]) -> np.ndarray:
 
 
 def draw_scale(strip: np.ndarray, scale: ColourScale) -> int:
-    """Draws a colour scale at the right end of a caption; returns the width that it takes."""
+    """Draw a colour scale at the right end of a caption; return its width."""
     width = round(strip.shape[1] * SCALE_SHARE)
     left = strip.shape[1] - width
     low_end = write(strip, scale.low, left=left + 6, right=strip.shape[1])
@@ -69,7 +71,7 @@ def text_width(text: str) -> int:
 
 
 def write(strip: np.ndarray, text: str, *, left: int, right: int) -> int:
-    """Writes a line, narrower if it would pass ``right``; returns where it ends."""
+    """Write a line, narrower if it would pass ``right``; return its end."""
     width = text_width(text)
     line = np.full((CAPTION_HEIGHT, width + 4, 3), 255, np.uint8)
     cv2.putText(line, text, (0, 18), color=(0, 0, 0), lineType=cv2.LINE_AA, **FONT)
@@ -81,7 +83,7 @@ def write(strip: np.ndarray, text: str, *, left: int, right: int) -> int:
 
 
 def contact_sheet(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """Sets pictures of any sizes in a grid, left to right, top to bottom."""
+    """Set pictures of any sizes in a grid, left to right, top to bottom."""
     height = max(picture.shape[0] for picture in pictures)
     width = max(picture.shape[1] for picture in pictures)
     rows = -(-len(pictures) // columns)
@@ -93,42 +95,37 @@ def contact_sheet(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
 
 
 def evenly_spaced(items: Sequence[Any], count: int) -> list[Any]:
-    """At most ``count`` of the items, spread over all of them."""
+    """Return at most ``count`` of the items, spread over all of them."""
     count = min(count, len(items))
     return [items[i * len(items) // count] for i in range(count)]
 
 
 def write_pictures(
-    named: Iterable[tuple[str, np.ndarray]], dataset: str, args: argparse.Namespace
-) -> None:
-    """Writes RGB pictures of a data set by their names, and says so.
-
-    ``args`` are those of ``engine.arguments.add_picture_arguments``.
-    """
+    named: Iterable[tuple[str, np.ndarray]], folder: Path, *, sheet: Path | None, columns: int
+) -> int:
+    """Write RGB pictures by their names, and a contact sheet of all; return their number."""
     pictures, count = [], 0
     for name, picture in named:
-        write_picture(args.output_dir / f"{name}.png", picture)
-        if args.contact_sheet:
-            pictures.append(picture)
         count += 1
-    if args.contact_sheet:
-        sheet = args.output_dir / f"{dataset}_sheet.jpg"
-        _write_sheet(sheet, pictures, columns=args.columns, width=args.sheet_width)
-        print(f"contact sheet: {sheet}")
-    print(f"{count} images of {dataset} drawn in {args.output_dir}")
+        write_picture(folder / f"{name}.png", picture)
+        if sheet is not None:
+            pictures.append(shrunk(picture, SHEET_WIDTH // columns))
+    if pictures:
+        write_picture(sheet, contact_sheet(pictures, columns=columns))
+    return count
 
 
-def _write_sheet(path: Path, pictures: Sequence[np.ndarray], *, columns: int, width: int) -> None:
-    """Writes RGB pictures as one contact sheet of ``width`` pixels."""
-    grid = contact_sheet(pictures, columns=columns)
-    size = (width, round(grid.shape[0] * width / grid.shape[1]))
-    write_picture(path, cv2.resize(grid, size, interpolation=cv2.INTER_AREA))
+def shrunk(picture: np.ndarray, width: int) -> np.ndarray:
+    """Return a picture at a width, in its proportions."""
+    size = (width, max(round(picture.shape[0] * width / picture.shape[1]), 1))
+    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
-    """Writes an RGB picture in the format of the path's suffix; its folder is made."""
+    """Write an RGB picture, whole or not at all, in the format of the path's suffix."""
     if not cv2.haveImageWriter(str(path)):
         raise ValueError(f"{path}: OpenCV writes no pictures of this suffix; take .png or .jpg")
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), picture[..., ::-1]):
-        raise OSError(f"{path}: cannot be written")
+    encoded = cv2.imencode(path.suffix, picture[..., ::-1])[1]
+    with atomic_file(path) as file:
+        file.write(encoded.tobytes())

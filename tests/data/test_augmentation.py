@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from detectron2.config import get_cfg
+from detectron2.config import CfgNode, get_cfg
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import NoOpTransform
 from hypothesis import given, settings
@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from rock_d2.config import add_rock_config
 from rock_d2.data.augmentation import (
     ColorDistortion,
-    ColorShift,
-    Distortion,
     Lighting,
     MinIoUCrop,
     ZoomOut,
     best_ious,
     build_augmentations,
     centres_inside,
+    change_hsv,
+    change_levels,
 )
 
 HEIGHT, WIDTH = 48, 64
@@ -125,28 +125,10 @@ def test_colours_do_not_depend_on_the_channel_order(kind):
         np.testing.assert_array_equal(rgb, bgr[..., ::-1])
 
 
-def test_colours_saturate_and_round():
-    image = np.array([[[250, 100, 3]]], np.uint8)
-    assert ColorShift(10.0, 0.6, -5.0)(image).tolist() == [[[255, 101, 0]]]
-
-
-NEUTRAL = {
-    "brightness": 0.0,
-    "contrast": 1.0,
-    "saturation": 1.0,
-    "hue": 0,
-    "contrast_first": True,
-    "rgb": True,
-}
-
-
-def test_neutral_distortion_is_the_identity():
-    np.testing.assert_array_equal(Distortion(**NEUTRAL)(IMAGE), IMAGE)
-
-
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
+        ({}, [200, 100, 50]),
         ({"brightness": 20.0}, [220, 120, 70]),
         ({"brightness": -60.0}, [140, 40, 0]),
         ({"contrast": 1.5}, [255, 150, 75]),
@@ -158,8 +140,11 @@ def test_neutral_distortion_is_the_identity():
 )
 def test_each_distortion_by_hand(change, expected):
     image = np.array([[[200, 100, 50]]], np.uint8)
-    found = Distortion(**NEUTRAL | change)(image)[0, 0].astype(int)
-    assert np.abs(found - expected).max() <= 1
+    if change.keys() & {"hue", "saturation"}:
+        found = change_hsv(image, **{"hue": 0, "saturation": 1.0, "rgb": True} | change)
+    else:
+        found = change_levels(image, **change)
+    assert np.abs(found[0, 0].astype(int) - expected).max() <= 1
 
 
 @given(st.integers(0, 10_000))
@@ -191,14 +176,64 @@ def test_boxes_and_masks_stay_together(seed):
     np.testing.assert_allclose(clipped, extent, atol=1e-6)
 
 
-@pytest.mark.parametrize(("flip", "axis"), [("horizontal", 1), ("vertical", 0)])
-def test_flips_are_those_that_the_config_names(flip, axis):
+def config(*settings) -> CfgNode:
     cfg = get_cfg()
     add_rock_config(cfg)
-    cfg.merge_from_list(["INPUT.RANDOM_FLIP", flip])
+    cfg.merge_from_list(list(settings))
+    return cfg
+
+
+@pytest.mark.parametrize(("flip", "axis"), [("horizontal", 1), ("vertical", 0), ("none", None)])
+def test_flips_are_those_that_the_config_names(flip, axis):
+    cfg = config("INPUT.RANDOM_FLIP", flip)
     flips = [a for a in build_augmentations(cfg, is_train=True) if isinstance(a, T.RandomFlip)]
     np.random.seed(0)
-    images = [flips[0].get_transform(IMAGE).apply_image(IMAGE) for _ in range(40)]
-    flipped = [np.array_equal(image, np.flip(IMAGE, axis)) for image in images]
-    assert 10 < sum(flipped) < 30
-    assert all(f or np.array_equal(image, IMAGE) for f, image in zip(flipped, images, strict=True))
+    assert len(flips) == (axis is not None)
+    for augmentation in flips:
+        images = [augmentation.get_transform(IMAGE).apply_image(IMAGE) for _ in range(40)]
+        flipped = [np.array_equal(image, np.flip(IMAGE, axis)) for image in images]
+        assert 10 < sum(flipped) < 30
+        assert all(
+            f or np.array_equal(image, IMAGE) for f, image in zip(flipped, images, strict=True)
+        )
+
+
+def augmented_shapes(cfg: CfgNode, is_train: bool) -> set[tuple[int, ...]]:
+    np.random.seed(0)
+    augmentations = T.AugmentationList(build_augmentations(cfg, is_train))
+    views = [T.AugInput(IMAGE, boxes=BOXES) for _ in range(40)]
+    for view in views:
+        augmentations(view)
+    return {view.image.shape for view in views}
+
+
+def test_images_have_one_size_or_detectron2s_sizes_by_the_shorter_edge():
+    assert augmented_shapes(config("INPUT.SIZE", [30, 50]), True) == {(30, 50, 3)}
+    plain = ("INPUT.SIZE", [], "INPUT.MIN_IOU_CROP.ENABLED", False)
+    cfg = config(*plain, "INPUT.MIN_SIZE_TRAIN", (24, 96), "INPUT.MAX_SIZE_TRAIN", 100)
+    # 48 x 64 at half its size, and at 100 / 64 of it since 96 would make the longer edge 128.
+    assert augmented_shapes(cfg, True) == {(24, 32, 3), (75, 100, 3)}
+    assert augmented_shapes(config(*plain, "INPUT.MIN_SIZE_TEST", 96), False) == {(96, 128, 3)}
+
+
+def test_detectron2s_crop_knows_the_size_before_it():
+    cfg = config("INPUT.CROP.ENABLED", True, "INPUT.CROP.TYPE", "relative")
+    cfg.merge_from_list(["INPUT.CROP.SIZE", [0.5, 0.5], "INPUT.MIN_IOU_CROP.ENABLED", False])
+    crop = build_augmentations(cfg, is_train=True)[0].get_transform(IMAGE)
+    assert (crop.w, crop.h, crop.orig_w, crop.orig_h) == (32, 24, 64, 48)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("INPUT.SIZE", [480]),
+        ("INPUT.RANDOM_FLIP", "both"),
+        ("INPUT.MIN_IOU_CROP.MIN_AREA", 0.0),
+        ("INPUT.MIN_IOU_CROP.TRIALS", 0),
+        ("INPUT.EXPAND.MAX_RATIO", 0.5),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_by_name(settings):
+    cfg = config(*settings, "INPUT.EXPAND.ENABLED", True)
+    with pytest.raises(ValueError, match=settings[0]):
+        build_augmentations(cfg, is_train=True)

@@ -3,17 +3,18 @@
 from collections.abc import Iterator
 from copy import deepcopy
 from itertools import chain, islice
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog
+from PIL import Image
 
 from rock_d2 import add_rock_config, build_train_loader, load_multitask_coco
-from rock_d2.data.reading import SKIPPED, UnreadableError
-from rock_d2.data.cache import arrays_of
+from rock_d2.data.cache import check_memory
+from rock_d2.data.loader import SKIPPED
+from rock_d2.data.workers import UnreadableError
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +34,8 @@ def cfg(rooms) -> Iterator[CfgNode]:
     cfg.merge_from_list(["DATASETS.TRAIN", ("resident",), "INPUT.SIZE", [60, 80], "SEED", 7])
     cfg.merge_from_list(["INPUT.EXPAND.ENABLED", True, "INPUT.COLOR_AUG.DISTORTION", True])
     cfg.merge_from_list(["SOLVER.IMS_PER_BATCH", 4, "DATALOADER.NUM_WORKERS", 0])
+    cfg.MODEL.META_ARCHITECTURE = "MultiTask"
     cfg.merge_from_list(["DATALOADER.FILTER_EMPTY_ANNOTATIONS", False])
-    cfg.merge_from_list(["DATALOADER.AUGMENT_ON", "host"])
     yield cfg
     DatasetCatalog.remove("resident")
 
@@ -69,16 +70,19 @@ def test_both_paths_give_the_same_batches(cfg, workers):
 def test_nothing_is_read_after_the_start_and_nothing_written_into_memory(cfg, monkeypatch):
     cfg.DATALOADER.RESIDENT = True
     stream = build_train_loader(cfg).dataset
-    before = [content.image.copy() for content in stream.decoded]
-    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"reads {path}"))
+    before = [decoded.image.copy() for decoded in stream.reader.decoded]
+    monkeypatch.setattr(Image, "open", lambda path, **_: pytest.fail(f"reads {path}"))
     for position in range(20):
         stream[position]
-    for content, image in zip(stream.decoded, before, strict=True):
-        np.testing.assert_array_equal(content.image, image)
-        with pytest.raises(ValueError, match="read-only"):
-            content.image[0, 0] = 0
-    # 120 x 160 pixels of 3 + 2 + 3 bytes.
-    assert sum(array.nbytes for array in arrays_of(stream.decoded[0])) == 120 * 160 * 8
+    for decoded, image in zip(stream.reader.decoded, before, strict=True):
+        np.testing.assert_array_equal(decoded.image, image)
+
+
+def test_a_set_that_cannot_fit_is_refused_before_it_is_read():
+    # A million images of a megapixel and three bytes are 3 TB.
+    with pytest.raises(ValueError, match=r"DATALOADER.RESIDENT: 1000000 images need 3,000,000,0"):
+        check_memory([{"height": 1000, "width": 1000}] * 1_000_000)
+    check_memory([{"height": 1000, "width": 1000}, {}])
 
 
 def test_unreadable_images_are_replaced_by_the_same_others(cfg, rooms, tmp_path):

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
+from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
+from detectron2.modeling import build_model
 from detectron2.structures import BoxMode
+from detectron2.utils.events import EventStorage
 from PIL import Image
 
 from rock_d2 import RockDatasetMapper, add_rock_config, load_multitask_coco
@@ -24,9 +27,9 @@ def records(rooms_root):
     return load_multitask_coco(str(root / "annotations/rooms_train.json"), str(root), "mapped")
 
 
-def mapper(augmentations=(), is_train=True, tasks=TASKS):
+def mapper(augmentations=(), is_train=True, tasks=TASKS, **options):
     return RockDatasetMapper(
-        is_train=is_train, tasks=tasks, augmentations=augmentations, image_format="RGB"
+        is_train=is_train, tasks=tasks, augmentations=augmentations, image_format="RGB", **options
     )
 
 
@@ -64,7 +67,7 @@ def test_without_augmentation_the_labels_are_the_files(records):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_mapper_and_numpy_by_hand_give_the_same_bits(records, seed):
+def test_the_mapper_and_numpy_by_hand_agree(records, seed):
     record = records[seed]
     crop = MinIoUCrop(min_ious=(0.1, 0.3), min_area=0.3, trials=50)
     np.random.seed(seed)
@@ -98,7 +101,8 @@ def test_the_mapper_and_numpy_by_hand_give_the_same_bits(records, seed):
 
     np.testing.assert_array_equal(item["image"].numpy(), image.transpose(2, 0, 1))
     np.testing.assert_array_equal(item["depth"].numpy(), depth[None])
-    np.testing.assert_array_equal(item["normals"].numpy(), normals)
+    # Lengths are summed in another order.
+    np.testing.assert_allclose(item["normals"].numpy(), normals, atol=2e-7)
 
 
 def test_missing_labels_stay_missing(records):
@@ -150,33 +154,183 @@ class FixedCrop(T.Augmentation):
         return T.CropTransform(40, 30, 80, 60, orig_w=160, orig_h=120)
 
 
-def test_objects_out_of_view_are_dropped_with_every_field(records):
-    record = dict(records[0])
-    boxes = [[0, 0, 30, 30], [100, 80, 50, 30], [50, 30, 60, 60]]
-    record["annotations"] = [
+def with_objects(record, boxes, **fields):
+    """A copy of a dataset dict with these boxes, x y w h, of classes 0, 1, ... in their place."""
+    objects = [
         {"bbox": box, "bbox_mode": BoxMode.XYWH_ABS, "category_id": i, "iscrowd": 0}
         for i, box in enumerate(boxes)
     ]
-    instances = mapper([FixedCrop()])(record)["instances"]
-    # The first object's centre (15, 15) and the second's (125, 95) are outside; the third is
-    # [50, 110] x [30, 90].
-    assert instances.gt_classes.tolist() == [2]
-    assert instances.gt_boxes.tensor.tolist() == [[10, 0, 70, 60]]
+    for name, values in fields.items():
+        objects = [{**a, name: value} for a, value in zip(objects, values, strict=True)]
+    return record | {"annotations": objects}
+
+
+@pytest.mark.parametrize(("centre_rule", "kept"), [(True, [2]), (False, [1, 2])])
+def test_objects_whose_centre_is_out_of_view_are_dropped_by_ssds_rule(records, centre_rule, kept):
+    # The first object is outside; the second's centre (115, 95) is, and a part of it is not; the
+    # third is [50, 110] x [30, 90].
+    record = with_objects(records[0], [[0, 0, 30, 20], [100, 80, 30, 30], [50, 30, 60, 60]])
+    instances = mapper([FixedCrop()], centre_rule=centre_rule)(record)["instances"]
+    assert instances.gt_classes.tolist() == kept
+    assert instances.gt_boxes.tensor[-1].tolist() == [10, 0, 70, 60]
 
 
 def test_objects_that_are_cut_are_clipped(records):
-    record = dict(records[0])
-    record["annotations"] = [
-        {"bbox": [30, 20, 60, 50], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 5, "iscrowd": 0},
-        {"bbox": [60, 50, 20, 20], "bbox_mode": BoxMode.XYWH_ABS, "category_id": 6, "iscrowd": 1},
-    ]
+    record = with_objects(
+        records[0], [[30, 20, 60, 50], [60, 50, 20, 20]], iscrowd=[0, 1], category_id=[5, 6]
+    )
     instances = mapper([FixedCrop()])(record)["instances"]
-    # [30, 90] x [20, 70] has its centre at (60, 45); crowds are no objects to learn.
+    # Crowds are no objects to learn.
     assert instances.gt_boxes.tensor.tolist() == [[0, 0, 50, 40]]
     assert instances.gt_classes.tolist() == [5]
 
 
 def test_an_image_without_objects_is_mapped(records):
-    instances = paper_mapper()(records[0] | {"annotations": []})["instances"]
-    assert len(instances) == 0
-    assert instances.gt_boxes.tensor.shape == (0, 4)
+    bare = {key: value for key, value in records[0].items() if key != "annotations"}
+    for record in (bare, bare | {"annotations": []}):
+        instances = paper_mapper()(record)["instances"]
+        assert len(instances) == 0
+        assert instances.gt_boxes.tensor.shape == (0, 4)
+
+
+def test_bit_masks_follow_their_object(records):
+    """The law of the rooms: a box is the extent of its mask, before and after augmentation."""
+    crop = MinIoUCrop(min_ious=(0.1, 0.3), min_area=0.3, trials=50)
+    augmentations = [crop, T.ResizeShortestEdge((100, 200), 300, "range"), T.RandomFlip()]
+    options = {"use_masks": True, "mask_format": "bitmask", "centre_rule": True}
+    mapped = mapper(augmentations, recompute_boxes=True, **options)
+    np.random.seed(0)
+    for record in records:
+        item = mapped(record)
+        instances, size = item["instances"], tuple(item["image"].shape[-2:])
+        masks = instances.gt_masks.tensor
+        assert masks.shape == (len(instances), *size) and size == instances.image_size
+        extents = instances.gt_masks.get_bounding_boxes().tensor
+        assert torch.equal(extents, instances.gt_boxes.tensor)
+    whole = mapper(**options)(records[0])["instances"]
+    boxes = [[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in records[0]["annotations"])]
+    assert whole.gt_masks.get_bounding_boxes().tensor.tolist() == boxes
+
+
+TRIANGLE = [10, 10, 50, 10, 10, 50]
+
+
+def test_polygons_are_masks_of_either_format(records):
+    record = with_objects(records[0], [[10, 10, 40, 40]], segmentation=[[TRIANGLE]])
+    resize = [T.Resize((60, 80))]
+    polygons = mapper(resize, use_masks=True)(record)["instances"].gt_masks
+    assert polygons.polygons[0][0].tolist() == [5, 5, 25, 5, 5, 25]
+    bits = mapper(resize, use_masks=True, mask_format="bitmask")(record)["instances"].gt_masks
+    # Half of a square of 20 x 20 pixels.
+    assert abs(int(bits.tensor.sum()) - 200) < 25
+
+
+def test_keypoints_are_mirrored_with_left_and_right(records):
+    points = [20, 30, 2, 40, 30, 1, 0, 0, 0]
+    record = with_objects(records[0], [[10, 10, 50, 50]], keypoints=[points])
+    options = {"use_keypoints": True, "keypoint_hflip_indices": [1, 0, 2]}
+    found = mapper([T.RandomFlip(prob=1.0)], **options)(record)["instances"].gt_keypoints
+    # The right one is at 160 - 40; the third is not labelled.
+    assert found.tensor.tolist() == [[[120, 30, 1], [140, 30, 2], [0, 0, 0]]]
+
+
+@pytest.mark.parametrize(
+    ("options", "fields", "message"),
+    [
+        ({"use_masks": True}, {}, "no `segmentation`, which MODEL.MASK_ON"),
+        ({"use_masks": True}, {"segmentation": [{"size": [1, 1]}]}, "INPUT.MASK_FORMAT bitmask"),
+        ({"use_keypoints": True}, {}, "no `keypoints`, which MODEL.KEYPOINT_ON"),
+    ],
+)
+def test_objects_without_what_the_settings_need_are_named(records, options, fields, message):
+    record = with_objects(records[0], [[10, 10, 20, 20]], **fields)
+    with pytest.raises(ValueError, match=rf"{record['file_name']}: .*{message}"):
+        mapper(**options)(record)
+
+
+def test_settings_of_the_mapper_are_checked_against_data_and_packages(monkeypatch):
+    cfg = get_cfg()
+    add_rock_config(cfg)
+    cfg.MODEL.MASK_ON = True
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"pip install shapely, or set INPUT.MASK_FORMAT bitmask"):
+        RockDatasetMapper(cfg, is_train=True)
+    RockDatasetMapper(cfg, is_train=False)
+    cfg.merge_from_list(["MODEL.MASK_ON", False, "MODEL.KEYPOINT_ON", True])
+    cfg.DATASETS.TRAIN = ("of_people",)
+    MetadataCatalog.get("of_people").keypoint_names = ["left", "right", "nose"]
+    with pytest.raises(ValueError, match="`of_people` has no keypoint_flip_map"):
+        RockDatasetMapper(cfg, is_train=True)
+    MetadataCatalog.get("of_people").keypoint_flip_map = [("left", "right")]
+    mapped = RockDatasetMapper(cfg, is_train=True)
+    assert mapped.keypoint_hflip_indices == [1, 0, 2]
+    MetadataCatalog.remove("of_people")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"file_name": 5},
+        {"depth_file_name": None},
+        {"height": 120.0},
+        {"annotations": {}},
+        {"annotations": [{"bbox": [0, 0, 1, 1], "category_id": 0}]},
+        {"annotations": [{"bbox": [0, 0, 1, float("nan")], "bbox_mode": 1, "category_id": 0}]},
+        {"annotations": [{"bbox": [0, 0, 1, 1], "bbox_mode": 1, "category_id": -1}]},
+    ],
+)
+def test_dataset_dicts_of_ones_own_are_checked(records, wrong):
+    with pytest.raises(ValueError, match=f"`{next(iter(wrong))}`"):
+        mapper()(records[0] | wrong)
+
+
+DETECTORS = {
+    "RetinaNet": {
+        "MODEL.BACKBONE.NAME": "build_retinanet_resnet_fpn_backbone",
+        "MODEL.RESNETS.OUT_FEATURES": ["res3", "res4", "res5"],
+        "MODEL.FPN.IN_FEATURES": ["res3", "res4", "res5"],
+        "MODEL.ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]],
+    },
+    "GeneralizedRCNN": {
+        "MODEL.BACKBONE.NAME": "build_resnet_fpn_backbone",
+        "MODEL.RESNETS.OUT_FEATURES": ["res2", "res3", "res4", "res5"],
+        "MODEL.FPN.IN_FEATURES": ["res2", "res3", "res4", "res5"],
+        "MODEL.ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]],
+        "MODEL.RPN.IN_FEATURES": ["p2", "p3", "p4", "p5", "p6"],
+        "MODEL.RPN.POST_NMS_TOPK_TRAIN": 50,
+        "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 32,
+        "MODEL.ROI_HEADS.NAME": "StandardROIHeads",
+        "MODEL.ROI_HEADS.IN_FEATURES": ["p2", "p3", "p4", "p5"],
+        "MODEL.ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead",
+        "MODEL.ROI_BOX_HEAD.NUM_FC": 1,
+        "MODEL.ROI_MASK_HEAD.NAME": "MaskRCNNConvUpsampleHead",
+        "MODEL.ROI_MASK_HEAD.NUM_CONV": 1,
+        "MODEL.MASK_ON": True,
+    },
+}
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_detectron2s_detectors_train_on_items_of_different_sizes(records, detector):
+    cfg = get_cfg()
+    add_rock_config(cfg)
+    settings = {
+        **DETECTORS[detector],
+        "MODEL.META_ARCHITECTURE": detector,
+        "MODEL.DEVICE": "cpu",
+        "MODEL.RESNETS.DEPTH": 18,
+        "MODEL.RESNETS.RES2_OUT_CHANNELS": 64,
+        "INPUT.SIZE": [],
+        "INPUT.MIN_SIZE_TRAIN": (64, 96),
+        "INPUT.MASK_FORMAT": "bitmask",
+    }
+    cfg.merge_from_list([part for setting in settings.items() for part in setting])
+    np.random.seed(0)
+    mapped = RockDatasetMapper(cfg, is_train=True)
+    items = [mapped(record) for record in records[:3]]
+    torch.manual_seed(0)
+    with EventStorage():
+        losses = build_model(cfg)(items)
+    assert len({tuple(item["image"].shape) for item in items}) > 1
+    assert all(loss.isfinite() and loss > 0 for loss in losses.values())
+    assert ("loss_mask" in losses) == cfg.MODEL.MASK_ON

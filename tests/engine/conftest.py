@@ -1,26 +1,21 @@
-"""Small models, and pre-trained ResNets as their publishers write them."""
+"""A small config, and the project's log."""
 
 import logging
 from collections.abc import Callable, Iterator
 
 import pytest
-import torch
-import torchvision
 from detectron2.config import CfgNode
-from torch import nn
-from torchvision_resnets import with_random_statistics
 
 from rock_d2 import model_zoo
 
 
 @pytest.fixture
 def small_config() -> Callable[..., CfgNode]:
-    """ROCK on a ResNet-18 up to conv5, with further settings as KEY, VALUE, and so on."""
+    """ROCK on a ResNet-18, with further settings as KEY, VALUE, and so on."""
 
     def build(*settings: object) -> CfgNode:
         cfg = model_zoo.get_config("quick_schedules/rock_rooms_quick.yaml")
-        in_features = ["MODEL.SSD.IN_FEATURES", ["res5"], "MODEL.ROCK.IN_FEATURE", "res5"]
-        cfg.merge_from_list(["MODEL.RESNETS.OUT_FEATURES", ["res5"], *in_features, *settings])
+        cfg.merge_from_list(["MODEL.DEVICE", "cpu", *settings])
         return cfg
 
     return build
@@ -33,15 +28,3 @@ def heard(caplog) -> Iterator[pytest.LogCaptureFixture]:
     logger.addHandler(caplog.handler)
     yield caplog
     logger.removeHandler(caplog.handler)
-
-
-@pytest.fixture(scope="session")
-def resnet18() -> nn.Module:
-    torch.manual_seed(0)
-    return with_random_statistics(torchvision.models.resnet18())
-
-
-@pytest.fixture(scope="session")
-def resnet50() -> nn.Module:
-    torch.manual_seed(0)
-    return with_random_statistics(torchvision.models.resnet50())

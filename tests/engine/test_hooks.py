@@ -1,92 +1,135 @@
-"""Best model and early stopping, in Detectron2's own training loop."""
+"""Evaluations, the best model, early stopping and the values of the log, each in a loop."""
 
 import weakref
 from pathlib import Path
 
 import pytest
 import torch
-from detectron2.engine import hooks
+from detectron2.engine import HookBase
 from detectron2.engine.train_loop import TrainerBase
+from detectron2.utils.events import EventStorage
 from fvcore.common.checkpoint import Checkpointer
-from torch import nn
+from toy import Slope, new_step
 
-from rock_d2.engine.ending import TrainingStopped
-from rock_d2.engine.hooks import BestModel
+from rock_d2.engine.hooks import Checkpoints, Evaluations, LossReader
 
 METRIC = "bbox/AP50"
 
 
-class Scripted(TrainerBase):
+class Loop(TrainerBase):
+    """RockTrainer's loop and nothing else."""
+
+    def __init__(self, num_iterations: int, *hooks: HookBase):
+        super().__init__()
+        self.max_iter = num_iterations
+        self.register_hooks(list(hooks))
+
+    def train(self) -> None:
+        with EventStorage(self.iter) as self.storage:
+            while self.iter < self.max_iter:
+                self.storage.iter = self.iter
+                self.run_step()
+                self.after_step()
+                self.iter += 1
+            self.after_train()
+
+    def run_step(self) -> None:
+        pass
+
+
+class Scripted(Loop):
     """Each iteration adds 1 to the only weight; each evaluation gives the next score."""
 
-    def __init__(self, scores: list[float], folder: Path, **options):
-        super().__init__()
-        self.model = nn.Linear(1, 1, bias=False)
-        self.model.weight.data.zero_()
+    def __init__(self, scores: list[float], folder: Path, *, num_iterations: int, **options):
+        self.model = Slope()
         self.scores = iter(scores)
-        self.results: dict[str, float] = {}
-        self.best = BestModel(
-            Checkpointer(self.model, str(folder), trainer=weakref.proxy(self)),
-            period=2,
-            **{"metric": METRIC, "mode": "max", "patience": 0} | options,
-        )
-        self.register_hooks([hooks.EvalHook(2, self.evaluate), self.best])
+        folder.mkdir(exist_ok=True)
+        self.files = Checkpointer(self.model, str(folder), trainer=weakref.proxy(self))
+        options = {"period": 2, "metric": METRIC} | options
+        self.best = Evaluations(self.evaluate, self.files, **options)
+        super().__init__(num_iterations, self.best, Checkpoints(self.files, 100))
 
-    def evaluate(self) -> dict[str, float]:
-        self.results = {METRIC: next(self.scores)}
-        return self.results
+    def evaluate(self) -> dict[str, dict[str, float]]:
+        return {"bbox": {"AP50": next(self.scores)}}
 
     def run_step(self) -> None:
         self.model.weight.data += 1
 
 
-def best_weight(folder: Path) -> float:
-    return torch.load(folder / "model_best.pth")["model"]["weight"].item()
+def weight(folder: Path, name: str = "model_best") -> float:
+    return torch.load(folder / f"{name}.pth")["model"]["weight"].item()
 
 
 def test_best_model_is_that_of_the_best_score(tmp_path):
-    trainer = Scripted([10.0, 30.0, float("nan"), 30.0], tmp_path)
-    trainer.train(0, 8)
+    trainer = Scripted([10.0, 30.0, float("nan"), 30.0], tmp_path, num_iterations=8)
+    trainer.train()
     assert (trainer.best.best, trainer.best.best_iteration) == (30.0, 4)
-    assert best_weight(tmp_path) == 4.0
+    assert (weight(tmp_path), weight(tmp_path, "model_final")) == (4.0, 8.0)
 
 
 def test_last_evaluation_can_be_the_best(tmp_path):
-    trainer = Scripted([10.0, 20.0], tmp_path)
-    trainer.train(0, 4)
-    assert best_weight(tmp_path) == 4.0
+    # After 2, and after 3 since that is the end.
+    Scripted([10.0, 20.0], tmp_path, num_iterations=3).train()
+    assert weight(tmp_path) == 3.0
 
 
 def test_least_can_be_best(tmp_path):
-    trainer = Scripted([3.0, 1.0, 2.0], tmp_path, mode="min")
-    trainer.train(0, 6)
-    assert (trainer.best.best, best_weight(tmp_path)) == (1.0, 4.0)
+    trainer = Scripted([3.0, 1.0, 2.0], tmp_path, num_iterations=6, mode="min")
+    trainer.train()
+    assert (trainer.best.best, weight(tmp_path)) == (1.0, 4.0)
 
 
 def test_training_stops_after_patience_evaluations_without_a_better_one(tmp_path):
-    trainer = Scripted([1.0, 3.0, 2.0, 3.0, 9.0], tmp_path, patience=2)
-    with pytest.raises(TrainingStopped, match=r"bbox/AP50 has not been better than 3.0 for 2"):
-        trainer.train(0, 10)
-    assert trainer.iter + 1 == 8
-    assert best_weight(tmp_path) == 4.0
+    trainer = Scripted([1.0, 3.0, 2.0, 3.0, 9.0], tmp_path, num_iterations=10, patience=2)
+    trainer.train()
+    # The last evaluation is not repeated.
+    assert (trainer.iter, list(trainer.scores)) == (8, [9.0])
+    assert (weight(tmp_path), weight(tmp_path, "model_final")) == (4.0, 8.0)
 
 
 def test_resumed_training_remembers_the_best(tmp_path):
-    first = Scripted([1.0, 30.0], tmp_path)
-    first.train(0, 4)
-    second = Scripted([20.0], tmp_path / "second")
-    second.load_state_dict(first.state_dict())
-    second.train(4, 6)
-    assert second.best.best == 30.0
+    first = Scripted([1.0, 30.0, 2.0], tmp_path, num_iterations=5)
+    first.train()
+    second = Scripted([20.0], tmp_path / "second", num_iterations=2)
+    second.best.load_state_dict(first.best.state_dict())
+    second.train()
+    assert (second.best.best, second.best.num_worse) == (30.0, 2)
     assert not (tmp_path / "second" / "model_best.pth").exists()
 
 
-def test_unknown_metric_names_the_known_ones(tmp_path):
-    trainer = Scripted([1.0], tmp_path, metric="bbox/AP5")
-    with pytest.raises(ValueError, match="'bbox/AP5' is not measured; there are bbox/AP50"):
-        trainer.train(0, 2)
+def test_metric_that_is_not_measured_is_a_warning(tmp_path, heard):
+    Scripted([1.0], tmp_path, num_iterations=2, metric="bbox/AP5").train()
+    assert "'bbox/AP5', but measured are only bbox/AP50" in heard.text
+    assert not (tmp_path / "model_best.pth").exists()
 
 
-def test_unknown_mode_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"TEST.BEST_MODE: 'best' is none of max, min"):
-        Scripted([], tmp_path, mode="best")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mode": "best"}, "TEST.BEST_MODE is 'best'; it must be max or min"),
+        ({"period": 0, "patience": 1}, "needs a TEST.EVAL_PERIOD above 0"),
+    ],
+)
+def test_impossible_settings_are_refused(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        Scripted([], tmp_path, num_iterations=2, **options)
+
+
+class Stepping(Loop):
+    def __init__(self, num_iterations: int):
+        self.step = new_step(Slope(), [[{"slope": 1.0}]] * num_iterations)
+        super().__init__(num_iterations, LossReader(self.step, period=2, batch_size=3))
+
+    def run_step(self) -> None:
+        self.step.run_step()
+
+
+def test_values_are_logged_every_period_and_at_the_end():
+    trainer = Stepping(5)
+    trainer.train()
+    # Weights 0, -1, -2, -3, -4, each before its step.
+    losses = trainer.storage.history("total_loss").values()
+    assert losses == [(-0.5, 1), (-2.5, 3), (-4.0, 4)]
+    latest = {name: value for name, (value, _) in trainer.storage.latest().items()}
+    assert latest["images_per_second"] == pytest.approx(3 / latest["time"])
+    assert 0 < latest["data_time"] < latest["time"] and latest["memory_gb"] > 0.01

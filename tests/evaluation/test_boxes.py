@@ -1,17 +1,19 @@
-"""Box metrics: hand-worked, with nothing found, with nothing to find, and on the way to files."""
+"""Box metrics: hand-worked, by every library, and on the way from a model to files."""
 
+import copy
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
-from coco_sets import SQUARE, coco_set
+from coco_sets import SQUARE, coco_set, random_set
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import Boxes, Instances
 
-from rock_d2.evaluation.boxes import STATS, BoxEvaluator, score_boxes
+from rock_d2.evaluation.boxes import STATS, BoxEvaluator, choose_backend, coco_scores, score_boxes
 
 
 def score(*args, **options):
@@ -43,26 +45,16 @@ def test_by_hand():
     assert results["AR1"] == results["AR100"] == pytest.approx(75 / 2)
 
 
-def test_what_is_found_in_an_image_without_objects_is_wrong():
+def test_detections_in_an_image_without_objects_are_wrong():
     objects = [(1, 1, SQUARE), (2, 1, SQUARE)]
     found = [(1, 1, SQUARE, 0.9), (2, 1, SQUARE, 0.8), (3, 1, SQUARE, 0.95)]
     assert score(objects, found[:2])["AP50-a"] == pytest.approx(100)
     results = score(objects, found)
     # Precision 0, 1/2, 2/3 in the order of scores.
-    assert results["AP50-a"] == pytest.approx(200 / 3)
-    assert results["VOC50-a"] == pytest.approx(200 / 3)
+    assert [results["AP50-a"], results["VOC50-a"]] == pytest.approx([200 / 3] * 2)
 
 
-def test_coco_and_voc_differ_about_a_second_claim():
-    # As in test_voc: COCO gives the second detection the object that is free.
-    results = score(
-        [(1, 1, (0, 0, 100, 10)), (1, 1, (30, 0, 100, 10))],
-        [(1, 1, (0, 0, 100, 10), 0.9), (1, 1, (5, 0, 100, 10), 0.8)],
-    )
-    assert (results["AP50"], results["VOC50"]) == pytest.approx((100, 50))
-
-
-def test_classes_keep_their_names_whatever_their_order():
+def test_classes_keep_their_names_in_any_order():
     objects = [(1, 1, SQUARE), (2, 3, SQUARE)]
     results = score(objects, [(2, 3, SQUARE, 0.5)], categories=(3, 1, 2))
     for metric in ("AP", "AP50", "AP75", "VOC50"):
@@ -70,37 +62,71 @@ def test_classes_keep_their_names_whatever_their_order():
         assert found == pytest.approx([0, math.nan, 100], nan_ok=True)
 
 
-def test_nothing_found_is_zero_where_there_is_something():
+def test_nothing_found_is_zero_and_nothing_to_find_is_nan():
     results = score([(1, 1, SQUARE)], [])
     assert results["AP"] == results["VOC50"] == results["AP-a"] == results["AR100"] == 0
     assert math.isnan(results["AP-b"]) and math.isnan(results["APs"])
-
-
-def test_nothing_to_find_is_nan():
     for found in ([], [(1, 1, SQUARE, 0.5)]):
         assert all(map(math.isnan, score([], found).values()))
 
 
-def test_area_and_iscrowd_may_be_absent():
-    truth, found = coco_set([(1, 1, SQUARE)], [(1, 1, SQUARE, 0.5)])
-    del truth["annotations"][0]["area"], truth["annotations"][0]["iscrowd"]
-    assert score_boxes(truth, found)["APl"] == pytest.approx(100)
+EMPTY_BOXES = coco_set(
+    [(1, 1, (5, 5, 0, 0)), (1, 1, (5, 5, 10, 10))],
+    [(1, 1, (5, 5, 0, 0), 0.9), (1, 1, (5, 5, 10, 10), 0.8), (2, 2, (0, 0, 0, 9), 0.7)],
+)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [coco_set([], []), coco_set([(1, 1, SQUARE)], []), EMPTY_BOXES, *map(random_set, range(4))],
+)
+def test_hotcoco_computes_pycocotools_numbers(kind):
+    pytest.importorskip("hotcoco", reason="hotcoco is not installed: pip install -e .[fast]")
+    before = copy.deepcopy(kind)
+    expected = coco_scores(*kind, backend="pycocotools")
+    found = coco_scores(*kind, backend="hotcoco")
+    assert found[0].shape == (12,)
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-9)
+    assert kind == before
+
+
+def test_the_fastest_installed_backend_is_taken(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
+    assert choose_backend("auto") == "hotcoco"
+    with pytest.raises(ValueError, match=r"TEST\.COCO_BACKEND is 'quickcoco'"):
+        choose_backend("quickcoco")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "pycocotools" or None)
+    assert choose_backend("auto") == "pycocotools"
+    with pytest.raises(ValueError, match="hotcoco is not installed; pip install hotcoco"):
+        choose_backend("hotcoco")
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_id": 77}, "image_id 77, which the data set does not have"),
-        ({"category_id": 4}, "category_id 4, which the data set does not have"),
-        ({"score": math.nan}, "is not finite"),
-        ({"bbox": [0, 0, math.inf, 1]}, "is not finite"),
+        ({"image_id": 77}, "has no such image_id"),
+        ({"category_id": 4}, "has no such image_id or category_id"),
+        ({"image_id": [1]}, "not COCO's result format"),
+        ({"score": math.nan}, "no box x y w h in pixels with a score"),
+        ({"score": 10**400}, "not COCO's result format"),
+        ({"bbox": [0, 0, math.nan, 1]}, "no box x y w h"),
         ({"bbox": [0, 0, 1]}, "not COCO's result format"),
+        ({"bbox": [9, 9, -5, 2]}, r"no box x y w h.*\[9, 9, -5, 2\]"),
+        ({"bbox": [0, 0, 1e300, 1e300]}, r"no box x y w h.*1e\+300"),
     ],
+    ids=str,
 )
-def test_bad_detections_are_errors(change, message):
+def test_wrong_detections_are_named(change, message):
     truth, found = coco_set([(1, 1, SQUARE)], [(1, 1, SQUARE, 0.5)] * 2)
+    # Neither is needed.
+    del truth["annotations"][0]["area"], truth["annotations"][0]["iscrowd"]
+    assert score_boxes(truth, found)["APl"] == pytest.approx(100)
     with pytest.raises(ValueError, match=message):
         score_boxes(truth, [found[0], found[1] | change])
+    del found[1][next(iter(change))]
+    with pytest.raises(ValueError, match="not COCO's result format"):
+        score_boxes(truth, found)
 
 
 @pytest.fixture
@@ -135,7 +161,7 @@ def instances(found):
 
 FOUND = {
     5: [(2, (1, 2, 40, 40), 0.75), (2, (300, 300, 9, 9), 0.5)],
-    7: [(0, SQUARE, 0.875), (1, SQUARE, 0.625)],
+    7: [(0, SQUARE, 0.875), (1, (1e-7, 0.1, 99.7, 1 / 3), 0.1)],
     9: [],
 }
 
@@ -159,42 +185,29 @@ def test_same_file_and_numbers_as_detectron2(dataset, tmp_path):
     assert {found["category_id"] for found in json.loads(files[0].read_text())} == {3, 11, 20}
 
 
-def test_images_can_be_chosen_as_in_detectron2(dataset, tmp_path):
-    evaluator = BoxEvaluator("three_images", output_dir=str(tmp_path))
-    evaluate(evaluator, FOUND)
-    # Image 7 has one of its two classes right and nothing of class t.
-    results = evaluator.evaluate(img_ids=[7])["bbox"]
-    assert (results["AP50-c"], results["AP50-t"]) == pytest.approx((100, 0))
-
-
-def test_no_box_in_any_image(dataset, tmp_path):
+def test_no_box_and_no_annotations(dataset, tmp_path):
     results = evaluate(BoxEvaluator("three_images", output_dir=str(tmp_path)), {5: [], 7: []})
     assert results["bbox"]["AP"] == results["bbox"]["AP-c"] == 0
     assert math.isnan(results["bbox"]["AP-k"])
-
-
-def test_more_classes_than_the_data_set_has(dataset, tmp_path):
-    with pytest.raises(
-        ValueError, match="class 3 was predicted, but data set `three_images` has 3"
-    ):
-        evaluate(BoxEvaluator("three_images", output_dir=str(tmp_path)), {5: [(3, SQUARE, 0.5)]})
-
-
-def test_images_without_numbers_are_refused(dataset, tmp_path):
-    for image in dataset["images"]:
-        image["id"] = f"image {image['id']}"
-    dataset["annotations"] = []
+    del dataset["annotations"]
     (tmp_path / "truth.json").write_text(json.dumps(dataset))
-    with pytest.raises(ValueError, match=r"`three_images`: image_id 'image 5' is no whole number"):
-        BoxEvaluator("three_images", output_dir=str(tmp_path))
-
-
-def test_boxes_are_kept_in_56_bytes_each_and_nothing_else_is(dataset, tmp_path):
     evaluator = BoxEvaluator("three_images", output_dir=str(tmp_path))
-    evaluator.reset()
-    for image, found in FOUND.items():
-        evaluator.process([{"image_id": image}], [{"instances": instances(found)}])
-    kept = [column for part in evaluator._predictions for column in part]
-    # A view would keep what it is a view of.
-    assert all(column.base is None or column.base.nbytes == column.nbytes for column in kept)
-    assert sum(column.nbytes for column in kept) == 56 * 4
+    assert evaluate(evaluator, FOUND) == {}
+    assert len(json.loads((tmp_path / "coco_instances_results.json").read_text())) == 4
+    with pytest.raises(ValueError, match="class 3 was predicted, but data set `three_images`"):
+        evaluate(evaluator, {5: [(3, SQUARE, 0.5)]})
+
+
+def test_a_data_set_of_dataset_dicts_alone(dataset, tmp_path):
+    """Without a JSON file of its own, as Detectron2 allows."""
+    records = DatasetCatalog.get("three_images")
+    DatasetCatalog.register("dicts_alone", lambda: records)
+    names = MetadataCatalog.get("three_images").as_dict()
+    MetadataCatalog.get("dicts_alone").set(thing_classes=names["thing_classes"])
+    results = evaluate(BoxEvaluator("dicts_alone", output_dir=str(tmp_path)), FOUND)["bbox"]
+    assert results == pytest.approx(
+        evaluate(BoxEvaluator("three_images", output_dir=str(tmp_path)), FOUND)["bbox"],
+        nan_ok=True,
+    )
+    DatasetCatalog.remove("dicts_alone")
+    MetadataCatalog.remove("dicts_alone")

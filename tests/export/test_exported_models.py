@@ -5,35 +5,24 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import tiny_cfg, tiny_model
+from small_models import SIZE, images, lively_model, small_config
 from torch import nn
 
 from rock_d2.export.export import FORMATS, export
 from rock_d2.export.fuse import inference_copy
 
-SIZE = (48, 64)
-# Stem and one stage are enough: every operation takes the exporters its time.
-OPTIONS = [
-    *("INPUT.SIZE", SIZE, "MODEL.NECK.NAME", "ROCK"),
-    *("MODEL.RESNETS.OUT_FEATURES", ["res2"], "MODEL.ROCK.IN_FEATURE", "res2"),
-    *("MODEL.SSD.IN_FEATURES", ["res2"], "MODEL.SSD.EXTRA_CHANNELS", [8, 8]),
-    *("MODEL.SSD.SCORE_THRESH_TEST", 0.8, "MODEL.SSD.TOPK_CANDIDATES_TEST", 200),
-]
+# Stem and one stage are enough: exporters take their time for every operation.
+SHORT = (
+    *("MODEL.RESNETS.OUT_FEATURES", ["res2"], "MODEL.ROCK.IN_FEATURES", ["res2"]),
+    *("MODEL.SSD.IN_FEATURES", ["res2"], "MODEL.SSD.TOPK_CANDIDATES_TEST", 200),
+    *("MODEL.SSD.SCORE_THRESH_TEST", 0.18),
+)
+ALONE = ("MODEL.TASKS.PREDICT_AUXILIARY", False)
 
 
-def small_model(*options) -> nn.Module:
-    """One that finds objects, and whose scores all differ."""
-    model = tiny_model(*OPTIONS, *options).eval()
-    for layers, std in ((model.head.cls_score, 1e-3), (model.head.bbox_pred, 1e-3)):
-        for layer in layers:
-            layer.weight.data.normal_(std=std)
-            layer.bias.data.zero_()
-    return inference_copy(model, tiny_cfg(*OPTIONS, *options))
-
-
-def images(count: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return torch.randint(256, (count, 3, *SIZE), dtype=torch.uint8, generator=generator)
+def folded_model(detector: str, *options) -> nn.Module:
+    cfg = small_config(detector, *options)
+    return inference_copy(lively_model(cfg), cfg)
 
 
 def assert_same(found, model, pixels, names) -> None:
@@ -56,7 +45,7 @@ def assert_same(found, model, pixels, names) -> None:
 
 
 def run_exported(path: Path, images: torch.Tensor, *, file_format: str) -> Sequence[torch.Tensor]:
-    """What an exported file puts out for images (N, 3, H, W)."""
+    """Return the outputs of an exported file for images (N, 3, H, W)."""
     if file_format == "onnx":
         import onnxruntime
 
@@ -67,31 +56,60 @@ def run_exported(path: Path, images: torch.Tensor, *, file_format: str) -> Seque
     return torch.export.load(path).module()(images)
 
 
-def skip_without_onnx(file_format: str) -> None:
-    if file_format == "onnx":
-        for library in ("onnxscript", "onnxruntime"):
-            pytest.importorskip(library, reason=f"{library}: pip install -e .[export]")
-
-
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_detections_of_batches_of_any_size(file_format, tmp_path):
-    skip_without_onnx(file_format)
-    model = small_model("MODEL.ROCK.PREDICT_AUXILIARY", False)
+    if file_format == "onnx":
+        for library in ("onnxscript", "onnxruntime"):
+            pytest.importorskip(library, reason=f"{library}: pip install -e .[export]")
+    model = folded_model("SSD", *SHORT, *ALONE)
     path = tmp_path / "model"
-    names = export(model, path, file_format=file_format)
-    assert names == ("boxes", "scores", "classes")
+    shape, names = export(model, path, file_format=file_format, image_size=SIZE)
+    assert (shape, names) == (["N", 3, *SIZE], ["boxes", "scores", "classes"])
     for count in (3, 1):
         pixels = images(count)
         assert_same(run_exported(path, pixels, file_format=file_format), model, pixels, names)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_auxiliary_predictions_of_a_fixed_batch(tmp_path):
-    model = small_model()
+def test_predictions_of_tasks_of_a_fixed_batch(tmp_path):
+    model = folded_model("SSD", *SHORT)
+    settings = {"file_format": "torchscript", "image_size": SIZE}
     with pytest.raises(ValueError, match="for a fixed batch size only"):
-        export(model, tmp_path / "model", file_format="torchscript")
-    names = export(model, tmp_path / "model", file_format="torchscript", batch_size=2)
-    assert names == ("boxes", "scores", "classes", "scene", "depth", "normals")
+        export(model, tmp_path / "model", **settings)
+    shape, names = export(model, tmp_path / "model", **settings, batch_size=2)
+    assert shape == [2, 3, *SIZE]
+    assert names == ["boxes", "scores", "classes", "scene", "depth", "normals"]
     found = run_exported(tmp_path / "model", images(2), file_format="torchscript")
     assert_same(found, model, images(2), names)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("detector", ["RetinaNet", "FCOS", "GeneralizedRCNN"])
+def test_detectors_of_detectron2_for_one_image(detector, tmp_path):
+    model = folded_model(detector)
+    settings = {"image_size": SIZE, "file_format": "torchscript"}
+    shape, names = export(model, tmp_path / "model", **settings)
+    assert shape == [3, *SIZE]
+    tasks = ["scene", "depth", "normals"]
+    assert names == ["boxes", "scores", "classes", *tasks]
+    exported = torch.jit.load(tmp_path / "model")
+    # The file was traced with a black image.
+    for image in images(2):
+        found = dict(zip(names, exported(image), strict=True))
+        with torch.no_grad():
+            (expected,) = model([{"image": image}])
+        wanted = expected["instances"]
+        assert len(found["scores"]) == len(wanted) > 20
+        torch.testing.assert_close(found["scores"], wanted.scores)
+        torch.testing.assert_close(found["boxes"], wanted.pred_boxes.tensor, rtol=1e-4, atol=1e-3)
+        for task in tasks:
+            torch.testing.assert_close(found[task], expected[task], rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match=f"MODEL.DETECTOR is {detector}, which can be exported"):
+        export(model, tmp_path / "model", image_size=SIZE, file_format="onnx")
+
+
+def test_masks_are_refused(tmp_path):
+    model = folded_model("GeneralizedRCNN", "MODEL.MASK_ON", True)
+    with pytest.raises(ValueError, match="MODEL.MASK_ON"):
+        export(model, tmp_path / "model", image_size=SIZE, file_format="torchscript")

@@ -1,4 +1,4 @@
-"""NYUv2's own files of nine rendered frames, made once, and what the converter makes of them."""
+"""NYUv2's own files of nine rendered frames, made once, and the data sets converted from them."""
 
 import os
 import pickle
@@ -8,31 +8,32 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 from nyuv2prep.convert import FOLDERS
-from prepare_nyuv2 import main
-from roomgen.frame import Frame
-from roomgen.nyuv2_mat import write_nyuv2_mat
-from roomgen.nyuv2_normals import (
+from official_nyuv2.mat import MAT_NAME, SPLITS_NAME, write_official_files
+from official_nyuv2.normals import (
     FORWARD_DOWN_RIGHT,
     RIGHT_DOWN_FORWARD,
     RIGHT_FORWARD_UP,
-    EigenNormals,
-    LadickyNormals,
-    NpyNormals,
+    NormalsTree,
 )
+from prepare_nyuv2 import main
+from roomgen.frame import Frame
 from roomgen.render import render_frame
 
 # Frame 5 shows chairs (label 5), which the port leaves out of it; of kitchen_0003 there are two
-# frames, so that its scene has two videos, a and b.
+# frames, which are of two videos, a and b.
 SEED = 3
 RENDERED = (6, 7, 0, 9, 12, 3, 15, 18, 24)
+VIDEO = {0: "a", 1: "b"}
+TEST_FRAMES = (2, 5, 7)
 
-# None is like another; the fourth is left-handed, the last faces away from the camera.
-AXES = {
-    "eigen": EigenNormals("eigen", RIGHT_FORWARD_UP),
-    "ladicky": LadickyNormals("ladicky", FORWARD_DOWN_RIGHT),
-    "npy": NpyNormals("npy", RIGHT_DOWN_FORWARD),
-    "npy_up_right_back": NpyNormals("npy_up_right_back", ((0, -1, 0), (1, 0, 0), (0, 0, -1))),
-    "eigen_outward": EigenNormals("eigen_outward", ((0, 0, -1), (-1, 0, 0), (0, -1, 0))),
+# The fourth is left-handed.
+NORMALS = {
+    "eigen": NormalsTree("eigen", "eigen", RIGHT_FORWARD_UP),
+    "ladicky": NormalsTree("ladicky", "ladicky", FORWARD_DOWN_RIGHT),
+    "npy": NormalsTree("npy", "npy", RIGHT_DOWN_FORWARD),
+    "npy_up_right_back": NormalsTree(
+        "npy_up_right_back", "npy", ((0, -1, 0), (1, 0, 0), (0, 0, -1))
+    ),
 }
 
 # Every layout, axis order and convention at least once.
@@ -41,7 +42,6 @@ CONVERSIONS = {
     "ladicky": ["--normals", "ladicky", "--boxes", "gupta-crop"],
     "npy": ["--normals", "npy", "--boxes", "port"],
     "npy_up_right_back": ["--normals", "npy_up_right_back", "--depth", "raw"],
-    "eigen_outward": ["--normals", "eigen_outward", "--boxes", "gupta-crop", "--depth", "raw"],
     "from_depth": ["--min-area", "2000"],
 }
 
@@ -55,9 +55,12 @@ class Official:
 
     @property
     def arguments(self) -> list[str]:
-        names = {"mat": "nyu_depth_v2_labeled.mat", "splits": "splits.mat"}
-        files = [text for key, name in names.items() for text in (f"--{key}", self.root / name)]
+        files = ["--mat", self.root / MAT_NAME, "--splits", self.root / SPLITS_NAME]
         return [*map(str, files), "--val-images", "2", "--jobs", "1"]
+
+    @property
+    def videos(self) -> list[str]:
+        return [frame.sequence + VIDEO.get(i, "") for i, frame in enumerate(self.frames)]
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,9 @@ def official(shared_folder) -> Official:
     with FileLock(f"{root}.lock"):
         if not truth.exists():
             frames = [render_frame(SEED, index, 480, 640) for index in RENDERED]
-            write_nyuv2_mat(frames, len(frames), root, SEED, normals=tuple(AXES.values()))
+            made = Official(root, frames)
+            trees = tuple(NORMALS.values())
+            write_official_files(frames, made.videos, TEST_FRAMES, root, normals=trees)
             truth.write_bytes(pickle.dumps(frames))
         frames = pickle.loads(truth.read_bytes())
     return Official(root, frames)
@@ -101,7 +106,7 @@ def official(shared_folder) -> Official:
 def conversion(request, official, shared_folder) -> Conversion:
     options = CONVERSIONS[request.param]
     root = shared_folder / request.param
-    given = [str(official.root / text) if text in AXES else text for text in options]
+    given = [str(official.root / text) if text in NORMALS else text for text in options]
     with FileLock(f"{root}.lock"):
-        assert main([*official.arguments, "--root", str(root), *given]) == 0
+        main([*official.arguments, "--root", str(root), *given])
     return Conversion(request.param, root, options)

@@ -1,5 +1,3 @@
-import itertools
-
 import cv2
 import numpy as np
 import pytest
@@ -18,10 +16,7 @@ from rock_d2.data.datasets.nyuv2 import IMAGE_SIZE
 
 def write(path, array):
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".npy":
-        np.save(path, array)
-    else:
-        assert cv2.imwrite(str(path), array)
+    assert cv2.imwrite(str(path), array)
 
 
 def flat(value, shape=(*IMAGE_SIZE, 3)):
@@ -33,48 +28,30 @@ def directions(count=3000, seed=0):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def test_there_are_48_signed_permutations():
-    matrices = np.array(signed_permutations())
-    assert len({matrix.tobytes() for matrix in matrices}) == 48
-    assert sorted(np.linalg.det(matrices).round().tolist()) == [-1] * 24 + [1] * 24
-
-
 @pytest.mark.parametrize("axes", signed_permutations()[::7])
 def test_axes_are_found(axes):
     ours = directions()
     stored = ours @ np.array(axes, dtype=np.float32)  # the transpose is the inverse
     candidates = find_axes(stored, ours, "source")
-    assert candidates[0].axes == axes
+    assert len(candidates) == 48 and candidates[0].axes == axes
     assert candidates[0].median < 0.1 < 5 < candidates[1].mean
     np.testing.assert_allclose(in_our_axes(stored, axes), ours, atol=1e-6)
 
 
-def test_unrelated_normals_are_refused_with_a_table():
-    with pytest.raises(ValueError, match="the best median is over 15 degrees") as error:
-        find_axes(directions(seed=1), directions(), "normals_gt")
-    lines = str(error.value).splitlines()
-    assert lines[0].startswith("normals_gt: its axes cannot be told from the depth")
-    assert lines[1].split() == ["ours", "=", "stored", "mean", "median", "degrees"]
-    assert len(lines) == 7
-
-
-def test_normals_that_leave_an_axis_open_are_refused():
+def test_axes_that_do_not_follow_are_refused():
+    with pytest.raises(ValueError, match=r"source: .* the best median is over 15 degrees"):
+        find_axes(directions(seed=1), directions(), "source")
     # Nothing but walls seen from the front: x and y could be anything.
     wall = np.tile(np.float32([0, 0, -1]), (100, 1))
     with pytest.raises(ValueError, match="the best two are less than 5 degrees apart"):
         find_axes(wall, wall, "source")
 
 
-def test_no_common_pixel_is_refused():
-    with pytest.raises(ValueError, match="no pixel has both"):
-        find_axes(np.zeros((0, 3)), np.zeros((0, 3)), "source")
-
-
 def test_samples_are_spread_over_all_frames():
     assert sample_frames(9) == list(range(9))
     found = sample_frames(1449)
     assert len(found) == NUM_SAMPLES and (found[0], found[-1]) == (0, 1448)
-    assert {b - a for a, b in itertools.pairwise(found)} == {76, 77}
+    assert set(np.diff(found)) == {76, 77}
 
 
 def test_only_vectors_that_clearly_face_away_are_turned():
@@ -89,14 +66,16 @@ def test_only_vectors_that_clearly_face_away_are_turned():
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_numbers_from_0_or_1_and_both_encodings(tmp_path, first):
+def test_numbers_from_0_or_1_masks_and_both_encodings(tmp_path, first):
+    mask = flat(255, IMAGE_SIZE)
+    mask[5, 6] = 0
     for number in (first, first + 1):
         write(tmp_path / f"normals/{number:04d}.png", flat(0) + np.uint8([0, 127, 127]))
-        write(tmp_path / f"masks/{number:04d}.png", flat(255, IMAGE_SIZE))
-    source = open_normals(tmp_path, "auto", num_frames=2).with_levels([0, 1])
+        write(tmp_path / f"masks/{number:04d}.png", mask)
+    source = open_normals(tmp_path, num_frames=2).with_levels([0, 1])
     assert (source.kind, source.levels) == ("eigen", 254)
     vectors, known = source.read(1)
-    assert known.all()
+    assert np.argwhere(~known).tolist() == [[5, 6]]
     # OpenCV writes blue first, so the third channel is the one at 0.
     np.testing.assert_array_equal(vectors[7, 7], [0, 0, -1])
 
@@ -106,67 +85,43 @@ def test_numbers_from_0_or_1_and_both_encodings(tmp_path, first):
     np.testing.assert_allclose(source.read(0)[0][7, 7], [0, 0, 1], atol=0.005)
 
 
-def test_what_is_no_unit_vector_is_unknown(tmp_path):
+def test_all_but_unit_vectors_are_unknown(tmp_path):
     array = np.zeros((*IMAGE_SIZE, 3), dtype=np.float32)
     array[..., 0] = 1.01
     for column, value in enumerate([0.0, np.nan, 1.5]):
         array[0, column] = value
-    write(tmp_path / "0000.npy", array)
-    vectors, known = open_normals(tmp_path, "npy", num_frames=1).read(0)
+    np.save(tmp_path / "0000.npy", array)
+    vectors, known = open_normals(tmp_path, num_frames=1).read(0)
     assert np.argwhere(~known).tolist() == [[0, 0], [0, 1], [0, 2]]
     np.testing.assert_array_equal(vectors[0, :3], 0)
     np.testing.assert_allclose(vectors[1, 1], [1, 0, 0])
-
-
-def test_masks_say_what_is_known(tmp_path):
-    mask = flat(255, IMAGE_SIZE)
-    mask[5, 6] = 0
-    write(tmp_path / "normals/0000.png", flat(127) - np.uint8([0, 0, 127]))
-    write(tmp_path / "masks/0000.png", mask)
-    known = open_normals(tmp_path, "eigen", num_frames=1).read(0)[1]
-    assert np.argwhere(~known).tolist() == [[5, 6]]
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
         ([], "neither normals/ with masks/"),
-        (["train/00001.png", "test/00002.png"], r"2 files \*.png for 3 frames, 3 is the first abs"),
-        (["0000.npy", "0001.npy", "0003.npy"], "go from 0 to 3 where 0 to 2 is expected"),
-        (["train/00001.png", "test/00001.png"], "has the same number"),
-        (["normals/a.png"], "not named by a frame's number"),
+        (["train/00001.png", "test/00002.png"], r"2 files \*.png where 3 are"),
+        (["0000.npy", "0001.npy", "0003.npy"], "3 files .* numbered from 0"),
+        (["train/00001.png", "train/00002.png", "test/00001.png"], "train and .*test: 3 files"),
         (["normals/0000.png", "normals/0001.png", "normals/0002.png"], "masks: 0 files"),
     ],
 )
 def test_wrong_files_are_refused(tmp_path, files, message):
     for file in files:
-        write(tmp_path / file, np.zeros((1, 1, 3), np.float32 if "npy" in file else np.uint8))
-    (tmp_path / files[0] if files else tmp_path).parent.mkdir(exist_ok=True)
-    if files and "train" in files[0]:
-        (tmp_path / "test").mkdir(exist_ok=True)
-    with pytest.raises(ValueError, match=message) as error:
-        open_normals(tmp_path, "auto", num_frames=3)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("array", "message"),
-    [
-        (np.zeros((288, 384, 3), np.float32), r"frame 1 are \(288, 384, 3\) where \(480, 640, 3\)"),
-        (np.zeros((*IMAGE_SIZE, 3), np.uint8), "must hold floats"),
-        (np.array([{}], dtype=object), "cannot be read"),
-    ],
-)
-def test_wrong_arrays_are_refused(tmp_path, array, message):
-    np.save(tmp_path / "0000.npy", array)
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
     with pytest.raises(ValueError, match=message):
-        open_normals(tmp_path, "npy", num_frames=1).read(0)
+        open_normals(tmp_path, num_frames=3)
 
 
-def test_cut_pictures_are_refused(tmp_path):
-    write(tmp_path / "train/00001.png", flat(127))
+def test_wrong_and_cut_content_is_refused(tmp_path):
+    np.save(tmp_path / "0000.npy", np.zeros((288, 384, 3), np.float32))
+    with pytest.raises(ValueError, match=r"\(288, 384, 3\) where \(480, 640, 3\)"):
+        open_normals(tmp_path, num_frames=1).read(0)
     (tmp_path / "test").mkdir()
     path = tmp_path / "train/00001.png"
+    write(path, flat(127))
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(ValueError, match=r"00001\.png: .* unpack the archive again"):
-        open_normals(tmp_path, "ladicky", num_frames=1).read(0)
+        open_normals(tmp_path, num_frames=1).read(0)

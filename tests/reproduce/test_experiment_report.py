@@ -7,11 +7,11 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from reproduce.svg import mean_curve, nice_ticks
 
 from reproduce.outcomes import read_log
 from reproduce.plan import Plan
 from reproduce.report import write_reports
-from reproduce.svg import mean_curve, nice_ticks
 from reproduce.tables import find_table
 
 # AP50 of seeds 1, 2 and 3: the differences of ROCK to the baseline are 4, 5 and 6.

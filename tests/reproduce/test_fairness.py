@@ -5,8 +5,8 @@ import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 
-from rock_d2 import build_train_loader, model_zoo, register_multitask_coco
 from reproduce.plan import model_settings
+from rock_d2 import build_train_loader, model_zoo, register_multitask_coco
 
 FIRST = "table1_baseline"
 OTHERS = (

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from rock_d2 import model_zoo
-from rock_d2.engine.writers import deviations
 from reproduce.plan import Plan, check_stored_settings, differences, model_settings
 from reproduce.tables import TABLES, find_table
+from rock_d2 import model_zoo
+from rock_d2.engine.writers import deviations
 
 ALL = tuple(table.name for table in TABLES)
 

@@ -4,8 +4,8 @@ from statistics import fmean
 
 import pytest
 
-from rock_d2.data.datasets.nyuv2 import THING_CLASSES
 from reproduce.tables import DECODERS, TABLES, find_table
+from rock_d2.data.datasets.nyuv2 import THING_CLASSES
 
 
 def rows(name: str) -> dict:

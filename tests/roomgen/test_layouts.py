@@ -35,7 +35,7 @@ def test_any_run_of_rooms_has_the_scene_types_in_proportion(first):
         assert abs(counts[name] - 67 * scene.weight / total) < 2, name
 
 
-def test_scene_tells_about_objects(layouts):
+def test_scene_types_have_their_objects(layouts):
     names = {"bathroom": "toilet", "bedroom": "bed", "kitchen": "sink", "living_room": "sofa"}
     for scene_type, name in names.items():
         has = {True: [], False: []}

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import roomgen
-from dataset_tree import CATEGORY_IDS, object_annotations
 from roomgen.camera import intrinsics
 from roomgen.render import render_frame
 
@@ -82,18 +81,6 @@ def test_every_pixel_has_an_owner_and_none_shows_more_than_its_silhouette(frames
         assert visible[0] == 0 and len(visible) == len(frame.objects) + 1
         full = np.array([thing.full_pixels for thing in frame.objects])
         assert (full >= visible[1:]).all() and (full > visible[1:]).any()
-
-
-def test_boxes_equal_the_extent_of_the_masks(frames):
-    for frame in frames:
-        categories = [CATEGORY_IDS.get(thing.name) for thing in frame.objects]
-        numbers = [{"number": i} for i in range(1, len(frame.objects) + 1)]
-        for annotation in object_annotations(frame.instances, categories, extra=numbers):
-            rows, columns = np.nonzero(frame.instances == annotation["number"])
-            x, y, w, h = annotation["bbox"]
-            assert (x, x + w - 1) == (columns.min(), columns.max())
-            assert (y, y + h - 1) == (rows.min(), rows.max())
-            assert annotation["area"] == len(rows)
 
 
 def test_names_are_those_of_nyuv2(frames):

@@ -7,17 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
-import reproduce
 import torch
 from detectron2.modeling import build_model
 
-from rock_d2 import model_zoo
-from rock_d2.config import load_config
-from rock_d2.export.complexity import num_parameters
+import reproduce
 from reproduce.outcomes import read_outcome
 from reproduce.plan import Plan
 from reproduce.runner import Runner
 from reproduce.tables import ROCK, Row, Table
+from rock_d2 import model_zoo
+from rock_d2.config import load_config
+from rock_d2.export.complexity import num_parameters
 
 TINY = (
     *("MODEL.DEVICE", "cpu", "INPUT.SIZE", "[96, 128]", "DATALOADER.NUM_WORKERS", "0"),

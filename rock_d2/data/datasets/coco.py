@@ -1,16 +1,22 @@
 """COCO-format data sets whose images may carry further labels."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
-from detectron2.utils.file_io import PathManager
 
-from rock_d2.data.datasets.validation import class_problems, structure_problems
+from rock_d2.data.datasets.validation import (
+    CATEGORY_FIELDS,
+    class_problems,
+    entries,
+    missing_tables,
+    structure_problems,
+)
 
-# What COCO itself says of an image; load_coco_json reads it.
+# COCO's own fields of an image; load_coco_json reads them.
 COCO_FIELDS = {
     "coco_url",
     "date_captured",
@@ -24,60 +30,94 @@ COCO_FIELDS = {
 
 
 def register_multitask_coco(name: str, json_file: str, image_root: str, **metadata: Any) -> None:
-    """Makes ``name`` a data set of Detectron2.
+    """Make ``name`` a data set of Detectron2.
 
     Args:
-        name: what yaml files call it.
-        json_file: COCO instances JSON. Each of its image records may hold labels for the whole
-            image beside COCO's own fields, such as ``scene_id``; a field that ends in
-            ``_file_name``, such as ``depth_file_name``, names a file below ``image_root``.
-        image_root: the folder that all file names are relative to.
+        name: in yaml files.
+        json_file: COCO instances JSON, absolute or below ``$DETECTRON2_DATASETS``. Each of its
+            image records may hold labels for the whole image beside COCO's own fields, such as
+            ``scene_id``; a field that ends in ``_file_name``, such as ``depth_file_name``, names a
+            file below ``image_root``.
+        image_root: the folder that all file names are relative to; absolute or as above.
         metadata: facts for ``MetadataCatalog``, such as ``scene_classes`` or ``intrinsics``.
+            ``thing_classes`` are the JSON's categories, by id, and need not be given.
             ``disjoint_from`` names the data sets that may share no ``sequence`` with this one;
-            ``empty_boxes`` is true where boxes of no width or height are in order.
+            ``empty_boxes`` is true where boxes of no width or height are allowed.
     """
     DatasetCatalog.register(name, lambda: load_multitask_coco(json_file, image_root, name))
-    MetadataCatalog.get(name).set(
-        json_file=json_file, image_root=image_root, evaluator_type="coco", **metadata
+    MetadataCatalog[name] = CocoMetadata(
+        name=name, files=(json_file, image_root), evaluator_type="coco", **metadata
     )
 
 
+class CocoMetadata(Metadata):
+    """The facts of a data set whose files need not be there, or be known, when it is registered.
+
+    ``json_file``, ``image_root`` and, if they are not given, ``thing_classes`` are looked up when
+    they are used.
+    """
+
+    def __getattr__(self, key: str) -> Any:
+        if key in ("json_file", "image_root"):
+            return str(data_path(self.files[key == "image_root"]))
+        if key == "thing_classes":
+            try:
+                document = read_coco_json(self.json_file, self.name)
+            except (OSError, ValueError) as problem:
+                raise AttributeError(f"thing_classes: {problem}") from None
+            # Not by an assignment, which would look it up again.
+            self.__dict__[key] = category_names(document)
+            return self.__dict__[key]
+        return super().__getattr__(key)
+
+
+def data_path(path: str | os.PathLike) -> Path:
+    """Return an absolute path as it is, another one below ``$DETECTRON2_DATASETS``."""
+    return Path(os.getenv("DETECTRON2_DATASETS") or "datasets") / path
+
+
 def load_multitask_coco(json_file: str, image_root: str, name: str) -> list[dict[str, Any]]:
-    """Detectron2's dataset dicts with the further labels of each image.
+    """Return Detectron2's dataset dicts with the further labels of each image.
 
     Raises:
         ValueError: if ids, fields, boxes or file names are wrong; nothing is skipped in silence.
     """
-    document = read_coco_json(json_file, name)
-    empty_boxes = MetadataCatalog.get(name).get("empty_boxes", False)
-    problems = list(structure_problems(document, Path(image_root), empty_boxes=empty_boxes))
-    problems = problems or list(class_problems(document, MetadataCatalog.get(name)))
+    path, root = data_path(json_file), data_path(image_root)
+    metadata = MetadataCatalog.get(name)
+    document = read_coco_json(path, name)
+    problems = list(
+        structure_problems(document, root, empty_boxes=metadata.get("empty_boxes", False))
+    )
+    problems = problems or list(class_problems(document, metadata))
     if problems:
         raise ValueError(
-            f"{json_file}: {problems[0]} ({len(problems)} problem(s) in all); "
+            f"{path}: {problems[0]} ({len(problems)} problem(s) in all); "
             f"see them by: python tools/check_dataset.py {name}"
         )
-    records = load_coco_json(json_file, image_root, name)
+    records = load_coco_json(str(path), str(root), name)
     images = {image["id"]: image for image in document["images"]}
     for record in records:
-        record |= _image_labels(images[record["image_id"]], Path(image_root))
+        record |= _image_labels(images[record["image_id"]], root)
     return records
 
 
-def read_coco_json(json_file: str, name: str) -> Any:
-    """The document, or an error that says what to do about the file."""
-    if not PathManager.isfile(json_file):
+def read_coco_json(json_file: str | os.PathLike, name: str) -> Any:
+    """Return the document, or raise an error that says what to do about the file."""
+    if not Path(json_file).is_file():
         raise FileNotFoundError(
             f"{json_file}: data set `{name}` is not there; datasets/README.md says how to make it, "
             "$DETECTRON2_DATASETS says where it is looked for"
         )
-    with PathManager.open(json_file) as file:
-        try:
-            return json.load(file)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(
-                f"{json_file}: is no JSON ({error}); make or download it anew"
-            ) from None
+    try:
+        return json.loads(Path(json_file).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{json_file}: is no JSON ({error}); make or download it again") from None
+
+
+def category_names(document: Any) -> list[str]:
+    """Return the names of a document's categories, by id."""
+    table = [] if missing_tables(document) else entries(document["categories"], CATEGORY_FIELDS)
+    return [category["name"] for category in sorted(table, key=lambda category: category["id"])]
 
 
 def _image_labels(image: dict[str, Any], root: Path) -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """NYUv2 (Silberman et al., ECCV 2012): its classes, its camera and its registered splits."""
 
-import os
 from itertools import product
-from pathlib import Path
 
 from rock_d2.data.datasets.coco import register_multitask_coco
 
@@ -86,25 +84,20 @@ SPLITS = {
     "train673": ["val122", "test"],
     "val122": ["train673", "test"],
 }
-# What datasets/prepare_nyuv2.py --boxes writes: the full frame, Gupta's crop, the port's boxes.
+# The trees of datasets/prepare_nyuv2.py --boxes: the full frame, Gupta's crop, the port's boxes.
 TREES = ("nyuv2", "nyuv2_gupta", "nyuv2_port")
 
 
-def register_nyuv2(root: Path) -> None:
-    """Registers ``nyuv2_train`` and so on of every box convention below ``root``."""
-    for tree, (split, others) in product(TREES, SPLITS.items()):
-        register_multitask_coco(
-            f"{tree}_{split}",
-            json_file=str(root / tree / "annotations" / f"nyuv2_{split}.json"),
-            image_root=str(root / tree),
-            thing_classes=list(THING_CLASSES),
-            scene_classes=list(SCENE_CLASSES),
-            depth_range=DEPTH_RANGE,
-            intrinsics=GUPTA_INTRINSICS if tree == "nyuv2_gupta" else INTRINSICS,
-            disjoint_from=[f"{tree}_{other}" for other in others],
-            # The port forgets a pixel: what is one pixel wide has a width of 0 there.
-            empty_boxes=tree == "nyuv2_port",
-        )
-
-
-register_nyuv2(Path(os.getenv("DETECTRON2_DATASETS") or "datasets"))
+for tree, (split, others) in product(TREES, SPLITS.items()):
+    register_multitask_coco(
+        f"{tree}_{split}",
+        json_file=f"{tree}/annotations/nyuv2_{split}.json",
+        image_root=tree,
+        thing_classes=list(THING_CLASSES),
+        scene_classes=list(SCENE_CLASSES),
+        depth_range=DEPTH_RANGE,
+        intrinsics=GUPTA_INTRINSICS if tree == "nyuv2_gupta" else INTRINSICS,
+        disjoint_from=[f"{tree}_{other}" for other in others],
+        # The port forgets a pixel: boxes of one pixel have a width of 0 there.
+        empty_boxes=tree == "nyuv2_port",
+    )

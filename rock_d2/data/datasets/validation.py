@@ -1,4 +1,4 @@
-"""What can be wrong in a COCO-format JSON, told without opening any image."""
+"""The faults of a COCO-format JSON that can be seen without opening an image."""
 
 import reprlib
 from collections import Counter
@@ -12,7 +12,9 @@ from detectron2.data import Metadata
 IMAGE_FIELDS = {"id": int, "file_name": str, "height": int, "width": int}
 ANNOTATION_FIELDS = {"id": int, "image_id": int, "category_id": int, "bbox": list}
 CATEGORY_FIELDS = {"id": int, "name": str}
-# What Detectron2 reads of an annotation if it is there.
+# Keys of dataset dicts and batch items that an image's own field would replace.
+RESERVED_FIELDS = ("image_id", "annotations", "image", "instances")
+# Fields of an annotation that Detectron2 reads if they are there.
 OPTIONAL_FIELDS = {
     "iscrowd": "0 or 1",
     "ignore": "0, since no part of Detectron2 ignores objects",
@@ -26,12 +28,12 @@ BOX_TOLERANCE = 0.5
 def structure_problems(
     document: Any, image_root: Path, *, empty_boxes: bool = False
 ) -> Iterator[str]:
-    """A line for every problem of ids, fields, boxes and file names.
+    """Yield a line for every problem of ids, fields, boxes and file names.
 
     Args:
         document: the whole JSON.
         image_root: the folder that file names are relative to.
-        empty_boxes: whether boxes of no width or height are in order.
+        empty_boxes: whether boxes of no width or height are allowed.
     """
     if wrong := missing_tables(document):
         yield f"lacks the list(s) {', '.join(f'`{name}`' for name in wrong)}"
@@ -61,7 +63,7 @@ def structure_problems(
 
 
 def missing_tables(document: Any) -> list[str]:
-    """Names of the lists that a COCO-format document must have and this one lacks."""
+    """Return the names of the lists that a COCO-format document must have and this one lacks."""
     found = document if isinstance(document, dict) else {}
     tables = ("images", "annotations", "categories")
     return [name for name in tables if not isinstance(found.get(name), list)]
@@ -70,7 +72,7 @@ def missing_tables(document: Any) -> list[str]:
 def _with_fields(
     kind: str, table: Sequence[Any], fields: Mapping[str, type]
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """The entries that have all fields, and a line for each of the others."""
+    """Return the entries that have all fields, and a line for each of the others."""
     problems = []
     for index, entry in enumerate(table):
         wrong = _wrong_fields(entry, fields)
@@ -81,7 +83,7 @@ def _with_fields(
 
 
 def entries(table: Sequence[Any], fields: Mapping[str, type]) -> list[dict[str, Any]]:
-    """The entries that have all fields."""
+    """Return the entries that have all fields."""
     return [entry for entry in table if not _wrong_fields(entry, fields)]
 
 
@@ -105,6 +107,9 @@ def _image_problems(image: Mapping[str, Any], image_root: Path) -> Iterator[str]
     if min(image["height"], image["width"]) < 1:
         size = f"{image['height']} x {image['width']}"
         yield f"image id {image['id']}: `height` and `width` are {size}"
+    for field in RESERVED_FIELDS:
+        if field in image:
+            yield f"image id {image['id']}: has a field `{field}`, which has another meaning later"
     for field, name in image.items():
         if not field.endswith("file_name"):
             continue
@@ -189,7 +194,7 @@ def _box_problems(
 
 
 def class_problems(document: Mapping[str, Any], metadata: Metadata) -> Iterator[str]:
-    """A line if a structure without problems has other classes than its data set."""
+    """Yield a line if a structure without problems has other classes than its data set."""
     categories = sorted(document["categories"], key=lambda category: category["id"])
     found, wanted = [c["name"] for c in categories], metadata.get("thing_classes")
     if wanted is None or found == list(wanted):
@@ -203,7 +208,7 @@ def class_problems(document: Mapping[str, Any], metadata: Metadata) -> Iterator[
 
 
 def is_file(path: Path) -> bool:
-    """Also of a name that cannot be one."""
+    """Return whether a path names a file; also for a name that cannot be one."""
     try:
         return path.is_file()
     except (OSError, ValueError):

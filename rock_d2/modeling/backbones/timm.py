@@ -12,7 +12,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
-from timm.layers import BatchNormAct2d, convert_sync_batchnorm, freeze_batch_norm_2d
+from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.hrnet import HighResolutionNetFeatures
 from timm.models.mobilenetv3 import MobileNetV3Features
@@ -37,7 +37,8 @@ def add_timm_config(cfg: CfgNode) -> None:
     # Load timm's weights, which needs a network. They expect INPUT.FORMAT "RGB" and mostly
     # MODEL.PIXEL_MEAN [123.675, 116.28, 103.53], MODEL.PIXEL_STD [58.395, 57.12, 57.375].
     cfg.MODEL.TIMM.PRETRAINED = False
-    # "s<stride>": the deepest map of that stride.
+    # "s<stride>", the deepest map of that stride. Name the used ones only: parts of HRNet that
+    # serve others have no gradient, which stops DistributedDataParallel.
     cfg.MODEL.TIMM.OUT_FEATURES = ["s8", "s16", "s32"]
     # 16 or 8 dilates the last stages of networks that can (ResNet, EfficientNet, ConvNeXt).
     cfg.MODEL.TIMM.OUTPUT_STRIDE = 32
@@ -167,8 +168,9 @@ def create(name: str, *, pretrained: bool, **arguments) -> nn.Module:
     try:
         return timm.create_model(name, features_only=True, pretrained=pretrained, **arguments)
     except (AssertionError, AttributeError, NotImplementedError, TypeError) as error:
+        setting = "OUTPUT_STRIDE" if "output_stride" in arguments else "NAME"
         raise ValueError(
-            f"MODEL.TIMM.NAME: {name!r} gives no feature maps with {arguments}: {error!r}"
+            f"MODEL.TIMM.{setting}: {name!r} gives no feature maps with {arguments}: {error!r}"
         ) from error
     except (OSError, RuntimeError, ValueError) as error:
         if not pretrained:
@@ -236,18 +238,26 @@ def batch_norms(net: nn.Module) -> list[str]:
     return [name for name, module in net.named_modules() if isinstance(module, nn.BatchNorm2d)]
 
 
-def freeze_norms(net: nn.Module, names: Iterable[str]) -> None:
-    """Replace batch normalisations by frozen ones, with their eps.
+class FrozenBatchNormAct2d(FrozenBatchNorm2d):
+    """Detectron2's frozen batch normalisation with an activation, as EfficientNet has it."""
 
-    EfficientNet's contain an activation, which Detectron2's conversion would lose.
-    """
+    def __init__(self, num_features: int, eps: float = 1e-5):
+        super().__init__(num_features, eps)
+        self.act = nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(super().forward(x))
+
+
+def freeze_norms(net: nn.Module, names: Iterable[str]) -> None:
+    """Replace batch normalisations by frozen ones, with their eps and activation."""
     for name in names:
         parent, _, leaf = name.rpartition(".")
         norm = net.get_submodule(name)
+        kind = FrozenBatchNormAct2d if isinstance(norm, BatchNormAct2d) else FrozenBatchNorm2d
+        frozen = kind.convert_frozen_batchnorm(norm)
         if isinstance(norm, BatchNormAct2d):
-            frozen = freeze_batch_norm_2d(norm)
-        else:
-            frozen = FrozenBatchNorm2d.convert_frozen_batchnorm(norm)
+            frozen.act = nn.Sequential(norm.drop, norm.act)
         setattr(net.get_submodule(parent), leaf, frozen)
 
 

@@ -1,0 +1,63 @@
+"""The evaluators that belong to a detector and to tasks."""
+
+import json
+
+import pytest
+import torch
+from coco_sets import coco_set
+from detectron2.config import get_cfg
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import register_coco_instances
+from detectron2.structures import Boxes, Instances
+
+from rock_d2 import add_rock_config, build_evaluator
+
+
+@pytest.fixture
+def triangle(tmp_path):
+    """A data set with one object, the lower left half of a square."""
+    truth, _ = coco_set([(1, 1, (10, 10, 40, 40))], [], images=[1], categories=[1])
+    truth["annotations"][0] |= {"segmentation": [[10, 10, 10, 50, 50, 50]], "area": 800.0}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    register_coco_instances("triangle", {}, str(tmp_path / "truth.json"), str(tmp_path))
+    yield DatasetCatalog.get("triangle")
+    DatasetCatalog.remove("triangle")
+    MetadataCatalog.remove("triangle")
+
+
+def evaluate(folder, outputs, *settings):
+    cfg = get_cfg()
+    add_rock_config(cfg)
+    cfg.merge_from_list(["OUTPUT_DIR", str(folder), *settings])
+    evaluator = build_evaluator(cfg, "triangle")
+    evaluator.reset()
+    evaluator.process(DatasetCatalog.get("triangle"), outputs)
+    return evaluator.evaluate()
+
+
+def test_masks_are_measured_beside_boxes(triangle, tmp_path):
+    rows, columns = torch.meshgrid(torch.arange(480), torch.arange(640), indexing="ij")
+    square = (rows >= 10) & (rows < 50) & (columns >= 10) & (columns < 50)
+    for mask, ap50 in ((square & (columns <= rows), 100), (square & (columns > rows), 0)):
+        found = Instances((480, 640))
+        found.pred_boxes = Boxes(torch.tensor([[10.0, 10.0, 50.0, 50.0]]))
+        found.scores, found.pred_classes = torch.tensor([0.9]), torch.tensor([0])
+        found.pred_masks = mask[None]
+        options = ("MODEL.DETECTOR", "GeneralizedRCNN", "MODEL.MASK_ON", True)
+        results = evaluate(tmp_path, [{"instances": found}], *options)
+        # Box and mask have files of their own, and the box is right in any case.
+        assert results["bbox"]["AP"] == pytest.approx(100)
+        assert results["segm"]["AP50"] == pytest.approx(ap50)
+    folder = tmp_path / "inference/triangle"
+    (box,) = json.loads((folder / "coco_instances_results.json").read_text())
+    assert box.keys() == {"image_id", "category_id", "bbox", "score"}
+    (mask,) = json.loads((folder / "segm/coco_instances_results.json").read_text())
+    assert "segmentation" in mask
+
+
+def test_without_a_detector_the_tasks_alone_are_measured(triangle, tmp_path):
+    triangle[0]["scene_id"] = 3
+    DatasetCatalog.remove("triangle")
+    DatasetCatalog.register("triangle", lambda: triangle)
+    results = evaluate(tmp_path, [{"scene": torch.eye(27)[3]}], "MODEL.DETECTOR", "")
+    assert results == {"scene": {"acc": 1, "balanced_acc": 1}}

@@ -1,0 +1,68 @@
+"""Small trainings on rooms within the test's process, and their comparison."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.utils.env import seed_all_rng
+
+from rock_d2 import model_zoo
+from rock_d2.engine import RockTrainer
+
+# Six iterations on 15 images in batches of 4, so that passes end within batches; losses are read
+# and written after 3 and 6, nothing is evaluated.
+SETTINGS = (
+    *("SEED", 1, "MODEL.DEVICE", "cpu", "INPUT.SIZE", [48, 64], "DATALOADER.NUM_WORKERS", 0),
+    *("DATASETS.TEST", (), "TEST.EVAL_PERIOD", 0, "TEST.NUM_PICTURES", 0),
+    *("MODEL.ROCK.WIDTH", 32, "MODEL.SSD.EXTRA_CHANNELS", [32], "MODEL_EMA.ENABLED", False),
+    *("SOLVER.IMS_PER_BATCH", 4, "SOLVER.MAX_ITER", 6, "SOLVER.STEPS", (4,)),
+    *("SOLVER.BASE_LR", 1e-3, "SOLVER.LR_SCHEDULER_NAME", "WarmupMultiStepLR"),
+    *("SOLVER.LOG_PERIOD", 3, "SOLVER.CHECKPOINT_PERIOD", 1, "SOLVER.CHECKPOINTS_KEPT", 0),
+    *("SOLVER.AMP.ENABLED", False),
+)
+# Values that differ between runs of the same training.
+TIMES = {"time", "data_time", "images_per_second", "eta_seconds", "memory_gb"}
+
+
+def config(folder: Path, *settings: object) -> CfgNode:
+    cfg = model_zoo.get_config("quick_schedules/rock_rooms_quick.yaml")
+    cfg.merge_from_list([*SETTINGS, *settings, "OUTPUT_DIR", str(folder)])
+    return cfg
+
+
+def new_trainer(folder: Path, *settings: object, resume: bool = False, **options) -> RockTrainer:
+    cfg = config(folder, *settings)
+    folder.mkdir(exist_ok=True)
+    # A resumed process starts with random numbers of its own.
+    seed_all_rng(77 if resume or cfg.SEED < 0 else cfg.SEED)
+    trainer = RockTrainer(cfg)
+    trainer.resume_or_load(resume, **options)
+    return trainer
+
+
+def stored(folder: Path, name: str = "model_final") -> dict[str, Any]:
+    return torch.load(folder / f"{name}.pth", weights_only=True)
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    """Return the lines of metrics.json without times."""
+    lines = map(json.loads, (folder / "metrics.json").read_text().splitlines())
+    return [{key: line[key] for key in line.keys() - TIMES} for line in lines]
+
+
+def differing(one: Any, other: Any, place: str = "") -> Iterator[str]:
+    """Yield the places at which nested values of two checkpoints are not equal bit for bit."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        for key in one:
+            yield from differing(one[key], other[key], f"{place}.{key}")
+    elif isinstance(one, list | tuple) and isinstance(other, type(one)) and len(one) == len(other):
+        for i, (mine, yours) in enumerate(zip(one, other, strict=True)):
+            yield from differing(mine, yours, f"{place}[{i}]")
+    elif isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        if not (one.dtype == other.dtype and torch.equal(one, other)):
+            yield place
+    elif one != other:
+        yield place
