@@ -107,6 +107,8 @@ class RockTrainer(DefaultTrainer):
             LossReader(self._trainer, period=solver.LOG_PERIOD, batch_size=solver.IMS_PER_BATCH),
         ]
         if solver.GRADIENT_CONFLICT_PERIOD:
+            if solver.COMPILE:
+                raise ValueError("SOLVER.GRADIENT_CONFLICT_PERIOD needs SOLVER.COMPILE ''")
             precision = self._trainer.precision
             found.append(GradientConflict(solver.GRADIENT_CONFLICT_PERIOD, precision=precision))
         if cfg.DATASETS.TEST:
