@@ -19,15 +19,19 @@ from typing import Any
 import cv2
 import numpy as np
 from detectron2.structures import BoxMode
+from PIL import Image
 from tqdm import tqdm
 
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
 from rock_d2.files import atomic_file
-from rock_d2.image_files import read_color_image
+from rock_d2.image_files import FORMATS, read_color_image
 from rock_d2.predictor import Predictor
 from rock_d2.visualization import class_title, draw_output, write_picture
 
 WEBCAM = "webcam"
+IMAGE_SUFFIXES = {
+    suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS
+}
 VIDEO_CODECS = {".avi": "MJPG", ".mkv": "mp4v", ".mov": "mp4v", ".mp4": "mp4v"}
 # Of cameras and files that do not have their own.
 FRAMES_PER_SECOND = 25.0
@@ -87,10 +91,12 @@ def list_images(inputs: Sequence[str]) -> list[Path]:
     for path in map(Path, inputs):
         if not path.exists():
             raise FileNotFoundError(f"{path}: is missing; --input takes images, folders or a video")
-        inside = sorted(path.iterdir()) if path.is_dir() else [path]
-        found = [file for file in inside if file.is_file() and cv2.haveImageReader(str(file))]
+        if not path.is_dir():
+            images.append(path)
+            continue
+        found = [file for file in sorted(path.iterdir()) if file.suffix.lower() in IMAGE_SUFFIXES]
         if not found:
-            raise ValueError(f"{path}: holds no image that OpenCV reads")
+            raise ValueError(f"{path}: holds no image ({' '.join(sorted(IMAGE_SUFFIXES))})")
         images += found
     return images
 

@@ -49,6 +49,8 @@ class RockTrainer(DefaultTrainer):
         warn_without_effect(cfg)
         self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.max_iter = cfg.SOLVER.MAX_ITER
+        if self.max_iter < 1:
+            raise ValueError(f"SOLVER.MAX_ITER is {self.max_iter}; it must be 1 or more")
         self._process_state: dict[str, Any] | None = None
 
         model = self.build_model(cfg)

@@ -22,6 +22,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from rock_d2.evaluation.voc import voc_average_precisions
+from rock_d2.files import atomic_file
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,8 @@ class BoxEvaluator(DatasetEvaluator):
         found = self._with_category_ids(list(itertools.chain(*parts)))
         file = self._folder / "coco_instances_results.json"
         self._folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(found))
+        with atomic_file(file) as document:
+            document.write(json.dumps(found).encode())
         if "annotations" not in self._truth:
             logger.info(f"{self._metadata.name} has no annotations: boxes are kept in {file}")
             return {}

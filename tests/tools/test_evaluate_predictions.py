@@ -67,35 +67,20 @@ def test_same_results_without_a_model(evaluated, tmp_path, capsys):
         assert word in printed
 
 
-def test_settings_follow_as_pairs(evaluated):
+def test_wrong_files_and_settings_are_named(evaluated, tmp_path):
     _, folder = evaluated
-    boxes = folder / "coco_instances_results.json"
+    boxes, file = folder / "coco_instances_results.json", tmp_path / "found.json"
     with pytest.raises(ValueError, match=r"EVAL_CROP: eigen is made for .*\(120, 160\)"):
         score("--predictions", boxes, "--aux-dir", folder, "TEST.EVAL_CROP", "eigen")
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ('[{"image_id": 1}]', "not COCO's result format"),
-        ('[{"image_id": 12345, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]', "12345"),
-    ],
-)
-def test_bad_boxes_are_named_with_their_file(evaluated, tmp_path, content, message):
-    file = tmp_path / "found.json"
-    file.write_text(content)
-    with pytest.raises(ValueError, match=f"{file}.*{message}"):
-        score("--predictions", file)
-
-
-def test_a_missing_prediction_is_named(evaluated, tmp_path):
-    _, folder = evaluated
-    arguments = ("--predictions", folder / "coco_instances_results.json", "--aux-dir", tmp_path)
+    for content, message in (("[", "is no JSON"), ('[{"image_id": 1}]', "not COCO's result")):
+        file.write_text(content)
+        with pytest.raises(ValueError, match=f"{file}.*{message}"):
+            score("--predictions", file)
     with pytest.raises(FileNotFoundError, match="has no folder of a task"):
-        score(*arguments)
+        score("--predictions", boxes, "--aux-dir", tmp_path)
     (tmp_path / "scene").mkdir()
     with pytest.raises(FileNotFoundError, match=f"{tmp_path}/scene/.*TEST.SAVE_AUXILIARY True"):
-        score(*arguments)
+        score("--predictions", boxes, "--aux-dir", tmp_path)
 
 
 def test_a_folder_of_the_demos_files_is_scored(evaluated, tmp_path):
