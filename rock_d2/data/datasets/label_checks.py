@@ -6,6 +6,7 @@ and hardly ever by 0.41; normals are 5 degrees from those of the depth, and 50 u
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import permutations, product
 from typing import Any
 
@@ -220,7 +221,8 @@ def mismatched_depth(files: Sequence[str], edges: np.ndarray) -> Iterator[str]:
             f"depth: its edges agree with the images' by {usual:.2f}, and shuffled by "
             f"{shuffled:.2f}: the maps look like those of other images"
         )
-    clear = float(np.quantile(by_chance, 0.999)) + 0.1
+    # Four standard deviations of chance, by a quantile that a few wrong labels do not move.
+    clear = shuffled + 4 * float(np.quantile(by_chance, 0.84) - shuffled)
     for i in np.flatnonzero(own < max(usual, 0.3) / 3):
         fits = {f"looks {name}": found[i] for name, found in flipped.items()}
         fits[f"looks like that of {files[others[:, i].argmax()]}"] = others[:, i].max()
@@ -276,8 +278,19 @@ def same_pictures(
             yield file, names[int(alike.argmax())]
 
 
+def label_numbers(
+    records: Sequence[Mapping[str, Any]], metadata: Metadata, num_images: int = 32
+) -> dict[str, str]:
+    """Return the numbers of some dataset dicts, evenly spaced, for the header of a training."""
+    measured = []
+    for record in records[:: max(len(records) // num_images, 1)]:
+        with suppress(OSError, ValueError):
+            measured.append(measure(record, metadata)[1])
+    return numbers(measured)
+
+
 def numbers(measured: Sequence[Measures]) -> dict[str, str]:
-    """Return what a person should see of a set's depth and normals."""
+    """Return a line each about the depth and the normals of a set."""
     _, depth = having("depth", [""] * len(measured), measured)
     _, angles = having("angles", [""] * len(measured), measured)
     found = {}
