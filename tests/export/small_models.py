@@ -17,19 +17,18 @@ DETECTORS = {
     "FCOS": "detectors/fcos_rock_rooms.yaml",
     "GeneralizedRCNN": "detectors/faster_rcnn_rock_rooms.yaml",
 }
+SETTINGS = (
+    *("MODEL.DEVICE", "cpu", "INPUT.SIZE", SIZE, "MODEL.SSD.EXTRA_CHANNELS", [8, 8]),
+    *("MODEL.ROCK.WIDTH", 16, "MODEL.ROI_BOX_HEAD.FC_DIM", 16),
+    *("MODEL.RPN.PRE_NMS_TOPK_TEST", 20, "MODEL.RPN.POST_NMS_TOPK_TEST", 10),
+    # Objects are found although nothing is learned.
+    *("MODEL.SSD.PRIOR_PROB", 0.95, "MODEL.RETINANET.SCORE_THRESH_TEST", 0.0),
+    *("MODEL.FCOS.SCORE_THRESH_TEST", 0.0, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0),
+)
 
 
 def small_config(detector: str, *options: Any) -> CfgNode:
-    """Return the config of a detector with ROCK on a ResNet-18, of few channels."""
-    settings = (
-        *("MODEL.DEVICE", "cpu", "INPUT.SIZE", SIZE, "MODEL.SSD.EXTRA_CHANNELS", [8, 8]),
-        *("MODEL.ROCK.WIDTH", 16, "MODEL.ROI_BOX_HEAD.FC_DIM", 16),
-        *("MODEL.RPN.PRE_NMS_TOPK_TEST", 20, "MODEL.RPN.POST_NMS_TOPK_TEST", 10),
-        # Objects are found although nothing is learned.
-        *("MODEL.SSD.PRIOR_PROB", 0.95, "MODEL.RETINANET.SCORE_THRESH_TEST", 0.0),
-        *("MODEL.FCOS.SCORE_THRESH_TEST", 0.0, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0),
-    )
-    return load_config(get_config_file(DETECTORS[detector]), [*settings, *options])
+    return load_config(get_config_file(DETECTORS[detector]), [*SETTINGS, *options])
 
 
 def lively_model(cfg: CfgNode) -> nn.Module:

@@ -49,16 +49,10 @@ def test_paper_size():
 
 
 def test_the_share_of_a_task():
-    """The parts in its name only: an encoder and a decoder in ROCK, a head in the flat model."""
-    flat, rock = (
-        complexity_of(build_model(small_config("SSD", "MODEL.NECK.NAME", name)), SIZE)
-        for name in ("FlatMTL", "ROCK")
-    )
+    """The parts in its name only: an encoder with its bias, a decoder with its normalisation."""
+    rock = complexity_of(build_model(small_config("SSD")), SIZE)
     # conv3 has 128 channels, the trunk 16, the encoding 16; 64 x 96 at stride 8 is 8 x 12.
-    cells = 96
-    assert flat.tasks["depth"] == (128 + 1, 128 * cells, cells)
-    # An encoder with its bias, a decoder with its normalisation.
-    parameters = 17 * 16 + (16 + 2) * 128
+    parameters, cells = 17 * 16 + (16 + 2) * 128, 96
     assert rock.tasks["depth"] == (parameters, (16 + 128) * 16 * cells, (16 + 128) * cells)
     tasks = sum(task.parameters for task in rock.tasks.values())
     assert tasks == rock.parts["neck.encoders"].parameters + rock.parts["neck.fusion"].parameters
