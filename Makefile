@@ -1,8 +1,8 @@
 # Every target first brings .venv up to date; that takes no time when it is.
 # ARGS passes arguments on: make test ARGS="tests/tasks -k depth"
 
-PYTHON ?= $(firstword $(shell for name in python3 python3.13 python3.12 python3.11 python3.10 python; \
-	do command -v $$name; done))
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.10 python; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$name && break; done)
 ifeq ($(OS),Windows_NT)
 VENV_PYTHON := .venv/Scripts/python
 else
@@ -16,14 +16,17 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
 
 venv: ## bring .venv up to date, which every target does by itself
-	@test -n "$(PYTHON)" || { echo "rock_d2: no Python found: install Python 3.10 to 3.13, or name it: make PYTHON=/path/to/python3.12 test" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "rock_d2: no Python >= 3.10 found: install one, or name it: make PYTHON=/path/to/python3.12 test" >&2; exit 1; }
 	@"$(PYTHON)" third_party/bootstrap.py
 
 OUTPUT := output/rock_rooms
+# A training step frees and takes the same hundreds of megabytes: glibc keeps pieces of up to 32 MiB,
+# and up to 256 MiB at the end of the heap. Idle threads sleep, as others may need the cores.
+TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=268435456 OMP_WAIT_POLICY=passive
 
 train: venv ## render rooms if they are not there, train ROCK on them, evaluate it and draw its predictions
 	@test -f "$${DETECTRON2_DATASETS:-datasets}/rooms/annotations/rooms_val.json" || $(VENV_PYTHON) datasets/make_rooms.py
-	$(VENV_PYTHON) tools/train_net.py --config-file configs/rock_rooms.yaml $(ARGS) OUTPUT_DIR $(OUTPUT)
+	$(TRAIN_ENV) $(VENV_PYTHON) tools/train_net.py --config-file configs/rock/rock_rooms.yaml $(ARGS) OUTPUT_DIR $(OUTPUT)
 	$(VENV_PYTHON) tools/visualize_predictions.py --config-file $(OUTPUT)/config.yaml --weights $(OUTPUT)/model_final.pth --output-dir $(OUTPUT)/pictures --num-images 8 --contact-sheet
 
 # One thread a process: the processes are what keeps the cores busy.

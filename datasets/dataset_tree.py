@@ -11,7 +11,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from rock_d2.data.datasets.nyuv2 import THING_CLASSES
-from rock_d2.files import atomic_file
+from rock_d2.files import atomic_file, remove_unfinished
 from rock_d2.tasks.depth import encode_depth
 from rock_d2.tasks.normals import encode_normals
 
@@ -64,6 +64,11 @@ class DatasetTree:
             files["normals_file_name"] = f"normals/{stem}.png"
             write_image(self.root / files["normals_file_name"], encode_normals(normals)[..., ::-1])
         return files
+
+    def remove_unfinished(self) -> None:
+        """Delete the files that a killed process was writing."""
+        for folder in {path.parent for path in self.root.rglob(".*.part")}:
+            remove_unfinished(folder)
 
     def annotation_file(self, name: str) -> Path:
         return self.root / "annotations" / f"{name}.json"

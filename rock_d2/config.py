@@ -1,25 +1,17 @@
-"""Every setting that rock_d2 adds to Detectron2's, with its default, and the reading of configs."""
+"""Every setting that rock_d2 adds to Detectron2's, with its default."""
 
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import yaml
 from detectron2.config import CfgNode, get_cfg
-from detectron2.utils.file_io import PathManager
-from fvcore.common.config import BASE_KEY
 
+from rock_d2.config_files import merge_file
 from rock_d2.modeling.backbones.timm import add_timm_config
 from rock_d2.modeling.balancing import BALANCER_REGISTRY
 from rock_d2.modeling.fcos import add_fcos_config
 from rock_d2.modeling.necks import NECK_REGISTRY
 from rock_d2.tasks import PAPER_TASKS, TASK_REGISTRY
-
-# Base configs of a config, direct and indirect.
-MOST_BASES = 100
-# Aliases of a config; a config.yaml that Detectron2 writes has a few.
-MOST_ALIASES = 20
 
 
 def add_rock_config(cfg: CfgNode) -> None:
@@ -237,72 +229,9 @@ def load_config(config: CfgNode | str | os.PathLike, opts: Sequence[Any] = ()) -
     else:
         cfg = get_cfg()
         add_rock_config(cfg)
-        _merge_file(cfg, str(config))
+        merge_file(cfg, str(config))
     try:
         cfg.merge_from_list(list(opts))
     except (KeyError, AssertionError) as problem:
         raise ValueError(f"{' '.join(map(str, opts))}: {problem.args[0]}") from None
     return cfg
-
-
-def _merge_file(cfg: CfgNode, path: str) -> None:
-    """Merge a config file and its bases; Detectron2's reader would also run what YAML tags ask."""
-    bases = list(_bases(path))
-    try:
-        cfg.merge_from_file(path, allow_unsafe=False)
-    except (KeyError, AssertionError, ValueError, TypeError, AttributeError, RecursionError) as e:
-        also = f" (with its bases {', '.join(bases)})" if bases else ""
-        raise ValueError(f"{path}{also}: {' '.join(str(e).split())}") from None
-
-
-def _bases(path: str, readers: tuple[str, ...] = (), count: int = 0) -> Iterator[str]:
-    """Yield the base configs of a config, each checked to be a file of plain settings."""
-    for base in _direct_bases(path, readers[-1] if readers else ""):
-        place = os.path.realpath(base)
-        if place in (*readers, os.path.realpath(path)):
-            raise ValueError(f"{path}: {base} is its own {BASE_KEY}, directly or not")
-        count += 1
-        if count > MOST_BASES:
-            raise ValueError(f"{path}: more than {MOST_BASES} configs by {BASE_KEY}")
-        yield base
-        for further in _bases(base, (*readers, os.path.realpath(path)), count):
-            count += 1
-            yield further
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """Reads plain values; many aliases of aliases could stand for more than any memory holds."""
-
-    num_aliases = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        self.num_aliases += self.check_event(yaml.AliasEvent)
-        if self.num_aliases > MOST_ALIASES:
-            raise yaml.YAMLError(f"more than {MOST_ALIASES} aliases (*name)")
-        return super().compose_node(parent, index)
-
-
-def _direct_bases(path: str, reader: str) -> list[str]:
-    if not PathManager.isfile(path):
-        named = f", the {BASE_KEY} of {reader}" if reader else ""
-        raise FileNotFoundError(f"{path}: there is no such config file{named}")
-    try:
-        with PathManager.open(path, "r") as file:
-            content = yaml.load(file, _PlainLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as problem:
-        reason = " ".join(str(problem).split())
-        raise ValueError(f"{path}: is no YAML of plain values: {reason}") from None
-    if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
-        raise ValueError(f"{path}: holds {type(content).__name__}, not settings by name")
-    bases = content.get(BASE_KEY, [])
-    bases = bases if isinstance(bases, list) else [bases]
-    if not all(isinstance(base, str) for base in bases):
-        raise ValueError(f"{path}: {BASE_KEY} is {bases!r}, not a file's name")
-    return [_beside(path, base) for base in bases]
-
-
-def _beside(path: str, base: str) -> str:
-    """Return where fvcore looks for a base: beside the file that names it."""
-    base = str(Path(base).expanduser()) if base.startswith("~") else base
-    is_whole = base.startswith(("/", "https://", "http://"))
-    return base if is_whole else os.path.join(os.path.dirname(path), base)  # noqa: PTH118, PTH120

@@ -9,7 +9,6 @@ outputs = predictor(["kitchen.jpg", "office.jpg"])
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from os import PathLike
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -110,8 +109,6 @@ class Predictor:
     def _item(self, image: Image) -> dict[str, Any]:
         """Return a batch item; its ``height`` and ``width`` are the size of the outputs."""
         if not isinstance(image, np.ndarray):
-            if Path(image).exists() and not Path(image).is_file():
-                raise ValueError(f"{image}: is no regular file; name an image file")
             image = read_color_image(image)
         shape = image.shape
         if image.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or not image.size:

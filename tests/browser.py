@@ -15,13 +15,11 @@ TIMEOUT = 60.0
 
 
 def find_chromium() -> str | None:
-    """The program; not Ubuntu's script of that name, which only tells to install a snap."""
-    paths = filter(None, map(shutil.which, NAMES))
-    return next((path for path in paths if tells_its_version(path)), None)
-
-
-def tells_its_version(program: str) -> bool:
-    return subprocess.run([program, "--version"], capture_output=True).returncode == 0
+    """The program; Ubuntu's script of that name, which asks to install a snap, has no version."""
+    for path in filter(None, map(shutil.which, NAMES)):
+        if subprocess.run([path, "--version"], capture_output=True).returncode == 0:
+            return path
+    return None
 
 
 class Page:
@@ -56,13 +54,8 @@ class Page:
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=False,
-        )
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.call("Emulation.setDeviceMetricsOverride", **screen)
         self.call("Page.navigate", url=address)
 
     def evaluate(self, expression: str) -> Any:
@@ -83,6 +76,26 @@ class Page:
         root = self.call("DOM.getDocument")["root"]["nodeId"]
         node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+
+    def click_at(self, selector: str, share: float) -> None:
+        """Click at a share of an element's width."""
+        place = f"document.querySelector({selector!r}).getBoundingClientRect().toJSON()"
+        box = self.evaluate(place)
+        x, y = box["x"] + share * box["width"], box["y"] + box["height"] / 2
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def press(self, key: str) -> None:
+        """Press a key in the element that has the focus."""
+        codes = {"code": key, "windowsVirtualKeyCode": {"ArrowRight": 39, "Enter": 13}[key]}
+        for kind in ("rawKeyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, **codes)
+
+    def type_into(self, selector: str, text: str) -> None:
+        """Replace the content of a text field."""
+        self.evaluate(f"(e => {{ e.focus(); e.select() }})(document.querySelector({selector!r}))")
+        self.call("Input.insertText", text=text)
+        self.press("Enter")
 
 
 @contextmanager

@@ -20,7 +20,6 @@ def test_get_returns_the_model_in_training_mode():
     assert model.training
     assert type(model.neck).__name__ == "ROCK"
     assert model.device == torch.device("cpu")
-    assert model.input_size == (120, 160)
 
 
 def test_unknown_config_names_those_that_exist():
@@ -28,10 +27,15 @@ def test_unknown_config_names_those_that_exist():
         model_zoo.get_config("rock_nyu.yaml")
 
 
-@pytest.mark.parametrize("function", [model_zoo.get_config, model_zoo.get])
-def test_trained_weights_are_refused_as_long_as_there_are_none(function):
-    with pytest.raises(ValueError, match=r"rock_nyuv2\.yaml: no trained weights are published"):
-        function("rock_nyuv2.yaml", trained=True)
+@pytest.mark.parametrize("text", ["OUTPUT_DIR: {}", "MODEL: {}", "_BASE_: base.yaml"])
+def test_code_in_a_config_is_refused_and_not_run(text, tmp_path, monkeypatch):
+    monkeypatch.setattr(model_zoo, "CONFIGS", tmp_path)
+    tag = f"!!python/object/apply:os.system ['touch {tmp_path / 'trace'}']"
+    (tmp_path / "base.yaml").write_text(f"OUTPUT_DIR: {tag}")
+    (tmp_path / "a.yaml").write_text(text.format(tag))
+    with pytest.raises(ValueError, match=r"(a|base)\.yaml: is no YAML of plain values"):
+        model_zoo.get_config("a.yaml")
+    assert not (tmp_path / "trace").exists()
 
 
 def test_wheel_brings_all_configs(tmp_path):

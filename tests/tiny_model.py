@@ -9,7 +9,7 @@ CONFIG = "configs/quick_schedules/rock_rooms_quick.yaml"
 BASELINE_CONFIG = "configs/quick_schedules/ssd_rooms_quick.yaml"
 # Nearly all probability is shared between the 19 classes; some get more than the threshold.
 OPTS = ("INPUT.SIZE", "[96, 128]", "MODEL.SSD.PRIOR_PROB", "0.95")
-THRESHOLD = 0.12
+THRESHOLD = 0.095
 
 
 def tiny_config(name: str = "rock") -> CfgNode:

@@ -1,109 +1,270 @@
 #!/usr/bin/env python
-r"""Runs a trained model on one's own images, a video or the webcam, or in a page of the browser.
+r"""Runs a trained model on one's own images, a video or the webcam.
 
     python tools/demo.py --config-file configs/rock/rock_rooms.yaml \
         --weights output/rock_rooms/model_final.pth --input kitchen.jpg office.jpg --output seen
     python tools/demo.py --config-file ... --weights ... --input walk.mp4 --output seen.mp4
-    python tools/demo.py --config-file ... --weights ... --web
+
+tools/web_demo.py does it in a page of the browser.
 """
 
 import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
-from rock_d2.engine.arguments import one_line, tool_parser
+import cv2
+import numpy as np
+from detectron2.structures import BoxMode
+from PIL import Image
+from tqdm import tqdm
+
+from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
+from rock_d2.files import atomic_file
+from rock_d2.image_files import FORMATS, read_color_image
+from rock_d2.predictor import Predictor
+from rock_d2.visualization import class_title, draw_output, write_picture
+
+WEBCAM = "webcam"
+IMAGE_SUFFIXES = {
+    suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS
+}
+VIDEO_CODECS = {".avi": "MJPG", ".mkv": "mp4v", ".mov": "mp4v", ".mp4": "mp4v"}
+# Of cameras and files that do not have their own.
+FRAMES_PER_SECOND = 25.0
 
 
-def parse_args() -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="of the model")
-    parser.add_argument(
-        "--weights", metavar="FILE", help="of the trained model (default: its MODEL.WEIGHTS)"
-    )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
+    add = parser.add_argument
+    add("--config-file", required=True, metavar="FILE", help="of the model")
+    add("--weights", metavar="FILE", help="of the trained model (default: its MODEL.WEIGHTS)")
+    add(
         "--input",
         nargs="+",
+        required=True,
         metavar="PATH",
         help="images, folders of images, one video, or the word webcam (until Ctrl-C)",
     )
-    source.add_argument("--web", action="store_true", help="serve a page on this machine")
-    parser.add_argument(
-        "--output", type=Path, metavar="PATH", help="folder; for one image or a video: the file"
+    add(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="folder; for one image or a video: the file",
     )
-    parser.add_argument(
+    add(
         "--json",
         action="store_true",
         help="also write the predictions: FILE.json with FILE_<task>.npy, or VIDEO.jsonl",
     )
-    parser.add_argument(
+    add(
         "--confidence-threshold",
         type=float,
         default=0.5,
         metavar="SCORE",
         help="of the detections shown and written (default: %(default)s)",
     )
-    parser.add_argument(
-        "--baseline-config-file", metavar="FILE", help="of another model, shown beside on the page"
-    )
-    parser.add_argument("--baseline-weights", metavar="FILE", help="of the other model")
-    parser.add_argument("--host", default="127.0.0.1", help="of the page (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=7860, help="of the page (default: %(default)s)")
-    parser.add_argument(
+    add(
         "--opts",
         nargs=argparse.REMAINDER,
         default=[],
         metavar="KEY VALUE",
         help="settings of the config; last of all arguments",
     )
-    args = parser.parse_args()
-    if args.input and not args.output:
-        parser.error("--input needs --output")
-    if args.input and args.baseline_config_file:
-        parser.error("--baseline-config-file needs --web")
-    if args.baseline_weights and not args.baseline_config_file:
-        parser.error("--baseline-weights needs --baseline-config-file")
-    return args
+    return parser
+
+
+def is_video(inputs: Sequence[str]) -> bool:
+    """Return whether the one input is a video file or the webcam."""
+    return len(inputs) == 1 and (
+        inputs[0] == WEBCAM or Path(inputs[0]).suffix.lower() in VIDEO_CODECS
+    )
+
+
+def list_images(inputs: Sequence[str]) -> list[Path]:
+    """Return the image files, and those in folders among them, in the order of their names."""
+    images = []
+    for path in map(Path, inputs):
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: is missing; --input takes images, folders or a video")
+        if not path.is_dir():
+            images.append(path)
+            continue
+        found = [file for file in sorted(path.iterdir()) if file.suffix.lower() in IMAGE_SUFFIXES]
+        if not found:
+            raise ValueError(f"{path}: holds no image ({' '.join(sorted(IMAGE_SUFFIXES))})")
+        images += found
+    return images
+
+
+def output_files(inputs: Sequence[str], images: Sequence[Path], output: Path) -> list[Path]:
+    """Return the place of each image's picture: in ``output``, or that file if it has a suffix."""
+    if len(images) == 1 and output.suffix and not output.is_dir():
+        files = [output]
+    else:
+        files = [output / f"{image.stem}.png" for image in images]
+    file, times = Counter(files).most_common(1)[0]
+    if times > 1:
+        raise ValueError(f"{file}: two inputs have this name; run them into different folders")
+    for file in files:
+        folder = file.parent.resolve()
+        if {folder, *folder.parents} & {Path(path).resolve() for path in inputs}:
+            raise ValueError(f"{output}: is in the folder of --input; choose another --output")
+        if files != [output] and folder in {image.parent.resolve() for image in images}:
+            raise ValueError(f"{output}: is the folder of the input; choose another --output")
+        check_output(file, images)
+    return files
+
+
+def check_output(file: Path, inputs: Sequence[Path]) -> None:
+    """Raise ValueError if writing would destroy an input, or a file that a link leads to."""
+    if file.is_symlink():
+        raise ValueError(f"{file}: is a link; delete it, or choose another --output")
+    if file.exists() and any(path.exists() and path.samefile(file) for path in inputs):
+        raise ValueError(f"{file}: is an input; choose another --output")
+
+
+def run_on_images(
+    predictor: Predictor,
+    images: Sequence[Path],
+    files: Sequence[Path],
+    *,
+    score_threshold: float,
+    write_json: bool,
+) -> None:
+    """Write a picture for each image; with ``write_json`` its predictions in a file beside it."""
+    for image, file in zip(tqdm(images, desc="predicting", disable=None), files, strict=True):
+        rgb = read_color_image(image)
+        found = predictor(rgb, encodings=True)
+        write_picture(file, draw(predictor, rgb, found, score_threshold))
+        if write_json:
+            facts = {"file_name": str(image), **summary(predictor, rgb, found, score_threshold)}
+            facts |= write_maps(predictor, found, file)
+            with atomic_file(file.with_suffix(".json")) as document:
+                document.write(json.dumps(facts, indent=1).encode())
+
+
+def run_on_video(
+    predictor: Predictor, source: str, output: Path, *, score_threshold: float, write_json: bool
+) -> int:
+    """Write a video of pictures; with ``write_json`` a line for each frame in a file beside it.
+
+    Returns:
+        The number of frames.
+    """
+    if output.suffix.lower() not in VIDEO_CODECS:
+        raise ValueError(f"{output}: a video's suffix must be one of {' '.join(VIDEO_CODECS)}")
+    for file in (output, output.with_suffix(".jsonl")):
+        check_output(file, [Path(source)])
+    output.parent.mkdir(parents=True, exist_ok=True)
+    capture = cv2.VideoCapture(0 if source == WEBCAM else source)
+    rate = capture.get(cv2.CAP_PROP_FPS) or FRAMES_PER_SECOND
+    count = 0
+    with ExitStack() as closing:
+        closing.callback(capture.release)
+        try:
+            for frame in tqdm(frames_of(capture), desc="frames", disable=None):
+                found = predictor(frame, encodings=True)
+                picture = even_sided(draw(predictor, frame, found, score_threshold))
+                if not count:
+                    writer = open_video(output, rate, picture)
+                    closing.callback(writer.release)
+                    if write_json:
+                        lines = closing.enter_context(output.with_suffix(".jsonl").open("w"))
+                writer.write(picture[..., ::-1])
+                if write_json:
+                    facts = {"frame": count, **summary(predictor, frame, found, score_threshold)}
+                    lines.write(json.dumps(facts) + "\n")
+                count += 1
+        except KeyboardInterrupt:
+            print("stopped")
+    if not count:
+        raise ValueError(f"{source}: gives no frame that OpenCV reads")
+    return count
+
+
+def open_video(path: Path, rate: float, picture: np.ndarray) -> cv2.VideoWriter:
+    """Open a video of pictures of this one's size."""
+    codec = cv2.VideoWriter_fourcc(*VIDEO_CODECS[path.suffix.lower()])
+    writer = cv2.VideoWriter(str(path), codec, rate, picture.shape[1::-1])
+    if not writer.isOpened():
+        raise ValueError(f"{path}: OpenCV cannot write this video; take another folder or .avi")
+    return writer
+
+
+def frames_of(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    """Yield RGB frames."""
+    while True:
+        read, frame = capture.read()
+        if not read:
+            return
+        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+def even_sided(picture: np.ndarray) -> np.ndarray:
+    """Cut off the last row or column where their number is odd, which video codecs refuse."""
+    height, width = picture.shape[:2]
+    return np.ascontiguousarray(picture[: height // 2 * 2, : width // 2 * 2])
+
+
+def draw(
+    predictor: Predictor, image: np.ndarray, output: Mapping[str, Any], score_threshold: float
+) -> np.ndarray:
+    return draw_output(image, output, predictor.tasks, predictor.metadata, score_threshold)
+
+
+def summary(
+    predictor: Predictor, image: np.ndarray, output: Mapping[str, Any], score_threshold: float
+) -> dict[str, Any]:
+    """Return a model's output in words and numbers: objects, and rankings of classes."""
+    facts: dict[str, Any] = {"height": image.shape[0], "width": image.shape[1]}
+    if "instances" in output:
+        found = output["instances"]
+        found = found[found.scores >= score_threshold]
+        # As in COCO: left, top, width, height.
+        boxes = BoxMode.convert(found.pred_boxes.tensor, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
+        boxes = boxes.numpy().astype(float).round(2).tolist()
+        objects = zip(found.pred_classes.tolist(), found.scores.tolist(), boxes, strict=True)
+        facts["instances"] = [
+            {"category": class_title(label, predictor.metadata), "score": score, "bbox": box}
+            for label, score, box in objects
+        ]
+    return facts | predictor.rankings(output, count=5)
+
+
+def write_maps(
+    predictor: Predictor, output: Mapping[str, Any], picture: Path
+) -> dict[str, dict[str, str]]:
+    """Write each predicted map (C, H, W) to ``<picture>_<task>.npy``; return the names."""
+    files = {}
+    for task in predictor.tasks:
+        if task.name in output and output[task.name].ndim == 3:
+            path = picture.with_name(f"{picture.stem}_{task.name}.npy")
+            with atomic_file(path) as file:
+                np.save(file, output[task.name].numpy())
+            files[task.name] = {"file_name": str(path)}
+    return files
 
 
 def main(args: argparse.Namespace) -> None:
-    # Not at the top: --help need not wait for PyTorch.
-    from rock_d2.demo import is_video, list_images, output_files, run_on_images, run_on_video
-    from rock_d2.predictor import Predictor
-
-    if args.web:
-        show_page(args)
-        return
     video = is_video(args.input)
-    # Wrong names are told before a model is built.
+    # Wrong names are found before a model is built.
     images = [] if video else list_images(args.input)
-    output_files(images, args.output)
+    files = [] if video else output_files(args.input, images, args.output)
     predictor = Predictor(args.config_file, args.weights, opts=args.opts)
     choices = {"score_threshold": args.confidence_threshold, "write_json": args.json}
     if video:
         count = run_on_video(predictor, args.input[0], args.output, **choices)
         print(f"{count} frames of {args.input[0]} drawn in {args.output}")
     else:
-        run_on_images(predictor, images, args.output, **choices)
+        run_on_images(predictor, images, files, **choices)
         print(f"{len(images)} images drawn in {args.output}")
 
 
-def show_page(args: argparse.Namespace) -> None:
-    from rock_d2.predictor import Predictor
-    from rock_d2.web import serve  # Gradio is an extra.
-
-    predictor = Predictor(args.config_file, args.weights, opts=args.opts)
-    baseline = None
-    if args.baseline_config_file:
-        baseline = Predictor(args.baseline_config_file, args.baseline_weights, opts=args.opts)
-    serve(
-        predictor,
-        args.host,
-        args.port,
-        score_threshold=args.confidence_threshold,
-        baseline=baseline,
-    )
-
-
 if __name__ == "__main__":
-    with one_line("demo"):
-        main(parse_args())
+    with one_line_errors():
+        main(parse(make_parser()))

@@ -57,9 +57,10 @@ def register_subset(name: str, num_images: int) -> None:
     records = DatasetCatalog.get(name)
     if not 0 < num_images <= len(records):
         raise ValueError(f"--num-images is {num_images}; {name} has {len(records)}")
-    facts = MetadataCatalog.get(name).as_dict()
+    metadata = MetadataCatalog.get(name)
     # Without a JSON file of its own, the evaluator writes one from the dataset dicts.
-    facts = {key: value for key, value in facts.items() if key not in ("name", "json_file")}
+    facts = metadata.as_dict() | {"thing_classes": metadata.get("thing_classes")}
+    facts = {key: x for key, x in facts.items() if key not in ("name", "files", "json_file")}
     DatasetCatalog.register(SUBSET, lambda: evenly_spaced(records, num_images))
     MetadataCatalog.get(SUBSET).set(**facts)
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python
-"""Draws a data set: objects, and the label of every task.
+r"""Draws a data set: objects, and the label of every task.
 
     python tools/visualize_data.py --dataset rooms_train --num-images 16 --contact-sheet
-    python tools/visualize_data.py --source dataloader --config-file configs/rock/rock_rooms.yaml SEED 1
+    python tools/visualize_data.py --source dataloader \
+        --config-file configs/rock/rock_rooms.yaml SEED 1
 
 `annotation` is the ground truth as it lies on disk, evenly spaced over the set; `dataloader` the
 first images of a training, after augmentation and at the model's size. Settings can follow as

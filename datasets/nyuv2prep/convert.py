@@ -73,6 +73,7 @@ def convert(options: Options) -> None:
     status = options.mat.stat()
     # Another file of the same name is recognised without reading 2.8 GB.
     inputs = [status.st_size, status.st_mtime_ns, source.fingerprint() if source else None]
+    tree.remove_unfinished()
     _prepare_tree(tree, {"info": info, "inputs": inputs, "splits": splits}, options.overwrite)
     _convert_frames(job, len(scenes), options.jobs)
     records = [read_record(tree.root, index) for index in range(len(scenes))]

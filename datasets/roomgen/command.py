@@ -134,6 +134,7 @@ def make_rooms(recipe: Recipe, root: Path, jobs: int, overwrite: bool) -> None:
     if not overwrite and is_complete(recipe, root):
         print(f"{root} is complete")
         return
+    DatasetTree(root).remove_unfinished()
     for name in recipe.splits():
         DatasetTree(root).annotation_file(name).unlink(missing_ok=True)
     start = time.perf_counter()

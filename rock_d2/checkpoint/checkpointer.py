@@ -83,11 +83,14 @@ class RockCheckpointer(DetectionCheckpointer):
         checkpoint = read_weights(file)
         stored, state = checkpoint["model"], self.model.state_dict()
         kind = find_format(file, stored, state)
-        self.logger.info(f"{file} is {kind.title}")
+        self.logger.info(f"{file}: {kind.title}")
         recorded = recorded_style(file, checkpoint)
-        check_style(file, wanted=kind.style(stored) or recorded, found=self.style)
-        tensors = kind.translate(stored, state)
+        try:
+            tensors = kind.translate(stored, state)
+        except (RuntimeError, TypeError, LookupError) as error:
+            raise ValueError(f"{file}: not {kind.title}, as it seems: {error}") from error
         check_fit(file, kind, tensors, state)
+        check_style(file, wanted=kind.style(stored) or recorded, found=self.style)
         check_finite(file, {name: x for name, x in tensors.items() if name in state})
         # Optimizers and counters of other projects are of no use here.
         return {"model": tensors} if kind.fills else {**checkpoint, "model": tensors}

@@ -51,7 +51,7 @@ class WeightFormat:
         title: for messages.
         signature: with which a name starts in each such file and in no other.
         fills: the part of the model that such a file must fill completely: "backbone", "model", or
-            "" for whatever has the same name.
+            "" if none has to be.
         configs: of the models that such files are for, for messages.
     """
 
@@ -82,8 +82,12 @@ class ResNetFormat(WeightFormat):
         return TORCHVISION_STYLE
 
     def translate(self, tensors: Tensors, model_names: Collection[str]) -> Tensors:
-        place = backbone_place(model_names)
-        return {f"{place}{self.rename(name)}": x for name, x in tensors.items()}
+        place, renamed = backbone_place(model_names), map(self.rename, tensors)
+        # Detectors without a pyramid have conv5 in their heads.
+        names = [
+            f"roi_heads.{n}" if f"roi_heads.{n}" in model_names else place + n for n in renamed
+        ]
+        return dict(zip(names, tensors.values(), strict=True))
 
     def rename(self, name: str) -> str:
         """Return a tensor's name in a ResNet."""

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
 from torch import nn
@@ -127,3 +128,23 @@ class TrainingCheckpointer(RockCheckpointer):
         states = self.restore(file, checkpoint).get("processes")
         self._last = path
         return states[rank] if isinstance(states, list) and rank < len(states) else None
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) -> None:
+    """Load the state of an optimizer whose values are like its parameters, and single numbers.
+
+    Fused optimizers pair numbers by their place in memory: they would write beyond smaller values.
+
+    Raises:
+        ValueError: if a value has another shape.
+    """
+    optimizer.load_state_dict(stored)
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if not isinstance(value, torch.Tensor | float | int | None):
+                raise ValueError(f"the optimizer's {name} is a {type(value).__name__}")
+            if isinstance(value, torch.Tensor) and value.shape:
+                if value.shape != parameter.shape:
+                    shapes = f"{tuple(value.shape)}, of a parameter {tuple(parameter.shape)}"
+                    raise ValueError(f"the optimizer's {name} is {shapes}")
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

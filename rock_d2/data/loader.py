@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
+from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import Dataset, Sampler
 
 from rock_d2.data.cache import RecordReader, ResidentReader, name_of
-from rock_d2.data.classes import check_classes
 from rock_d2.data.mapper import RockDatasetMapper
 from rock_d2.data.workers import BoundedLoader, UnreadableError
+from rock_d2.tasks import build_tasks
 
 # Of a batch item: for each file that could not be read in its place, the reason.
 SKIPPED = "skipped"
@@ -208,3 +208,27 @@ def check_registered(names: Sequence[str], setting: str) -> None:
                 f"{setting}: {name!r} is not registered; there is {close} (--import FILE registers "
                 "data sets of one's own)"
             )
+
+
+def detector_key(cfg: CfgNode) -> str:
+    """Return the key below ``cfg.MODEL`` that holds the detector's NUM_CLASSES, if it has one."""
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    detector = cfg.MODEL.DETECTOR if architecture == "MultiTask" else architecture
+    # Detectron2's two-stage detectors count classes where they classify.
+    return {"GeneralizedRCNN": "ROI_HEADS"}.get(detector, detector.upper())
+
+
+def check_classes(cfg: CfgNode, names: Sequence[str]) -> None:
+    """Raise ValueError if a data set has other classes than the detector or a task."""
+    key = detector_key(cfg)
+    expected = cfg.MODEL.get(key, CfgNode()).get("NUM_CLASSES", 0)
+    for name in names:
+        metadata = MetadataCatalog.get(name)
+        found = len(metadata.get("thing_classes", ()))
+        if found and expected not in (0, found):
+            raise ValueError(
+                f"MODEL.{key}.NUM_CLASSES is {expected}, but data set `{name}` has {found} "
+                "thing_classes"
+            )
+        for task in build_tasks(cfg):
+            task.check_metadata(metadata)

@@ -86,7 +86,8 @@ class BoundedLoader(DataLoader):
                 raise ChildProcessError(
                     f"{reason} Memory may be short: lower DATALOADER.NUM_WORKERS"
                 ) from None
-            raise
+            # PyTorch's frames hold the error, which holds them and, with them, the workers.
+            raise problem.with_traceback(None) from None
         finally:
             timer.cancel()
 

@@ -10,14 +10,12 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class WeightAverage:
-    """Keeps a second set of weights beside a model's: their average over the training.
+    """The average of a model's parameters and statistics over the training.
 
-    The average runs over parameters and over the statistics of batch normalisation. Its decay
-    starts lower, min(decay, (1 + t) / (10 + t)) after t updates, so that the initial weights are
-    soon forgotten (TensorFlow's ``ExponentialMovingAverage``).
-
-    A checkpoint that is written inside ``applied`` holds the average as the model and the weights
-    that are learnt as this object's state; ``load_state_dict`` reads such a checkpoint.
+    Its decay starts lower, min(decay, (1 + t) / (10 + t)) after t updates, so that the initial
+    weights are soon forgotten (TensorFlow's ``ExponentialMovingAverage``). A checkpoint that is
+    written inside ``applied`` holds the average as the model and the weights that are learnt as
+    this object's state; ``load_state_dict`` reads such a checkpoint.
     """
 
     def __init__(self, model: nn.Module, decay: float):
@@ -29,13 +27,13 @@ class WeightAverage:
 
     @torch.no_grad()
     def reset(self) -> None:
-        """Lets the average start from the model's present weights."""
+        """Let the average start from the model's present weights."""
         self.num_updates = 0
         self._other = {name: value.clone() for name, value in self.model.state_dict().items()}
 
     @torch.no_grad()
     def update(self) -> None:
-        """Takes the model's present weights into the average."""
+        """Take the model's present weights into the average."""
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         self.num_updates += 1
         present = self.model.state_dict()
@@ -48,7 +46,7 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Gives the model the average, and afterwards its own weights back."""
+        """Give the model the average, and afterwards its own weights back."""
         self._swap()
         try:
             yield

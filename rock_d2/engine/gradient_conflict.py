@@ -44,17 +44,14 @@ class GradientConflict(HookBase):
             model = getattr(self.trainer.model, "module", self.trainer.model)
             enabled = self._precision is not None
             autocast = torch.autocast(model.device.type, dtype=self._precision, enabled=enabled)
+            # The next batch of this process.
+            loader, sampler = self.trainer.data_loader, copy(self.trainer.data_loader.sampler)
+            sampler.start_batch = self.trainer.iter
+            batch = [loader.dataset[place] for place in islice(sampler, sampler.batch_size)]
             with unnoticed(model), autocast:
-                scalars = conflict(gradients_on_backbone(model, self._batch()))
+                scalars = conflict(gradients_on_backbone(model, batch))
             seconds = time.perf_counter() - start
             self.trainer.storage.put_scalars(**scalars, **{SECONDS: seconds}, smoothing_hint=False)
-
-    def _batch(self) -> list[Any]:
-        """Return the batch of this process's next step."""
-        loader = self.trainer.data_loader
-        sampler = copy(loader.sampler)
-        sampler.start_batch = self.trainer.iter
-        return [loader.dataset[position] for position in islice(sampler, sampler.batch_size)]
 
 
 @contextmanager

@@ -40,14 +40,10 @@ class LossReader(HookBase):
         if done % self._period and done != self.trainer.max_iter:
             return
         losses, times = self._step.read_losses()
-        scalars = {
-            "total_loss": sum(losses.values()),
-            **losses,
-            **times,
-            "images_per_second": self._batch_size / times["time"],
-            "memory_gb": memory_gb(),
-        }
-        self.trainer.storage.put_scalars(**scalars, smoothing_hint=False)
+        if losses:
+            losses = {"total_loss": sum(losses.values()), **losses}
+        speed = {"images_per_second": self._batch_size / times["time"], "memory_gb": memory_gb()}
+        self.trainer.storage.put_scalars(**losses, **times, **speed, smoothing_hint=False)
 
 
 def memory_gb() -> float:
@@ -87,10 +83,7 @@ class Evaluations(HookBase):
         if mode not in ("max", "min"):
             raise ValueError(f"TEST.BEST_MODE is {mode!r}; it must be max or min")
         if patience and not period:
-            raise ValueError(
-                f"SOLVER.EARLY_STOPPING.PATIENCE is {patience}, but TEST.EVAL_PERIOD is 0: set "
-                "TEST.EVAL_PERIOD"
-            )
+            raise ValueError("SOLVER.EARLY_STOPPING.PATIENCE needs a TEST.EVAL_PERIOD above 0")
         self._evaluate = evaluate
         self._checkpointer = checkpointer
         self._period = period
@@ -107,10 +100,8 @@ class Evaluations(HookBase):
         if self._period > 0 and done % self._period == 0 and done != self.trainer.max_iter:
             self._run(done)
             if 0 < self._patience <= self.num_worse:
-                logger.info(
-                    f"Stopping after {done} iterations: {self._metric} has not been better than "
-                    f"{self.best} for {self.num_worse} evaluations"
-                )
+                text = f"no {self._metric} better than {self.best} in {self.num_worse} evaluations"
+                logger.info(f"Stopping after {done} iterations: {text}")
                 self.trainer.max_iter = done
 
     def after_train(self) -> None:
@@ -128,10 +119,7 @@ class Evaluations(HookBase):
             self._compare(float(results[self._metric]), done)
         else:
             known = ", ".join(name for name in results if "-" not in name)
-            logger.warning(
-                f"TEST.BEST_METRIC is {self._metric!r}, which is not measured, so that there is "
-                f"no model_best; measured are {known}"
-            )
+            logger.warning(f"TEST.BEST_METRIC is {self._metric!r}, but measured are only {known}")
 
     def _compare(self, value: float, done: int) -> None:
         found = f"{self._metric} is {value:.3f} after {done} iterations"
@@ -181,10 +169,7 @@ class Checkpoints(HookBase):
         elif signal or done % self._period == 0:
             self._checkpointer.save(f"model_{self.trainer.iter:07d}")
         if signal:
-            logger.warning(
-                f"Ended by signal {signal} after {done} of {self.trainer.max_iter} iterations; "
-                "--resume continues from there"
-            )
+            logger.warning(f"Ended by signal {signal} after {done} iterations; --resume continues")
             raise SystemExit(INTERRUPTED)
 
     def after_train(self) -> None:

@@ -14,8 +14,6 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from rock_d2.engine.signals import INTERRUPTED
 
-RUN_ID = "rock_d2"
-
 
 def num_processes(args: argparse.Namespace) -> int:
     """Return the number of processes of the whole training."""
@@ -24,20 +22,14 @@ def num_processes(args: argparse.Namespace) -> int:
     return args.num_gpus * args.num_machines
 
 
-def was_restarted() -> bool:
-    """Return whether torchrun has started this process again after a failure."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-
-
 def check_devices(args: argparse.Namespace, device: str) -> None:
     """Raise ValueError if the processes cannot have a GPU each."""
-    if num_processes(args) == 1 or device == "cpu":
-        return
-    if ":" in device:
-        raise ValueError(f"MODEL.DEVICE is {device}; several processes need MODEL.DEVICE cuda")
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", args.num_gpus))
-    if here > torch.cuda.device_count():
-        raise ValueError(f"{here} processes need as many GPUs, not {torch.cuda.device_count()}")
+    here, count = int(os.environ.get("LOCAL_WORLD_SIZE", args.num_gpus)), torch.cuda.device_count()
+    if num_processes(args) > 1 and device != "cpu" and (":" in device or here > count):
+        raise ValueError(
+            f"{here} processes need as many GPUs, of which PyTorch sees {count}, and MODEL.DEVICE "
+            f"cuda, not {device}"
+        )
 
 
 def launch(args: argparse.Namespace) -> None:
@@ -47,13 +39,17 @@ def launch(args: argparse.Namespace) -> None:
         args: of Detectron2's ``default_argument_parser``.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // args.num_gpus)))
+    place = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost"}
+    if args.num_machines > 1:
+        place = {"rdzv_backend": "static", "rdzv_configs": {"rank": args.machine_rank}}
+        place["rdzv_endpoint"] = args.dist_url.removeprefix("tcp://")
     config = LaunchConfig(
         min_nodes=args.num_machines,
         max_nodes=args.num_machines,
         nproc_per_node=args.num_gpus,
-        run_id=RUN_ID,
+        run_id="rock_d2",
         max_restarts=0,
-        **_meeting_place(args),
+        **place,
     )
     try:
         elastic_launch(config, sys.executable)(*sys.orig_argv[1:])
@@ -63,21 +59,6 @@ def launch(args: argparse.Namespace) -> None:
     except SignalException:
         # The launcher has passed the signal on, and waited for the processes.
         sys.exit(INTERRUPTED)
-
-
-def _meeting_place(args: argparse.Namespace) -> dict[str, object]:
-    """Return where the processes meet: one machine finds a free port by itself."""
-    if args.num_machines == 1:
-        return {
-            "rdzv_backend": "c10d",
-            "rdzv_endpoint": "localhost:0",
-            "local_addr": "localhost",
-        }
-    return {
-        "rdzv_backend": "static",
-        "rdzv_endpoint": args.dist_url.removeprefix("tcp://"),
-        "rdzv_configs": {"rank": args.machine_rank},
-    }
 
 
 def join(device: str, *, timeout: float) -> None:

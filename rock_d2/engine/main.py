@@ -1,17 +1,16 @@
 """The command line of trainings."""
 
 import argparse
+import os
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
-from detectron2.evaluation import verify_results
-from detectron2.utils import comm
 from torch import distributed
 
 from rock_d2.checkpoint.checkpointer import CompleteCheckpointer
 from rock_d2.engine.command_line import add_import_option, one_line_errors, parse
-from rock_d2.engine.launch import check_devices, join, launch, num_processes, was_restarted
+from rock_d2.engine.launch import check_devices, join, launch, num_processes
 from rock_d2.engine.results import report
 from rock_d2.engine.setup import setup_config, start_run
 from rock_d2.engine.trainer import RockTrainer
@@ -60,7 +59,9 @@ def run(args: argparse.Namespace, cfg: CfgNode) -> None:
         evaluate(cfg, resume=args.resume)
         return
     trainer = RockTrainer(cfg)
-    resume = args.resume or args.resume_anyway or was_restarted()
+    # torchrun counts how often it has started the processes again.
+    was_restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    resume = args.resume or args.resume_anyway or was_restarted
     trainer.resume_or_load(resume=resume, anyway=args.resume_anyway)
     trainer.train()
 
@@ -72,7 +73,4 @@ def evaluate(cfg: CfgNode, *, resume: bool) -> None:
     model = RockTrainer.build_model(cfg)
     checkpointer = CompleteCheckpointer(cfg, model=model, save_dir=cfg.OUTPUT_DIR)
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-    results = RockTrainer.test(cfg, model)
-    if comm.is_main_process():
-        report(cfg, results)
-        verify_results(cfg, results)
+    report(cfg, RockTrainer.test(cfg, model))

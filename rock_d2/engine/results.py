@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.evaluation import inference_context
+from detectron2.evaluation import inference_context, verify_results
 from detectron2.utils import comm
 from torch import nn
 
@@ -33,12 +33,13 @@ def draw_few(cfg: CfgNode, model: nn.Module, dataset_name: str) -> dict[str, np.
 
 
 def report(cfg: CfgNode, results: dict[str, Any]) -> None:
-    """Log the results of all test sets and write them into OUTPUT_DIR."""
-    names = cfg.DATASETS.TEST
-    if not names or not comm.is_main_process():
+    """Log the results of all test sets, write them into OUTPUT_DIR and check the expected ones."""
+    if not comm.is_main_process():
         return
+    names = cfg.DATASETS.TEST
     # Detectron2 leaves the name of a single test set out.
     for name, of_set in {names[0]: results}.items() if len(names) == 1 else results.items():
         logger.info(f"{name}\n\n{results_table(of_set)}\n")
         file = "results.json" if len(names) == 1 else f"results_{name}.json"
         save_results(of_set, f"{cfg.OUTPUT_DIR}/{file}")
+    verify_results(cfg, results)

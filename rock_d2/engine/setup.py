@@ -9,13 +9,15 @@ from pathlib import Path
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from rock_d2.checkpoint.identity import flat_settings
 from rock_d2.config import load_config
 from rock_d2.data.loader import check_registered
 from rock_d2.engine.machine import environment
-from rock_d2.engine.writers import flat_settings
+from rock_d2.registry import registered
 
 logger = logging.getLogger(__name__)
 
@@ -44,19 +46,18 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
 
 
 def check_config(cfg: CfgNode) -> None:
-    """Raise ValueError for a device or a data set that is not there."""
-    device = cfg.MODEL.DEVICE
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
-        raise ValueError(f"MODEL.DEVICE is {device!r}; it must be cpu, cuda or cuda:N")
+    """Raise ValueError for a device, a network or a data set that is not there."""
+    device, count = cfg.MODEL.DEVICE, torch.cuda.device_count()
+    found = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)
+    if not found or (device != "cpu" and int(found[1] or 0) >= count):
+        raise ValueError(
+            f"MODEL.DEVICE is {device!r}; it must be cpu, cuda or cuda:N, and PyTorch sees {count} "
+            "GPU(s)"
+        )
+    registered(META_ARCH_REGISTRY, cfg.MODEL.META_ARCHITECTURE, setting="MODEL.META_ARCHITECTURE")
+    registered(BACKBONE_REGISTRY, cfg.MODEL.BACKBONE.NAME, setting="MODEL.BACKBONE.NAME")
     for key in ("TRAIN", "TEST"):
         check_registered(cfg.DATASETS[key], f"DATASETS.{key}")
-    if device != "cpu" and not torch.cuda.is_available():
-        raise ValueError(f"MODEL.DEVICE is {device}, but PyTorch sees no GPU: set MODEL.DEVICE cpu")
-    if int(device.partition(":")[2] or 0) >= max(1, torch.cuda.device_count()):
-        raise ValueError(
-            f"MODEL.DEVICE is {device}, but PyTorch sees {torch.cuda.device_count()} GPU(s), "
-            "counted from cuda:0"
-        )
 
 
 def start_run(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -90,6 +91,6 @@ def warn_without_effect(cfg: CfgNode) -> None:
 
 def set_up_logging() -> None:
     """Let messages appear on the console, as Detectron2's DefaultTrainer does, if none would."""
-    for name in ("detectron2", "rock_d2"):
+    for name in ("fvcore", "detectron2", "rock_d2"):
         if not logging.getLogger(name).isEnabledFor(logging.INFO):
             setup_logger(distributed_rank=comm.get_rank(), name=name)

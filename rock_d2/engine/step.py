@@ -1,7 +1,8 @@
 """One step of the optimizer: mixed precision, accumulation, and losses that stay on the device."""
 
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -12,9 +13,12 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from rock_d2.engine.batches import BatchReader
+from rock_d2.checkpoint.training import load_optimizer
+from rock_d2.data.loader import SKIPPED
 from rock_d2.engine.nonfinite import NonFiniteGuard
 from rock_d2.modeling.balancing import Balancer
+
+logger = logging.getLogger(__name__)
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -60,9 +64,12 @@ class TrainingStep:
         self.accumulate = accumulate
         self.device = next(model.parameters()).device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision is torch.float16)
-        self.batches = BatchReader(data_loader, max_skipped_images)
         self.guard = NonFiniteGuard([model, balancer], max_skipped_steps)
         self.iter = 0
+        # The reason for each image that another has replaced, by its file.
+        self.skipped_images: dict[str, str] = {}
+        self._max_skipped_images = max_skipped_images
+        self._batches: Iterator[Any] | None = None
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         network = getattr(model, "module", model)
         self._shared = list(getattr(network, "backbone", network).parameters())
@@ -100,7 +107,7 @@ class TrainingStep:
 
     def run_step(self) -> None:
         start = time.perf_counter()
-        batch = self.batches.next()
+        batch = self._next_batch()
         self._data_seconds += time.perf_counter() - start
         self.guard.before_step()
         self.optimizer.zero_grad()
@@ -114,13 +121,32 @@ class TrainingStep:
         self._seconds += time.perf_counter() - start
         self._num_steps += 1
 
+    def _next_batch(self) -> list[Any]:
+        # Only now, since a resumed training begins with another batch.
+        if self._batches is None:
+            self._batches = iter(self.data_loader)
+        batch = next(self._batches)
+        self._count_skipped({k: v for item in batch for k, v in item.pop(SKIPPED, {}).items()})
+        return batch
+
+    def _count_skipped(self, images: Mapping[str, str]) -> None:
+        """Count images that were skipped here or in other processes; raise OSError if too many."""
+        for reason in (images[file] for file in images.keys() - self.skipped_images.keys()):
+            logger.warning(f"An image cannot be read and is replaced by another: {reason}")
+        self.skipped_images |= images
+        if len(self.skipped_images) > self._max_skipped_images:
+            raise OSError(
+                f"{len(self.skipped_images)} images cannot be read, and DATALOADER.MAX_UNREADABLE "
+                f"is {self._max_skipped_images}; the last: {list(self.skipped_images.values())[-1]}"
+            )
+
     def _backward(self, batch: Sequence[Any]) -> dict[str, torch.Tensor]:
         """Add the gradient of the batch to the parameters' and return its losses."""
         size, total = len(batch) // self.accumulate, {}
         scale = self.scaler.scale(torch.full((), 1 / self.accumulate, device=self.device))
         for start in range(0, len(batch), size):
             with self._synchronized(start + size == len(batch)):
-                with self._autocast():
+                with torch.autocast(self.device.type, self.precision, self.precision is not None):
                     losses = self.model(batch[start : start + size])
                 self.balancer.backward(losses, shared=self._shared, scale=scale)
             for name, loss in losses.items():
@@ -133,10 +159,6 @@ class TrainingStep:
         """Let DistributedDataParallel average the gradients only where it must."""
         is_parallel = isinstance(self.model, DistributedDataParallel)
         return self.model.no_sync() if is_parallel and not enabled else nullcontext()
-
-    def _autocast(self) -> torch.autocast:
-        enabled = self.precision is not None
-        return torch.autocast(self.device.type, dtype=self.precision, enabled=enabled)
 
     def _is_finite(self, losses: Mapping[str, torch.Tensor]) -> bool:
         """Return whether the step may change the weights, the same in all processes."""
@@ -170,10 +192,10 @@ class TrainingStep:
         times = {"time": self._seconds, "data_time": self._data_seconds}
         times = {name: seconds / self._num_steps for name, seconds in times.items()}
         self._start_period()
-        everywhere = comm.all_gather((losses, times, self.batches.skipped))
+        everywhere = comm.all_gather((losses, times, self.skipped_images))
         all_losses, all_times, all_skipped = zip(*everywhere, strict=True)
         for skipped in all_skipped:
-            self.batches.add(skipped)
+            self._count_skipped(skipped)
         means = {name: sum(x[name] for x in all_losses) / len(all_losses) for name in losses}
         return means, {name: max(x[name] for x in all_times) for name in times}
 
@@ -184,12 +206,12 @@ class TrainingStep:
             "balancer": self.balancer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "skipped_steps": self.guard.num_skipped,
-            "skipped_images": self.batches.skipped,
+            "skipped_images": self.skipped_images,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.balancer.load_state_dict(state["balancer"])
         self.scaler.load_state_dict(state["scaler"])
         self.guard.num_skipped = state["skipped_steps"]
-        self.batches.skipped = dict(state["skipped_images"])
+        self.skipped_images = dict(state["skipped_images"])

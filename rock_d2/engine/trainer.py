@@ -3,7 +3,7 @@
 import logging
 import weakref
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, hooks
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.engine.train_loop import TrainerBase
-from detectron2.evaluation import DatasetEvaluators, verify_results
+from detectron2.evaluation import DatasetEvaluators
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, EventWriter
 from torch import nn
@@ -20,17 +20,15 @@ from torch.utils.data import DataLoader
 from rock_d2.checkpoint.identity import identity
 from rock_d2.checkpoint.training import TrainingCheckpointer
 from rock_d2.data import build_test_loader, build_train_loader
-from rock_d2.engine.command_line import ERRORS
 from rock_d2.engine.compilation import compile_network
 from rock_d2.engine.ema import WeightAverage
 from rock_d2.engine.gradient_conflict import GradientConflict
 from rock_d2.engine.hooks import Checkpoints, Evaluations, LossReader
 from rock_d2.engine.optim import build_optimizer
-from rock_d2.engine.random_state import random_state, set_random_state
 from rock_d2.engine.results import draw_few, report
 from rock_d2.engine.setup import set_up_logging, warn_without_effect
 from rock_d2.engine.step import TrainingStep
-from rock_d2.engine.writers import build_writers, header
+from rock_d2.engine.writers import build_writers
 from rock_d2.evaluation.build import build_evaluator
 from rock_d2.export.fuse import inference_copy
 from rock_d2.modeling.balancing import build_balancer
@@ -48,7 +46,9 @@ class RockTrainer(DefaultTrainer):
         warn_without_effect(cfg)
         self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.max_iter = cfg.SOLVER.MAX_ITER
-        self._random_state: dict[str, Any] | None = None
+        if self.max_iter < 1:
+            raise ValueError(f"SOLVER.MAX_ITER is {self.max_iter}; it must be 1 or more")
+        self._process_state: dict[str, Any] | None = None
 
         model = self.build_model(cfg)
         balancer = build_balancer(cfg).to(cfg.MODEL.DEVICE)
@@ -83,6 +83,7 @@ class RockTrainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
+        """Return a loader of ``rock_d2.data.build_train_loader``, which can resume anywhere."""
         return build_train_loader(cfg)
 
     @classmethod
@@ -106,6 +107,8 @@ class RockTrainer(DefaultTrainer):
             LossReader(self._trainer, period=solver.LOG_PERIOD, batch_size=solver.IMS_PER_BATCH),
         ]
         if solver.GRADIENT_CONFLICT_PERIOD:
+            if solver.COMPILE:
+                raise ValueError("SOLVER.GRADIENT_CONFLICT_PERIOD needs SOLVER.COMPILE ''")
             precision = self._trainer.precision
             found.append(GradientConflict(solver.GRADIENT_CONFLICT_PERIOD, precision=precision))
         if cfg.DATASETS.TEST:
@@ -134,7 +137,7 @@ class RockTrainer(DefaultTrainer):
         """
         checkpoint = self.checkpointer.find_last() if resume else None
         if checkpoint is not None:
-            self._random_state = self.checkpointer.resume_from(checkpoint, anyway=anyway)
+            self._process_state = self.checkpointer.resume_from(checkpoint, anyway=anyway)
             self.start_iter = self.iter + 1
             self.data_loader.sampler.start_batch = self.start_iter
             return
@@ -155,27 +158,28 @@ class RockTrainer(DefaultTrainer):
                     self.run_step()
                     self.after_step()
                     self.iter += 1
-            except ERRORS:
+            except (FloatingPointError, OSError):
+                # Their messages say it all.
                 raise
             except Exception:
                 logger.exception("Exception during training:")
                 raise
             finally:
                 self.after_train()
-        if self.cfg.DATASETS.TEST and comm.is_main_process():
+        if self.cfg.DATASETS.TEST:
             report(self.cfg, self._last_eval_results)
-            verify_results(self.cfg, self._last_eval_results)
 
     def before_train(self) -> None:
         if comm.is_main_process():
-            logger.info(f"\n{header(self.cfg, self.checkpointer.model)}\n")
             # Only now is it known whether the training is resumed.
             writers = self.build_writers()
             self.register_hooks([hooks.PeriodicWriter(writers, self.cfg.SOLVER.LOG_PERIOD)])
         super().before_train()
-        if self._random_state is not None:
-            # Last of all, since building anything may draw from the generators.
-            set_random_state(self._random_state)
+        # Last of all, since building anything may draw from the generators.
+        if self._process_state is not None:
+            torch.set_rng_state(self._process_state["random"])
+            if "random_gpu" in self._process_state:
+                torch.cuda.set_rng_state(self._process_state["random_gpu"])
 
     def run_step(self) -> None:
         super().run_step()
@@ -184,19 +188,19 @@ class RockTrainer(DefaultTrainer):
 
     def evaluate(self) -> dict[str, Any]:
         """Return the results of all test sets, with the averaged weights if there are any."""
-        with self._weights_to_evaluate():
+        with self.average.applied() if self.average is not None else nullcontext():
             self._last_eval_results = self.test(self.cfg, self.model)
             for name in self.cfg.DATASETS.TEST if comm.is_main_process() else ():
                 for title, picture in draw_few(self.cfg, self.checkpointer.model, name).items():
                     self.storage.put_image(title, picture)
         return self._last_eval_results
 
-    def _weights_to_evaluate(self) -> AbstractContextManager[None]:
-        return self.average.applied() if self.average is not None else nullcontext()
-
     def process_state(self) -> dict[str, Any]:
         """Return the state that each process has for itself."""
-        return random_state()
+        state = {"random": torch.get_rng_state()}
+        if torch.cuda.is_initialized():
+            state["random_gpu"] = torch.cuda.get_rng_state()
+        return state
 
     def state_dict(self) -> dict[str, Any]:
         state = TrainerBase.state_dict(self) | {

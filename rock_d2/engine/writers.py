@@ -1,8 +1,9 @@
-"""The header of a training's log, and the writers of its values."""
+"""The writers of a training's values: Detectron2's, and Weights & Biases (the extra ``wandb``)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from detectron2.config import CfgNode
 from detectron2.utils.events import (
@@ -10,52 +11,13 @@ from detectron2.utils.events import (
     EventWriter,
     JSONWriter,
     TensorboardXWriter,
-)
-from fvcore.nn import parameter_count
-from tabulate import tabulate
-from torch import nn
-
-from rock_d2 import model_zoo
-from rock_d2.engine.wandb_writer import WandbWriter
-
-PAPER_CONFIG = "rock_nyuv2.yaml"
-# Settings of the place and the speed of a run, which change nothing that it learns.
-NO_DEVIATION = (
-    *("VERSION", "OUTPUT_DIR", "SEED", "MODEL.DEVICE"),
-    *("DATALOADER.NUM_WORKERS", "DATALOADER.RESIDENT"),
+    get_event_storage,
 )
 
+from rock_d2.checkpoint.identity import flat_settings
 
-def header(cfg: CfgNode, model: nn.Module) -> str:
-    """Return the sizes of a model's parts, and where a config deviates from the paper's."""
-    counts = parameter_count(model)
-    parts = [(name, counts[name]) for name, _ in model.named_children()]
-    differences = deviations(cfg, model_zoo.get_config(PAPER_CONFIG))
-    return "\n\n".join(
-        [
-            tabulate([*parts, ("total", counts[""])], headers=["part", "parameters"], intfmt=","),
-            f"Where this run deviates from configs/{PAPER_CONFIG}, the paper's settings",
-            tabulate(differences, headers=["setting", "here", "paper"], disable_numparse=True),
-        ]
-    )
-
-
-def deviations(cfg: CfgNode, paper: CfgNode) -> list[tuple[str, Any, Any]]:
-    """Return the settings that two configs have different values of: (name, here, there)."""
-    here, there = dict(flat_settings(cfg)), dict(flat_settings(paper))
-    return [
-        (name, here.get(name), there.get(name))
-        for name in {**there, **here}
-        if here.get(name) != there.get(name) and not name.startswith(NO_DEVIATION)
-    ]
-
-
-def flat_settings(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, CfgNode):
-            yield from flat_settings(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, list(value) if isinstance(value, tuple) else value
+# In the training's folder: the name of its run of Weights & Biases.
+RUN_FILE = "wandb_run"
 
 
 def build_writers(cfg: CfgNode, *, start_iter: int) -> Sequence[EventWriter]:
@@ -67,15 +29,51 @@ def build_writers(cfg: CfgNode, *, start_iter: int) -> Sequence[EventWriter]:
         cfg: of the training.
         start_iter: the iteration that it starts or resumes with.
     """
+    folder = Path(cfg.OUTPUT_DIR)
+    folder.mkdir(parents=True, exist_ok=True)
     writers = [
         CommonMetricPrinter(cfg.SOLVER.MAX_ITER, window_size=1),
-        JSONWriter(str(Path(cfg.OUTPUT_DIR, "metrics.json"))),
+        JSONWriter(str(folder / "metrics.json")),
         # An interrupted training may have written later iterations than it is resumed from.
-        TensorboardXWriter(cfg.OUTPUT_DIR, purge_step=start_iter or None),
+        TensorboardXWriter(str(folder), purge_step=start_iter or None),
     ]
     if cfg.WANDB_PROJECT:
         settings = dict(flat_settings(cfg))
-        writers.append(
-            WandbWriter(cfg.WANDB_PROJECT, cfg.OUTPUT_DIR, settings, resumed=start_iter > 0)
-        )
+        writers.append(WandbWriter(cfg.WANDB_PROJECT, folder, settings, resumed=start_iter > 0))
     return writers
+
+
+class WandbWriter(EventWriter):
+    """Sends every value; a training that is resumed in its folder continues its run."""
+
+    def __init__(self, project: str, folder: Path, settings: dict[str, Any], *, resumed: bool):
+        """
+        Args:
+            project: of Weights & Biases.
+            folder: of the training.
+            settings: of the training, by name.
+            resumed: whether the training is resumed.
+        """
+        try:
+            import wandb
+        except ImportError:
+            raise ImportError(
+                f"WANDB_PROJECT is {project!r}, but wandb is not installed: "
+                "pip install 'rock_d2[wandb]', or set WANDB_PROJECT ''"
+            ) from None
+        file = folder / RUN_FILE
+        if not (resumed and file.exists()):
+            file.write_text(uuid4().hex)
+        options = {"id": file.read_text(), "resume": "allow", "config": settings}
+        self._run = wandb.init(project=project, dir=str(folder), **options)
+        self._last = -1
+
+    def write(self) -> None:
+        storage = get_event_storage()
+        latest = storage.latest().items()
+        new = {name: value for name, (value, iteration) in latest if iteration > self._last}
+        self._last = storage.iter
+        self._run.log(new, step=storage.iter + 1, commit=True)
+
+    def close(self) -> None:
+        self._run.finish()

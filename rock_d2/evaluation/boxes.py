@@ -22,6 +22,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from rock_d2.evaluation.voc import voc_average_precisions
+from rock_d2.files import atomic_file
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,8 @@ class BoxEvaluator(DatasetEvaluator):
         found = self._with_category_ids(list(itertools.chain(*parts)))
         file = self._folder / "coco_instances_results.json"
         self._folder.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(found))
+        with atomic_file(file) as document:
+            document.write(json.dumps(found).encode())
         if "annotations" not in self._truth:
             logger.info(f"{self._metadata.name} has no annotations: boxes are kept in {file}")
             return {}
@@ -128,7 +130,9 @@ def score_boxes(
         found: detections in COCO's result format, with the document's ids.
         backend: a name in BACKENDS, or "auto" for the fastest that is installed.
     """
-    truth = with_defaults(truth)
+    defaults = ({"area": x["bbox"][2] * x["bbox"][3], "iscrowd": 0} for x in truth["annotations"])
+    objects = [default | x for default, x in zip(defaults, truth["annotations"], strict=True)]
+    truth = {**truth, "annotations": objects}
     check_detections(truth, found)
     classes = [item["name"] for item in sorted(truth["categories"], key=lambda item: item["id"])]
     stats, precision = coco_scores(truth, found, backend=backend)
@@ -193,42 +197,30 @@ def choose_backend(name: str) -> str:
 
 def check_detections(truth: Mapping[str, Any], found: Sequence[Detection]) -> None:
     """Raise ValueError for detections that no evaluation can count."""
-    known = {"image_id": {image["id"] for image in truth["images"]}}
-    known["category_id"] = set(category_ids(truth))
+    images, categories = {image["id"] for image in truth["images"]}, set(category_ids(truth))
     for detection in found:
         try:
-            (x, y, width, height), score = detection["bbox"], detection["score"]
-            numbers = [float(number) for number in (x, y, width, height, score)]
-            strangers = [key for key, ids in known.items() if detection[key] not in ids]
+            x, y, width, height = map(float, detection["bbox"])
+            is_known = detection["image_id"] in images and detection["category_id"] in categories
+            is_finite = math.isfinite(float(detection["score"]))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(
                 "not COCO's result format, a list of objects with image_id, category_id, bbox "
                 f"(four numbers) and score: {error!r}"
             ) from None
-        for key in strangers:
+        if not is_known:
+            raise ValueError(f"the data set has no such image_id or category_id: {detection}")
+        # NaN fails every comparison.
+        is_box = all(abs(number) <= LARGEST_COORDINATE for number in (x, y, width, height))
+        if not (is_finite and is_box and width >= 0 and height >= 0):
             raise ValueError(
-                f"detections have {key} {detection[key]}, which the data set does not have"
-            )
-        if not all(map(math.isfinite, numbers)):
-            raise ValueError(f"box or score of {dict(detection)} is not finite")
-        if min(numbers[2:4]) < 0 or max(map(abs, numbers[:4])) > LARGEST_COORDINATE:
-            raise ValueError(
-                f"bbox of {dict(detection)} is no box x y w h in pixels: width and height are at "
-                f"least 0, and no number exceeds {LARGEST_COORDINATE:g}"
+                f"no box x y w h in pixels with a score: {detection}; width and height must be at "
+                f"least 0, no coordinate larger than {LARGEST_COORDINATE:g}, and the score finite"
             )
 
 
 def category_ids(truth: Mapping[str, Any]) -> list[int]:
     return sorted(category["id"] for category in truth["categories"])
-
-
-def with_defaults(truth: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a COCO document in which every annotation has the fields that pycocotools needs."""
-    annotations = [
-        {"area": item["bbox"][2] * item["bbox"][3], "iscrowd": 0} | item
-        for item in truth["annotations"]
-    ]
-    return {**truth, "annotations": annotations}
 
 
 def _mean_of_known(values: np.ndarray | float) -> float:

@@ -13,11 +13,10 @@ from rock_d2.tasks import build_tasks
 def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
     """Return evaluators of the detector's boxes, masks and keypoints, and one for each task."""
     folder = Path(cfg.OUTPUT_DIR, "inference", dataset_name)
-    evaluators = []
+    evaluators, kinds = [], {"segm": cfg.MODEL.MASK_ON, "keypoints": cfg.MODEL.KEYPOINT_ON}
     if cfg.MODEL.DETECTOR:
         backend = cfg.TEST.COCO_BACKEND
         evaluators.append(BoxEvaluator(dataset_name, output_dir=str(folder), backend=backend))
-        kinds = {"segm": cfg.MODEL.MASK_ON, "keypoints": cfg.MODEL.KEYPOINT_ON}
         evaluators += [
             COCOEvaluator(
                 dataset_name,
@@ -29,11 +28,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
             for kind, is_on in kinds.items()
             if is_on
         ]
-    save_dirs = {
-        task: folder / task.name if cfg.TEST.SAVE_AUXILIARY else None for task in build_tasks(cfg)
-    }
-    evaluators += [
-        TaskEvaluator(task, crop=cfg.TEST.EVAL_CROP, save_dir=save_dir)
-        for task, save_dir in save_dirs.items()
-    ]
+    for task in build_tasks(cfg):
+        save_dir = folder / task.name if cfg.TEST.SAVE_AUXILIARY else None
+        evaluators.append(TaskEvaluator(task, crop=cfg.TEST.EVAL_CROP, save_dir=save_dir))
     return DatasetEvaluators(evaluators)

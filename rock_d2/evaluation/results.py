@@ -29,14 +29,15 @@ def results_table(results: Results) -> str:
                 columns[metric] = None
             else:
                 overall.append((f"{task}/{metric}", value))
-    tables = [_table(overall, headers=["metric", "value"])]
+    tables = [(overall, ["metric", "value"])]
     if by_category:
         rows = [
             (category, *(values.get(metric) for metric in columns))
             for category, values in by_category.items()
         ]
-        tables.append(_table(rows, headers=["category", *columns]))
-    return "\n\n".join(tables)
+        tables.append((rows, ["category", *columns]))
+    layout = {"tablefmt": "github", "floatfmt": ".3f"}
+    return "\n\n".join(tabulate(rows, headers=headers, **layout) for rows, headers in tables)
 
 
 def save_results(results: Results, path: str | Path) -> None:
@@ -52,7 +53,3 @@ def save_results(results: Results, path: str | Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as file:
         file.write((json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
-
-
-def _table(rows: list[tuple], headers: list[str]) -> str:
-    return tabulate(rows, headers=headers, tablefmt="github", floatfmt=".3f")

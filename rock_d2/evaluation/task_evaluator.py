@@ -110,13 +110,9 @@ def load_prediction(folder: Path, record: Mapping[str, Any]) -> np.ndarray:
         )
     try:
         with np.load(path, allow_pickle=False) as file:
-            prediction = file["prediction"]
-    # NumPy has no error of its own for a file that is cut short or damaged: it raises those of
-    # zipfile, zlib and of its parsers.
+            return file["prediction"].astype(np.float32, casting="same_kind")
+    # NumPy has no error of its own for a damaged file: it raises those of zipfile, zlib and others.
     except Exception as problem:
         raise ValueError(
             f"{path}: damaged, or no prediction ({problem}); evaluate the model again"
         ) from None
-    if prediction.dtype.kind != "f":
-        raise ValueError(f"{path}: holds {prediction.dtype}, no prediction; evaluate again")
-    return prediction

@@ -3,14 +3,21 @@
 import math
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.modeling.meta_arch import fcos
+from detectron2.structures import Boxes, Instances
 from torch import nn
+
+from rock_d2.modeling.num_classes import with_num_classes
 
 
 def add_fcos_config(cfg: CfgNode) -> None:
-    """Add ``MODEL.FCOS``, with the settings of Detectron2's model zoo."""
+    """Add ``MODEL.FCOS``, with the settings of Detectron2's model zoo.
+
+    Its network takes P6 from P5; the pyramid of configs/detectors takes it from C5, as RetinaNet.
+    """
     cfg.MODEL.FCOS = CfgNode()
     # 0: as many as the first training set has thing_classes.
     cfg.MODEL.FCOS.NUM_CLASSES = 0
@@ -39,7 +46,7 @@ class FCOS(fcos.FCOS):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        node, backbone = cfg.MODEL.FCOS, build_backbone(cfg)
+        node, backbone = with_num_classes(cfg).MODEL.FCOS, build_backbone(cfg)
         shapes = [backbone.output_shape()[name] for name in node.IN_FEATURES]
         return {
             "backbone": backbone,
@@ -59,6 +66,22 @@ class FCOS(fcos.FCOS):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
+
+    def label_anchors(
+        self, anchors: list[Boxes], gt_instances: list[Instances]
+    ) -> tuple[list[torch.Tensor], list[Boxes]]:
+        """Return what each anchor learns; Detectron2 v0.6 fails on images without objects."""
+        labels, boxes = [], []
+        everywhere = Boxes.cat(anchors)
+        for objects in gt_instances:
+            if len(objects):
+                (label,), (box,) = super().label_anchors(anchors, [objects])
+            else:
+                background = objects.gt_classes.new_full((1,), self.num_classes)
+                label, box = background.expand(len(everywhere)), everywhere
+            labels.append(label)
+            boxes.append(box)
+        return labels, boxes
 
 
 def group_norm(channels: int) -> nn.Module:

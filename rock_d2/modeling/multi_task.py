@@ -11,6 +11,7 @@ from torch import nn
 from rock_d2.layers import own_seed
 from rock_d2.modeling.necks.neck import Extents, Features, Neck, Predictions, build_neck
 from rock_d2.modeling.num_classes import with_num_classes
+from rock_d2.registry import registered
 
 DETECTOR = "detector."
 
@@ -51,7 +52,7 @@ class MultiTask(nn.Module):
         name, neck_at = cfg.MODEL.DETECTOR or "NoDetector", cfg.MODEL.NECK.AT
         if name == cls.__name__:
             raise ValueError(f"MODEL.DETECTOR is {name}; it must be a detector, or '' for none")
-        detector = META_ARCH_REGISTRY.get(name)(cfg)
+        detector = registered(META_ARCH_REGISTRY, name, setting="MODEL.DETECTOR")(cfg)
         with own_seed("neck"):
             neck = build_neck(cfg, refined_part(detector, neck_at).output_shape())
         return {"detector": detector, "neck": neck, "neck_at": neck_at}

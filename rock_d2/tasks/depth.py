@@ -145,4 +145,3 @@ def encode_depth(depth: np.ndarray) -> np.ndarray:
     if not (millimetres >= 0).all() or millimetres.max(initial=0) > np.iinfo(np.uint16).max:
         raise ValueError("depth: negative, NaN or beyond 65.535 m; unknown pixels must be 0")
     return millimetres.astype(np.uint16)
-

@@ -50,20 +50,13 @@ class LabelMap(NamedTuple):
 
 def crop(transform: CropTransform, label: LabelMap) -> LabelMap:
     t = transform
-    zoom = _zoom(t, before=(t.orig_w, t.orig_h), after=(t.w, t.h))
-    pixels = label.pixels[:, t.y0 : t.y0 + t.h, t.x0 : t.x0 + t.w]
-    return label._replace(pixels=pixels, camera=label.camera.then(CameraChange(zoom=zoom)))
+    return _zoomed(t, label, label.pixels[:, t.y0 : t.y0 + t.h, t.x0 : t.x0 + t.w])
 
 
 def pad(transform: PadTransform, label: LabelMap) -> LabelMap:
-    t = transform
-    height, width = label.pixels.shape[1:]
-    before = (t.orig_w or width, t.orig_h or height)
-    after = (before[0] + t.x0 + t.x1, before[1] + t.y0 + t.y1)
-    borders = ((0, 0), (t.y0, t.y1), (t.x0, t.x1))
+    borders = ((0, 0), (transform.y0, transform.y1), (transform.x0, transform.x1))
     pixels = np.pad(label.pixels, borders, constant_values=label.unknown)
-    zoom = _zoom(t, before=before, after=after)
-    return label._replace(pixels=pixels, camera=label.camera.then(CameraChange(zoom=zoom)))
+    return _zoomed(transform, label, pixels)
 
 
 def resize(transform: ResizeTransform | ScaleTransform, label: LabelMap) -> LabelMap:
@@ -87,19 +80,17 @@ def leave(transform: Transform, label: LabelMap) -> LabelMap:
     return label
 
 
-def _zoom(
-    transform: Transform, *, before: tuple[int | None, int | None], after: tuple[int, int]
-) -> float:
-    """Return width before over width after; raise ValueError for a change of aspect ratio."""
-    if None in before:
-        raise ValueError(f"{transform}: labels need to know orig_w and orig_h to zoom; pass them")
+def _zoomed(transform: Transform, label: LabelMap, pixels: np.ndarray) -> LabelMap:
+    """Return the label with new pixels of its aspect ratio, by the camera that sees them."""
+    (old_height, old_width), (height, width) = label.pixels.shape[1:], pixels.shape[1:]
     # Whole pixels: each side may be half a pixel away from the exact aspect ratio.
-    if abs(after[0] * before[1] - after[1] * before[0]) > 0.5 * sum(before) + 1e-6:
+    if abs(width * old_height - height * old_width) > 0.5 * (old_width + old_height) + 1e-6:
         raise ValueError(
-            f"{transform}: changes the aspect ratio of {before}, which is no zoom; labels follow "
-            "crops and padding at a fixed aspect ratio only"
+            f"{transform}: makes {height} x {width} of {old_height} x {old_width} pixels, which "
+            "is no zoom; labels follow crops and padding at a fixed aspect ratio only"
         )
-    return before[0] / after[0]
+    change = CameraChange(zoom=old_width / width)
+    return label._replace(pixels=pixels, camera=label.camera.then(change))
 
 
 def _nearest(old: int, new: int) -> np.ndarray:

@@ -58,7 +58,10 @@ class MapTask(Task):
     def load(self, record: Mapping[str, Any]) -> LabelMap | None:
         if self.field not in record:
             return None
-        pixels = self.read_pixels(record[self.field])
+        path = record[self.field]
+        pixels = self.read_pixels(path)
+        if problem := size_problem(pixels, record):
+            raise ValueError(f"{path}: {problem}")
         planes = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
         return LabelMap(np.ascontiguousarray(planes), self.unknown_level)
 
@@ -89,11 +92,9 @@ class MapTask(Task):
         except (OSError, ValueError) as error:
             return [str(error)], 0.0
         problems = [f"{path}: {problem}" for problem in self.pixel_problems(pixels)]
-        height, width = pixels.shape[:2]
-        if (height, width) != (record.get("height"), record.get("width")):
-            size = f"{record.get('height')} x {record.get('width')}"
-            problems.append(f"{path}: is {height} x {width}, its image {size}")
-        known = (pixels != self.unknown_level).reshape(height, width, -1).any(axis=2)
+        if problem := size_problem(pixels, record):
+            problems.append(f"{path}: {problem}")
+        known = (pixels != self.unknown_level).reshape(*pixels.shape[:2], -1).any(axis=2)
         return problems, float(known.mean())
 
     def pixel_problems(self, pixels: np.ndarray) -> Iterator[str]:
@@ -128,3 +129,12 @@ class MapTask(Task):
             height, width = wanted[1:]
             target[:, :height, :width] = label.to(device, non_blocking=True)
         return labels
+
+
+def size_problem(pixels: np.ndarray, record: Mapping[str, Any]) -> str:
+    """Return in which way a label has another size than its image, "" if it has not."""
+    height, width = pixels.shape[:2]
+    wanted = record.get("height", height), record.get("width", width)
+    if (height, width) == wanted:
+        return ""
+    return f"is {height} x {width}, its image {wanted[0]} x {wanted[1]}"

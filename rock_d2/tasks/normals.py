@@ -153,4 +153,3 @@ def normalise(vectors: np.ndarray) -> np.ndarray:
     """Scale float32 (H, W, 3) vectors to length 1; zero vectors stay zero."""
     squares = np.einsum("...c,...c->...", vectors, vectors)
     return vectors / np.sqrt(np.where(squares > 0, squares, 1))[..., None]
-

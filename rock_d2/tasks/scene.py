@@ -37,7 +37,15 @@ class Scene(Task):
         return self.num_classes
 
     def for_data(self, metadata: Metadata) -> "Scene":
-        return self if self.num_classes else replace(self, num_classes=len(metadata.scene_classes))
+        if self.num_classes:
+            return self
+        classes = metadata.get("scene_classes", ())
+        if not classes:
+            raise ValueError(
+                "MODEL.TASKS.SCENE.NUM_CLASSES is 0, but data set "
+                f"`{metadata.name}` has no scene_classes; set the number"
+            )
+        return replace(self, num_classes=len(classes))
 
     def check_metadata(self, metadata: Metadata) -> None:
         found = len(metadata.get("scene_classes", ()))
@@ -137,4 +145,3 @@ def class_name(label: int, metadata: Metadata) -> str:
     """Return the name of a class, or its number where the data set does not name any."""
     names = metadata.get("scene_classes", ())
     return names[label] if len(names) else f"class {label}"
-

@@ -4,9 +4,9 @@ from rock_d2.visualization.drawings import (
     class_title,
     draw_comparison,
     draw_item,
+    draw_output,
     draw_predictions,
     draw_record,
-    merge_captions,
     prediction_drawings,
 )
 from rock_d2.visualization.encodings import recorded_encodings
@@ -16,10 +16,10 @@ __all__ = [
     "class_title",
     "draw_comparison",
     "draw_item",
+    "draw_output",
     "draw_predictions",
     "draw_record",
     "evenly_spaced",
-    "merge_captions",
     "panel_row",
     "prediction_drawings",
     "recorded_encodings",

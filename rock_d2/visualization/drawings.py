@@ -5,11 +5,11 @@ from string import ascii_lowercase
 from types import MappingProxyType
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from detectron2.data import Metadata
 from detectron2.structures import BoxMode, Instances
+from detectron2.utils.colormap import colormap
 from detectron2.utils.visualizer import Visualizer
 
 from rock_d2.image_files import read_color_image
@@ -17,6 +17,9 @@ from rock_d2.tasks import Task
 from rock_d2.tasks.base import Drawing
 from rock_d2.visualization.encodings import heat_map
 from rock_d2.visualization.panels import panel_row, panel_size
+
+# RGB from 0 to 1, by class.
+COLOURS = colormap(rgb=True, maximum=1)
 
 
 def draw_record(record: Mapping[str, Any], tasks: Sequence[Task], metadata: Metadata) -> np.ndarray:
@@ -27,7 +30,7 @@ def draw_record(record: Mapping[str, Any], tasks: Sequence[Task], metadata: Meta
     """
     image = read_color_image(record["file_name"])
     labels = {task: task.read(record) for task in tasks}
-    drawings = [object_drawing(image, record, metadata), *label_drawings(labels, metadata)]
+    drawings = [record_drawing(image, record, metadata), *label_drawings(labels, metadata)]
     return panel_row(image, merge_captions(drawings))
 
 
@@ -48,16 +51,10 @@ def draw_item(
         if isinstance(label, torch.Tensor):
             labels[task] = task.as_values(label.numpy())
     objects = item["instances"]
-    classes = objects.gt_classes.tolist()
-    drawn = draw_objects(
-        image,
-        objects.gt_boxes.tensor.numpy(),
-        classes,
-        [class_title(label, metadata) for label in classes],
-        masks=objects.get("gt_masks") if objects.has("gt_masks") else None,
-    )
-    drawings = [Drawing(counted(len(objects)), drawn), *label_drawings(labels, metadata)]
-    return panel_row(image, merge_captions(drawings))
+    masks = objects.gt_masks if objects.has("gt_masks") else None
+    boxes, classes = objects.gt_boxes.tensor.numpy(), objects.gt_classes.tolist()
+    drawn = object_drawing(image, boxes, classes, metadata, masks=masks)
+    return panel_row(image, merge_captions([drawn, *label_drawings(labels, metadata)]))
 
 
 def draw_predictions(
@@ -67,24 +64,33 @@ def draw_predictions(
     metadata: Metadata,
     score_threshold: float = 0.5,
 ) -> np.ndarray:
-    """Draw a model's output as one row of panels: the image, the detections, each task's map.
+    """Draw a model's output for a dataset dict; see ``draw_output``."""
+    image = read_color_image(record["file_name"])
+    references = {task.name: task.read(record) for task in tasks}
+    return draw_output(image, output, tasks, metadata, score_threshold, references=references)
 
-    Args:
-        record: a dataset dict; of its labels only the range of the colours is taken.
-        output: of the model, and the ``encodings`` if they were recorded.
-        tasks: those to be shown, where ``output`` has them.
-        metadata: of the data set.
-        score_threshold: of the detections shown.
+
+def draw_output(
+    image: np.ndarray,
+    output: Mapping[str, Any],
+    tasks: Sequence[Task],
+    metadata: Metadata,
+    score_threshold: float,
+    *,
+    references: Mapping[str, Any] = MappingProxyType({}),
+) -> np.ndarray:
+    """Draw a model's output as one row of panels: the image, the detections, each task's map.
 
     Returns:
         uint8 (H, W, 3), RGB. Predictions without a map stand in the detections' caption.
     """
-    image = read_color_image(record["file_name"])
-    references = {task.name: task.read(record) for task in tasks}
     drawings = prediction_drawings(
         image, output, tasks, metadata, score_threshold, references=references
     )
-    return panel_row(image, [Drawing("input", image), *merge_captions(drawings)])
+    shown = [Drawing("input", image)]
+    if "instances" not in output:
+        return panel_row(image, merge_captions([*shown, *drawings]))
+    return panel_row(image, [*shown, *merge_captions(drawings)])
 
 
 def draw_comparison(
@@ -98,7 +104,7 @@ def draw_comparison(
     """Draw the paper's figure 3: the predictions of an image, and below them the ground truth.
 
     Args:
-        record, output, tasks, metadata, score_threshold: see ``draw_predictions``.
+        record, output, tasks, metadata, score_threshold: see ``prediction_drawings``.
         baseline: another model's output for the image; its detections come first.
     """
     image = read_color_image(record["file_name"])
@@ -116,12 +122,11 @@ def draw_comparison(
         for letter, drawing in zip(ascii_lowercase, [Drawing("input", image), *found], strict=False)
     ]
     truth = label_drawings(labels, metadata)
-    objects = object_drawing(image, record, metadata)
-    num_empty = len(predicted) - len(truth) - ("instances" in output)
-    true = [Drawing("", None)] * num_empty
     if "instances" in output:
-        true.append(objects._replace(caption=f"truth: {objects.caption}"))
-    return np.vstack([panel_row(image, predicted), panel_row(image, [*true, *truth])])
+        objects = record_drawing(image, record, metadata)
+        truth.insert(0, objects._replace(caption=f"truth: {objects.caption}"))
+    nothing = [Drawing("", None)] * (len(predicted) - len(truth))
+    return np.vstack([panel_row(image, predicted), panel_row(image, [*nothing, *truth])])
 
 
 def prediction_drawings(
@@ -137,21 +142,24 @@ def prediction_drawings(
 
     Args:
         image: RGB.
-        output, tasks, metadata, score_threshold: see ``draw_predictions``.
-        references: the truth by the task's name, where it is known.
+        output: of the model, and the ``encodings`` if they were recorded.
+        tasks: those to be shown, where ``output`` has them.
+        metadata: of the data set.
+        score_threshold: of the detections shown.
+        references: the truth by the task's name, where it is known: it sets the range of colours.
     """
     drawings = []
     if "instances" in output:
         drawings.append(detection_drawing(image, output["instances"], metadata, score_threshold))
     for task in tasks:
         if task.name in output:
-            values = task.as_values(to_numpy(output[task.name]))
+            values = task.as_values(output[task.name].float().cpu().numpy())
             reference = references.get(task.name)
             drawing = task.draw(values, metadata, reference=reference)
             encoding = output.get("encodings", {}).get(task.name)
             if drawing.image is None and encoding is not None:
                 shown = int(values.argmax()) if reference is None else reference
-                drawing = heat_map(drawing, to_numpy(encoding)[shown])
+                drawing = heat_map(drawing, encoding[shown].float().cpu().numpy())
             drawings.append(drawing)
     return drawings
 
@@ -161,28 +169,29 @@ def detection_drawing(
 ) -> Drawing:
     """Return the drawing of those detections that score at least ``score_threshold``."""
     found = instances[instances.scores >= score_threshold].to("cpu")
-    classes = found.pred_classes.tolist()
-    names = [
-        f"{class_title(label, metadata)} {score:.0%}"
-        for label, score in zip(classes, found.scores.tolist(), strict=True)
-    ]
-    boxes = found.pred_boxes.tensor.numpy()
-    masks = found.pred_masks.numpy() if found.has("pred_masks") else None
-    drawn = draw_objects(image, boxes, classes, names, masks=masks)
-    return Drawing(f"{counted(len(found))} (score from {score_threshold:g})", drawn)
+    drawing = object_drawing(
+        image,
+        found.pred_boxes.tensor.numpy(),
+        found.pred_classes.tolist(),
+        metadata,
+        scores=found.scores.tolist(),
+        masks=found.pred_masks.numpy() if found.has("pred_masks") else None,
+    )
+    return drawing._replace(caption=f"{drawing.caption} (score from {score_threshold:g})")
 
 
-def object_drawing(image: np.ndarray, record: Mapping[str, Any], metadata: Metadata) -> Drawing:
+def record_drawing(image: np.ndarray, record: Mapping[str, Any], metadata: Metadata) -> Drawing:
     """Return the drawing of a dataset dict's objects."""
     objects = record["annotations"]
     boxes = [BoxMode.convert(o["bbox"], o["bbox_mode"], BoxMode.XYXY_ABS) for o in objects]
-    classes = [o["category_id"] for o in objects]
-    names = [class_title(label, metadata) for label in classes]
     masks = [o["segmentation"] for o in objects if o.get("segmentation")]
-    if len(masks) < len(objects):
-        masks = None
-    drawn = draw_objects(image, np.reshape(boxes, (-1, 4)), classes, names, masks=masks)
-    return Drawing(counted(len(objects)), drawn)
+    return object_drawing(
+        image,
+        np.reshape(boxes, (-1, 4)),
+        [o["category_id"] for o in objects],
+        metadata,
+        masks=masks if len(masks) == len(objects) else None,
+    )
 
 
 def label_drawings(labels: Mapping[Task, Any], metadata: Metadata) -> list[Drawing]:
@@ -192,40 +201,35 @@ def label_drawings(labels: Mapping[Task, Any], metadata: Metadata) -> list[Drawi
     ]
 
 
-def draw_objects(
+def object_drawing(
     image: np.ndarray,
     boxes: np.ndarray,
     classes: Sequence[int],
-    names: Sequence[str],
+    metadata: Metadata,
     *,
+    scores: Sequence[float] | None = None,
     masks: Any = None,
-) -> np.ndarray:
-    """Return the image, enlarged so that text is legible, with objects; a class has its colour.
+) -> Drawing:
+    """Draw objects into the image, which is enlarged so that their names are legible.
 
     ``masks`` has any form that Detectron2's Visualizer takes.
     """
-    scale = panel_size(image)[0] / image.shape[1]
-    canvas = Visualizer(image, scale=scale)
-    colours = [class_colour(label) for label in classes]
+    names = [class_title(label, metadata) for label in classes]
+    if scores is not None:
+        names = [f"{name} {score:.0%}" for name, score in zip(names, scores, strict=True)]
+    canvas = Visualizer(image, scale=panel_size(image)[0] / image.shape[1])
     drawn = canvas.overlay_instances(
-        boxes=boxes, labels=names, masks=masks, assigned_colors=colours
+        boxes=boxes,
+        labels=names,
+        masks=masks,
+        assigned_colors=[COLOURS[label % len(COLOURS)] for label in classes],
     )
-    return drawn.get_image()
-
-
-def class_colour(label: int) -> np.ndarray:
-    """Return RGB in [0, 1]; hues are a golden ratio apart, so that neighbours differ clearly."""
-    hsv = np.uint8([[[round(label * 0.618034 % 1 * 179), 200, 255]]])
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0] / 255
+    return Drawing(f"{len(names)} object{'s' * (len(names) != 1)}", drawn.get_image())
 
 
 def class_title(label: int, metadata: Metadata) -> str:
     names = metadata.get("thing_classes", ())
     return names[label] if len(names) else f"class {label}"
-
-
-def counted(number: int) -> str:
-    return f"{number} object{'s' * (number != 1)}"
 
 
 def merge_captions(drawings: Sequence[Drawing]) -> list[Drawing]:
@@ -234,7 +238,3 @@ def merge_captions(drawings: Sequence[Drawing]) -> list[Drawing]:
     lines = [first.caption, *(other.caption for other in others if other.image is None)]
     maps = [other for other in others if other.image is not None]
     return [first._replace(caption=", ".join(lines)), *maps]
-
-
-def to_numpy(values: torch.Tensor) -> np.ndarray:
-    return values.detach().float().cpu().numpy()

@@ -41,12 +41,7 @@ def heard(caplog) -> Iterator[pytest.LogCaptureFixture]:
 
 
 @pytest.fixture(scope="session")
-def resnet18() -> nn.Module:
+def resnets() -> dict[int, nn.Module]:
     torch.manual_seed(0)
-    return with_random_statistics(torchvision.models.resnet18())
-
-
-@pytest.fixture(scope="session")
-def resnet50() -> nn.Module:
-    torch.manual_seed(0)
-    return with_random_statistics(torchvision.models.resnet50())
+    found = {18: torchvision.models.resnet18(), 50: torchvision.models.resnet50()}
+    return {depth: with_random_statistics(resnet) for depth, resnet in found.items()}

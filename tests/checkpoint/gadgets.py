@@ -29,9 +29,11 @@ def gadgets(trace: Path) -> dict[str, bytes]:
         **{f"system, protocol {i}": pickle.dumps(system, protocol=i) for i in (0, 2, 4)},
         "among weights": pickle.dumps({"layer1.0.conv1.weight": torch.zeros(1), "bias": system}),
         "eval": pickle.dumps(Call(eval, code)),
-        "BUILD": build.encode(),
+        "BUILD": build.encode("latin1"),
         "Python 2": f"c__builtin__\neval\n(S{code!r}\ntR.".encode(),
-        "dotted name": f"\x80\x04\x8c\x02os\x8c\x0epath.os.system\x93(S'{touch}'\ntR.".encode("latin1"),
+        "dotted name": f"\x80\x04\x8c\x02os\x8c\x0epath.os.system\x93(S'{touch}'\ntR.".encode(
+            "latin1"
+        ),
     }
 
 

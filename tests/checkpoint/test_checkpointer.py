@@ -1,89 +1,110 @@
-"""Our own checkpoints, and what is refused."""
+"""Our own checkpoints, Detectron2's, and what is refused."""
 
-import logging
+import pickle
 import re
 
-import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
-from torch import nn
 from torchvision_resnets import TORCHVISION_SETTINGS
 
-from rock_d2.checkpoint.checkpointer import RockCheckpointer
+from rock_d2.checkpoint.checkpointer import CompleteCheckpointer, RockCheckpointer
 
 
 @pytest.fixture
-def weights(resnet18, tmp_path) -> str:
-    torch.save(resnet18.state_dict(), tmp_path / "resnet18.pth")
+def weights(resnets, tmp_path) -> str:
+    torch.save(resnets[18].state_dict(), tmp_path / "resnet18.pth")
     return str(tmp_path / "resnet18.pth")
 
 
-def test_resume_restores_model_optimizer_scheduler_and_iteration(small_config, tmp_path):
+def assert_equal(state: dict, other: dict) -> None:
+    assert state.keys() == other.keys()
+    different = [name for name in state if not torch.equal(state[name], other[name])]
+    assert different == []
+
+
+def test_resume_restores_the_model_and_the_rest(small_config, tmp_path):
     cfg = small_config()
-
-    def build(seed: int) -> tuple[RockCheckpointer, nn.Module, torch.optim.Optimizer]:
-        torch.manual_seed(seed)
-        model = build_model(cfg)
-        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
-        scheduler = torch.optim.lr_scheduler.MultiStepLR(optimizer, [1])
-        folder = str(tmp_path)
-        saved = {"optimizer": optimizer, "scheduler": scheduler}
-        return RockCheckpointer(cfg, model=model, save_dir=folder, **saved), model, optimizer
-
-    checkpointer, model, optimizer = build(seed=0)
-    sum(parameter.sum() for parameter in model.parameters()).backward()
-    optimizer.step()
-    checkpointer.checkpointables["scheduler"].step()
-    checkpointer.save("model_0000006", iteration=6)
-
-    resumed, twin, twin_optimizer = build(seed=1)
-    assert resumed.resume_or_load("", resume=True)["iteration"] == 6
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, twin.state_dict()[name]), name
-    assert twin_optimizer.param_groups[0]["lr"] == pytest.approx(0.01)
-    moments = [s["exp_avg"] for s in optimizer.state.values()]
-    twin_moments = [s["exp_avg"] for s in twin_optimizer.state.values()]
-    assert len(moments) == len(list(model.parameters()))
-    assert all(torch.equal(a, b) for a, b in zip(moments, twin_moments, strict=True))
+    # As trainings have it: its weights are strided.
+    models = [build_model(cfg).to(memory_format=torch.channels_last) for _ in range(2)]
+    optimizers = [
+        torch.optim.SGD(model.parameters(), lr=lr)
+        for model, lr in zip(models, (0.1, 1), strict=True)
+    ]
+    first, second = (
+        RockCheckpointer(cfg, model=model, save_dir=str(tmp_path), optimizer=optimizer)
+        for model, optimizer in zip(models, optimizers, strict=True)
+    )
+    torch.nn.init.constant_(models[0].backbone.stem.conv1.weight, 7)
+    first.save("model_0000006", iteration=6)
+    assert second.resume_or_load("", resume=True) == {"iteration": 6}
+    assert_equal(models[0].state_dict(), models[1].state_dict())
+    assert optimizers[1].param_groups[0]["lr"] == 0.1
 
 
-def test_own_checkpoint_carries_numpy_values(small_config, tmp_path):
-    cfg = small_config()
-    checkpointer = RockCheckpointer(cfg, model=build_model(cfg), save_dir=str(tmp_path))
-    state = np.random.default_rng(0).integers(2**32, size=624, dtype=np.uint32)
-    checkpointer.save("model_final", best_metric=np.float64(0.5), random_state=state)
-    extra = checkpointer.load(str(tmp_path / "model_final.pth"))
-    assert extra.keys() == {"best_metric", "random_state"}
-    assert extra["best_metric"] == 0.5
-    assert np.array_equal(extra["random_state"], state)
+@pytest.mark.parametrize("detector", ["retinanet", "faster_rcnn"])
+def test_checkpoints_of_detectron2_and_of_multitask_go_both_ways(
+    detector, small_config, tmp_path, heard
+):
+    name = f"detectors/{detector}_rock_rooms.yaml"
+    cfg = small_config(name=name)
+    bare_cfg = small_config(
+        *("MODEL.META_ARCHITECTURE", cfg.MODEL.DETECTOR),
+        *("MODEL.RETINANET.NUM_CLASSES", 19, "MODEL.ROI_HEADS.NUM_CLASSES", 19),
+        name=name,
+    )
+    torch.manual_seed(0)
+    zoo = build_model(bare_cfg)
+    # As the files of the model zoo: arrays, and buffers of the first versions.
+    buffers = {
+        "anchor_generator.cell_anchors.0": torch.zeros(3, 4),
+        "pixel_mean": torch.tensor(cfg.MODEL.PIXEL_MEAN).view(3, 1, 1),
+    }
+    arrays = {key: value.numpy() for key, value in (zoo.state_dict() | buffers).items()}
+    content = {"model": arrays, "__author__": "Detectron2 Model Zoo"}
+    (tmp_path / "zoo.pkl").write_bytes(pickle.dumps(content, protocol=2))
+    torch.manual_seed(1)
+    model = build_model(cfg)
+    RockCheckpointer(cfg, model=model, save_dir=str(tmp_path)).load(str(tmp_path / "zoo.pkl"))
+    state = model.state_dict()
+    assert_equal({key: state[key] for key in zoo.state_dict()}, zoo.state_dict())
+    # The log names the neck's tensors and no others.
+    named = re.findall(
+        r"^.*\b(backbone|head|proposal_generator|roi_heads|neck)\..*$", heard.text, re.M
+    )
+    assert set(named) == {"neck"}
+    assert "cell_anchors" not in heard.text
+
+    RockCheckpointer(cfg, model=model, save_dir=str(tmp_path)).save("trained")
+    bare = build_model(bare_cfg)
+    RockCheckpointer(bare_cfg, model=bare).load(str(tmp_path / "trained.pth"))
+    assert_equal(bare.state_dict(), zoo.state_dict())
 
 
-def test_own_checkpoint_is_refused_under_other_pixel_statistics(small_config, tmp_path):
-    cfg = small_config()
-    RockCheckpointer(cfg, model=build_model(cfg), save_dir=str(tmp_path)).save("model_final")
-    other = small_config("MODEL.PIXEL_STD", "[1.0, 1.0, 1.0]")
+STD = torch.tensor([57.375, 57.12, 58.395], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    "recorded", [{"style": {"MODEL.PIXEL_STD": STD.tolist()}}, {"pixel_std": STD.view(3, 1, 1)}]
+)
+def test_checkpoint_is_refused_under_other_pixel_statistics(recorded, small_config, tmp_path):
+    cfg = small_config("MODEL.PIXEL_STD", "[1.0, 1.0, 1.0]")
+    model = build_model(cfg)
+    # Ours have a style, old ones of Detectron2 a buffer.
+    buffer = {name: x for name, x in recorded.items() if name == "pixel_std"}
+    torch.save({**recorded, "model": model.state_dict() | buffer}, tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r'set MODEL\.PIXEL_STD "\[57\.375, 57\.12, 58\.395\]"'):
-        RockCheckpointer(other, model=build_model(other)).load(str(tmp_path / "model_final.pth"))
+        RockCheckpointer(cfg, model=model).load(str(tmp_path / "a.pth"))
 
 
-def test_pixel_statistics_in_older_checkpoints_of_detectron2_count(small_config, tmp_path):
-    cfg = small_config()
-    state = build_model(cfg).state_dict() | {"pixel_std": torch.ones(3, 1, 1)}
-    torch.save({"model": state}, tmp_path / "old.pth")
-    with pytest.raises(ValueError, match=r'set MODEL\.PIXEL_STD "\[1\.0, 1\.0, 1\.0\]"$'):
-        RockCheckpointer(cfg, model=build_model(cfg)).load(str(tmp_path / "old.pth"))
-
-
-# The settings of the torchvision kind, each wrong in its turn.
-WRONG = [
-    ("INPUT.FORMAT", "BGR", "RGB"),
-    ("MODEL.PIXEL_MEAN", "[103.53, 116.28, 123.675]", "[123.675, 116.28, 103.53]"),
-    ("MODEL.PIXEL_STD", "[1.0, 1.0, 1.0]", "[58.395, 57.12, 57.375]"),
-]
-
-
-@pytest.mark.parametrize(("key", "wrong", "right"), WRONG)
+@pytest.mark.parametrize(
+    ("key", "wrong", "right"),
+    [
+        ("INPUT.FORMAT", "BGR", "RGB"),
+        ("MODEL.PIXEL_MEAN", "[103.53, 116.28, 123.675]", "[123.675, 116.28, 103.53]"),
+        ("MODEL.PIXEL_STD", "[1.0, 1.0, 1.0]", "[58.395, 57.12, 57.375]"),
+    ],
+)
 def test_wrong_setting_is_refused_with_the_right_one(key, wrong, right, small_config, weights):
     cfg = small_config(*TORCHVISION_SETTINGS, key, wrong)
     model = build_model(cfg)
@@ -94,59 +115,62 @@ def test_wrong_setting_is_refused_with_the_right_one(key, wrong, right, small_co
 
 
 def test_wrong_stride_is_refused_where_there_are_bottlenecks(small_config, weights):
-    stride = ("MODEL.RESNETS.STRIDE_IN_1X1", True)
-    cfg = small_config(*TORCHVISION_SETTINGS, *stride)
-    RockCheckpointer(cfg, model=build_model(cfg)).load(weights)
-    cfg.merge_from_list(["MODEL.RESNETS.DEPTH", 50])
+    cfg = small_config(*TORCHVISION_SETTINGS, "MODEL.RESNETS.STRIDE_IN_1X1", True)
+    model = build_model(cfg)
+    RockCheckpointer(cfg, model=model).load(weights)
+    cfg.MODEL.RESNETS.DEPTH = 50
     with pytest.raises(ValueError, match=r'set MODEL\.RESNETS\.STRIDE_IN_1X1 "False"$'):
-        RockCheckpointer(cfg, model=build_model(cfg)).load(weights)
+        RockCheckpointer(cfg, model=model).load(weights)
 
 
 def test_another_depth_is_refused(small_config, weights):
     cfg = small_config(*TORCHVISION_SETTINGS, "MODEL.RESNETS.DEPTH", 34)
     # ResNet-18 has 20 convolutions with 5 tensors each, ResNet-34 has 36.
-    with pytest.raises(
-        ValueError, match=r"fits 100 of the backbone's 180 tensors: backbone\.res2\.2"
-    ):
+    with pytest.raises(ValueError, match=r"fits 100 of 180 tensors .*: backbone\.res2\.2"):
         RockCheckpointer(cfg, model=build_model(cfg)).load(weights)
 
 
-def test_no_match_in_the_backbone_is_an_error(small_config, tmp_path):
+def without(state: dict, part: str) -> dict:
+    return {name: value for name, value in state.items() if part not in name}
+
+
+def filled_with(state: dict, name: str, value: float) -> dict:
+    return state | {name: torch.full_like(state[name], value, dtype=torch.float64)}
+
+
+VARIANCE = "backbone.res3.0.conv1.norm.running_var"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda state: {n.replace("backbone.", "backbone.x."): x for n, x in state.items()},
+            "fits 0 of 100 tensors that it must fill: backbone.stem",
+        ),
+        # Detectron2 fills frozen statistics that a file does not have with 0 and 1, in silence.
+        (lambda state: without(state, VARIANCE), f"fits 39 of 40 .*: {VARIANCE} is missing"),
+        (lambda state: filled_with(state, "neck.trunk.res5.0.weight", float("nan")), "are NaN"),
+        # Infinite as fp32.
+        (lambda state: filled_with(state, VARIANCE, 1e39), f"`{VARIANCE}` has values that are NaN"),
+    ],
+    ids=["names", "frozen", "nan", "infinite"],
+)
+def test_weights_that_a_model_must_not_have_are_refused(change, message, small_config, tmp_path):
+    cfg = small_config("MODEL.RESNETS.NORM", "FrozenBN")
+    model = build_model(cfg)
+    torch.save({"model": change(model.state_dict())}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=rf"a\.pth: .*{message}"):
+        RockCheckpointer(cfg, model=model).load(str(tmp_path / "a.pth"))
+
+
+def test_complete_checkpointer_refuses_what_leaves_a_part_untrained(small_config, tmp_path):
     cfg = small_config()
     model = build_model(cfg)
-    state = {n.replace("backbone.", "backbone.body."): x for n, x in model.state_dict().items()}
-    torch.save({"model": state}, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match="fits 0 of the backbone's 100 tensors"):
-        RockCheckpointer(cfg, model=model).load(str(tmp_path / "other.pth"))
-
-
-def test_summary_counts_what_matched_by_part(small_config, weights, caplog):
-    cfg = small_config(*TORCHVISION_SETTINGS)
-    checkpointer = RockCheckpointer(cfg, model=build_model(cfg))
-    caplog.set_level(logging.INFO, logger=checkpointer.logger.name)
-    checkpointer.logger.addHandler(caplog.handler)
-    checkpointer.load(weights)
-    checkpointer.logger.removeHandler(caplog.handler)
-    # ResNet-18 has 11,689,512 parameters, 513,000 of them in fc, and 2 * 4,800 statistics.
-    assert re.search(r"backbone +11,186,112 of +11,186,112\n", caplog.text)
-    assert re.search(r"neck +0 of +[1-9][\d,]+\n", caplog.text)
-    assert re.search(r"head +0 of +[1-9][\d,]+\n", caplog.text)
-    assert "not in the model: fc.weight, fc.bias" in caplog.text
-
-
-def test_missing_file_is_named(small_config, tmp_path):
-    cfg = small_config()
-    checkpointer = RockCheckpointer(cfg, model=build_model(cfg))
-    with pytest.raises(FileNotFoundError, match=r"R-18\.pth: is no file; set MODEL\.WEIGHTS"):
-        checkpointer.load(str(tmp_path / "R-18.pth"))
-
-
-def test_without_network_the_place_for_the_file_is_named(small_config, tmp_path, monkeypatch):
-    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
-    monkeypatch.setenv("no_proxy", "*")
-    cfg = small_config()
-    checkpointer = RockCheckpointer(cfg, model=build_model(cfg))
-    place = tmp_path / "models" / "R-18.pkl"
-    with pytest.raises(FileNotFoundError, match=re.escape(f"put it at {place} by hand")):
-        # Nobody listens on the discard port.
-        checkpointer.load("http://127.0.0.1:9/models/R-18.pkl")
+    state = model.state_dict()
+    torch.save({"model": state}, tmp_path / "whole.pth")
+    torch.save({"model": without(state, "head.cls_score.0.bias")}, tmp_path / "part.pth")
+    checkpointer = CompleteCheckpointer(cfg, model=model)
+    checkpointer.load(str(tmp_path / "whole.pth"))
+    with pytest.raises(ValueError, match=r"part\.pth: not a .*, and not head\.cls_score\.0\.bias"):
+        checkpointer.load(str(tmp_path / "part.pth"))

@@ -59,7 +59,7 @@ def test_single_wrong_bit_is_noticed(tmp_path):
 
 
 @pytest.mark.parametrize("tag", [None, "", "model_0000001.pth", "nowhere.pth", "../x"])
-def test_newest_file_is_taken_whatever_the_tag_says(tmp_path, tag):
+def test_newest_file_is_taken_also_if_the_tag_names_another(tmp_path, tag):
     files = filled(tmp_path, 1, 2)
     (tmp_path / "last_checkpoint").unlink()
     if tag is not None:
@@ -99,9 +99,14 @@ def test_full_disk_leaves_everything_as_it_was(tmp_path):
 
 def test_interrupted_write_leaves_the_old_file(tmp_path):
     (tmp_path / "file").write_text("old")
-    with pytest.raises(KeyboardInterrupt), atomic_file(tmp_path / "file") as file:
-        file.write(b"new")
-        raise KeyboardInterrupt
+
+    def write() -> None:
+        with atomic_file(tmp_path / "file") as file:
+            file.write(b"new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
     assert content_of(tmp_path) == {"file": b"old"}
 
 

@@ -1,27 +1,30 @@
-"""Every kind of weights, written as its publisher does and loaded without a conversion."""
+"""Every layout of weights, written as its publisher does and loaded without a conversion."""
 
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from detectron2.modeling import build_model
 from safetensors.torch import save_file
 from torch import nn
-from torchvision_resnets import TORCHVISION_SETTINGS, features_of
+from torchvision_resnets import TORCHVISION_SETTINGS, features_of, with_random_statistics
 
-from rock_d2 import model_zoo
 from rock_d2.checkpoint.checkpointer import RockCheckpointer
-from rock_d2.checkpoint.loading import read_checkpoint
+from rock_d2.checkpoint.formats import WEIGHT_FORMATS, WeightFormat
 
-# A ResNet-50 with all of its layers and few channels.
+# A neck would refine the backbone's maps.
+TORCHVISION = (*TORCHVISION_SETTINGS, "MODEL.NECK.NAME", "IdentityNeck")
+RESNET50 = ("MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.NORM", "FrozenBN")
+# With all of its layers and few channels.
 TINY_RESNET50 = (
-    *("MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.NORM", "FrozenBN"),
+    *RESNET50,
     *("MODEL.RESNETS.STEM_OUT_CHANNELS", 8, "MODEL.RESNETS.RES2_OUT_CHANNELS", 16),
-    *("MODEL.RESNETS.WIDTH_PER_GROUP", 4),
+    *("MODEL.RESNETS.WIDTH_PER_GROUP", 4, "MODEL.PIXEL_STD", "[1.0, 1.0, 1.0]"),
 )
-MSRA_SETTINGS = ("MODEL.PIXEL_STD", "[1.0, 1.0, 1.0]")
+PYRAMID = "detectors/retinanet_plain_rooms.yaml"
 
 
 def loaded(cfg, file: Path | str) -> nn.Module:
@@ -31,9 +34,13 @@ def loaded(cfg, file: Path | str) -> nn.Module:
     return model.eval()
 
 
+def assert_equal(state: dict, expected: dict) -> None:
+    assert [name for name in state if not torch.equal(state[name], expected[name])] == []
+
+
 def write_pth(state: dict, folder: Path) -> Path:
-    torch.save(state, folder / "resnet18-f37072fd.pth")
-    return folder / "resnet18-f37072fd.pth"
+    torch.save(state, folder / "resnet-f37072fd.pth")
+    return folder / "resnet-f37072fd.pth"
 
 
 def write_safetensors(state: dict, folder: Path) -> Path:
@@ -42,149 +49,149 @@ def write_safetensors(state: dict, folder: Path) -> Path:
 
 
 def write_wrapped(state: dict, folder: Path) -> Path:
-    """As torchvision's and timm's training scripts do, from several GPUs."""
+    """Write a file as the training scripts of torchvision and timm do with several GPUs."""
     parallel = {f"module.{name}": value for name, value in state.items()}
     torch.save({"state_dict": parallel, "epoch": 90}, folder / "checkpoint.pth.tar")
     return folder / "checkpoint.pth.tar"
 
 
-@pytest.mark.parametrize("write", [write_pth, write_safetensors, write_wrapped])
-def test_torchvision_resnet18_gives_torchvision_features(write, small_config, resnet18, tmp_path):
-    file = write(resnet18.state_dict(), tmp_path)
-    model = loaded(small_config(*TORCHVISION_SETTINGS), file)
+@pytest.mark.parametrize(
+    ("write", "depth", "settings"),
+    [
+        (write_safetensors, 18, {}),
+        (write_wrapped, 18, {"name": PYRAMID}),
+        # Torchvision strides in the 3 x 3 convolutions, and its batch normalisation can be frozen.
+        (write_pth, 50, {}),
+    ],
+)
+def test_torchvision_resnet_gives_torchvision_features(
+    write, depth, settings, small_config, resnets, tmp_path
+):
+    resnet50 = (*RESNET50, "MODEL.RESNETS.RES2_OUT_CHANNELS", 256) if depth == 50 else ()
+    cfg = small_config(*TORCHVISION, *resnet50, **settings)
+    backbone = loaded(cfg, write(resnets[depth].state_dict(), tmp_path)).backbone
+    resnet = backbone.bottom_up if settings else backbone
     image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        expected = features_of(resnet18, image)
+        expected = features_of(resnets[depth], image)
         assert expected.std() > 0.1
-        torch.testing.assert_close(model.backbone(image)["res5"], expected, atol=1e-4, rtol=0)
+        torch.testing.assert_close(resnet(image)["res5"], expected, atol=1e-4, rtol=0)
 
 
-def test_torchvision_resnet50_gives_torchvision_features(small_config, resnet50, tmp_path):
-    # Torchvision strides in the 3 x 3 convolutions, and its batch normalisation can be frozen.
+def test_timm_network_of_a_pyramid_takes_timm_names(small_config, tmp_path):
     cfg = small_config(
-        *TORCHVISION_SETTINGS,
-        *("MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.RES2_OUT_CHANNELS", 256),
-        *("MODEL.RESNETS.NORM", "FrozenBN"),
+        *("MODEL.BACKBONE.NAME", "build_retinanet_timm_fpn_backbone"),
+        *("MODEL.TIMM.NAME", "resnet18", "MODEL.FPN.IN_FEATURES", ["s8", "s16", "s32"]),
+        name=PYRAMID,
     )
-    model = loaded(cfg, write_pth(resnet50.state_dict(), tmp_path))
-    image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(2))
-    with torch.no_grad():
-        expected = features_of(resnet50, image)
-        assert expected.std() > 0.1
-        torch.testing.assert_close(model.backbone(image)["res5"], expected, atol=1e-4, rtol=0)
+    source = with_random_statistics(timm.create_model("resnet18")).state_dict()
+    net = loaded(cfg, write_pth(source, tmp_path)).backbone.bottom_up.net.state_dict()
+    assert len(net) == len(source) - 2  # Without the classifier.
+    assert_equal(net, source)
 
 
 def caffe2_name(name: str) -> str:
-    """From Detectron2's name of a ResNet's tensor to the one in MSRA/R-50.pkl."""
-    stem = {
-        "weight": "conv1_w",
-        "norm.weight": "res_conv1_bn_gamma",
-        "norm.bias": "res_conv1_bn_beta",
-        "norm.running_mean": "res_conv1_bn_running_mean",
-        "norm.running_var": "res_conv1_bn_running_var",
+    """Return the name in MSRA/R-50.pkl of one of Detectron2's."""
+    stem = {"stem.conv1.weight": "conv1_w", "stem.conv1.norm.": "res_conv1_bn_"}
+    parts = {
+        **{"conv1.": "branch2a_", "conv2.": "branch2b_", "conv3.": "branch2c_"},
+        **{"shortcut.": "branch1_", "norm.": "bn_", "bn_weight": "bn_gamma", "bn_bias": "bn_beta"},
+        **{"weight": "w", ".": "_"},
     }
-    if name.startswith("stem.conv1."):
-        return stem[name.removeprefix("stem.conv1.")]
-    stage, block, layer, what = name.split(".", 3)
-    branch = {"shortcut": "1", "conv1": "2a", "conv2": "2b", "conv3": "2c"}[layer]
-    end = {
-        "weight": "w",
-        "norm.weight": "bn_gamma",
-        "norm.bias": "bn_beta",
-        "norm.running_mean": "bn_running_mean",
-        "norm.running_var": "bn_running_var",
-    }[what]
-    return f"{stage}_{block}_branch{branch}_{end}"
+    for part, replacement in {**stem, **parts}.items():
+        name = name.replace(part, replacement)
+    return name
 
 
-@pytest.fixture
-def caffe2_arrays(small_config) -> dict[str, np.ndarray]:
-    """A tiny R-50 with the classifier and the stem's bias that the real file has too."""
-    backbone = build_model(small_config(*TINY_RESNET50)).backbone
-    names = [caffe2_name(name) for name in backbone.state_dict()]
-    assert len(set(names)) == 53 * 5
-    rng = np.random.default_rng(0)
-    shapes = [value.shape for value in backbone.state_dict().values()]
-    arrays = {n: rng.random(s, dtype=np.float32) for n, s in zip(names, shapes, strict=True)}
-    rest = {"conv1_b": (8,), "fc1000_w": (1000, 128), "fc1000_b": (1000,)}
-    return arrays | {name: rng.random(shape, dtype=np.float32) for name, shape in rest.items()}
-
-
-@pytest.mark.parametrize("protocol", [2, 4, 5])
 @pytest.mark.parametrize(
-    "wrap",
-    [dict, lambda arrays: {"model": arrays, "__author__": "Caffe2", "matching_heuristics": True}],
-    ids=["flat", "wrapped"],
+    ("author", "detector"),
+    [
+        (None, ()),
+        (
+            "Caffe2",
+            # With conv5 in its heads.
+            ("MODEL.DETECTOR", "GeneralizedRCNN", "MODEL.ROI_HEADS.NUM_CLASSES", 19)
+            + ("MODEL.RESNETS.OUT_FEATURES", ["res4"], "MODEL.ROCK.IN_FEATURES", ["res4"])
+            + ("MODEL.ANCHOR_GENERATOR.NAME", "DefaultAnchorGenerator"),
+        ),
+    ],
+    ids=["SSD", "Faster R-CNN"],
 )
 def test_caffe2_r50_is_found_where_detectron2_keeps_it(
-    protocol, wrap, caffe2_arrays, small_config, tmp_path, monkeypatch
+    author, detector, small_config, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+    resnet = build_model(small_config(*TINY_RESNET50)).backbone.state_dict()
+    rng = np.random.default_rng(0)
+    arrays = {caffe2_name(n): rng.random(x.shape, dtype=np.float32) for n, x in resnet.items()}
+    assert len(arrays) == 53 * 5 and "res2_0_branch2a_bn_running_var" in arrays
     file = tmp_path / "detectron2" / "ImageNetPretrained" / "MSRA" / "R-50.pkl"
     file.parent.mkdir(parents=True)
-    with open(file, "wb") as stream:
-        pickle.dump(wrap(caffe2_arrays), stream, protocol=protocol)
+    # With the classifier and the stem's bias, as the real file.
+    content = arrays | {"conv1_b": np.zeros(8), "fc1000_w": np.zeros((1000, 128))}
+    wrapped = {"model": content, "__author__": author, "matching_heuristics": True}
+    file.write_bytes(pickle.dumps(wrapped if author else content, protocol=2))
     address = "detectron2://ImageNetPretrained/MSRA/R-50.pkl"
-    model = loaded(small_config(*TINY_RESNET50, *MSRA_SETTINGS), address)
-    for name, value in model.backbone.state_dict().items():
-        assert np.array_equal(value, caffe2_arrays[caffe2_name(name)]), name
+    model = loaded(small_config(*TINY_RESNET50, *detector), address)
+    state = model.state_dict()
+    for name in resnet:
+        found = state[f"roi_heads.{name}" if detector and "res5" in name else f"backbone.{name}"]
+        assert np.array_equal(found, arrays[caffe2_name(name)]), name
 
 
-def test_detectron2_checkpoint_loads_all_that_fits(small_config, tmp_path):
+@pytest.mark.parametrize("into_pyramid", [False, True])
+def test_backbone_moves_into_a_pyramid_and_out_of_it(into_pyramid, small_config, tmp_path):
+    ssd, pyramid = small_config(), small_config(name=PYRAMID)
+    source = build_model(ssd if into_pyramid else pyramid)
+    torch.save({"model": source.state_dict(), "iteration": 7}, tmp_path / "model_final.pth")
+    model = loaded(pyramid if into_pyramid else ssd, tmp_path / "model_final.pth")
+    with_pyramid, bare = (model, source) if into_pyramid else (source, model)
+    assert_equal(bare.backbone.state_dict(), with_pyramid.backbone.bottom_up.state_dict())
+
+
+def test_converted_torchvision_resnet_fills_the_backbone(small_config, tmp_path):
+    cfg = small_config(*TORCHVISION_SETTINGS)
+    torch.manual_seed(0)
+    source = build_model(cfg).backbone.state_dict()
+    arrays = {name: x.numpy() for name, x in source.items()}
+    content = {"model": arrays, "__author__": "torchvision", "matching_heuristics": True}
+    (tmp_path / "R-18.pkl").write_bytes(pickle.dumps(content))
+    assert_equal(loaded(cfg, tmp_path / "R-18.pkl").backbone.state_dict(), source)
+
+
+def test_other_shapes_stay_as_they_are_initialised(small_config, tmp_path, heard):
+    cfg, name = small_config(), "head.cls_score.0.weight"
+    state = build_model(cfg).state_dict()
+    torch.save({"model": state | {name: torch.zeros(96, 512, 3, 3)}}, tmp_path / "a.pth")
+    model = loaded(cfg, tmp_path / "a.pth")
+    assert f"{name} is (96, 512, 3, 3) in the file and" in heard.text
+    assert model.state_dict()[name].std() > 0
+
+
+def test_no_format_is_asked_about_names_that_match(small_config, tmp_path, monkeypatch):
+    for _, kind in WEIGHT_FORMATS:
+        monkeypatch.setattr(kind, "recognises", lambda *_: True)
+        monkeypatch.setattr(kind, "translate", lambda *_: {})
+    cfg = small_config(name=PYRAMID)
+    state = build_model(cfg).state_dict()
+    torch.save(state, tmp_path / "a.pth")
+    assert_equal(loaded(cfg, tmp_path / "a.pth").state_dict(), state)
+
+
+def test_unknown_layout_is_refused_until_it_is_registered(small_config, tmp_path):
+    class Reversed(WeightFormat):
+        title = "weights with reversed names"
+
+        def recognises(self, tensors, model_names):
+            return any(name.endswith(".enobkcab") for name in tensors)
+
+        def translate(self, tensors, model_names):
+            return {name[::-1]: value for name, value in tensors.items()}
+
     cfg = small_config()
-    source = build_model(cfg).state_dict()
-    # As from a detector with a feature pyramid and other classes.
-    state = {n.replace("backbone.", "backbone.bottom_up."): x for n, x in source.items()}
-    state["head.cls_score.0.weight"] = torch.zeros(96, *source["head.cls_score.0.weight"].shape[1:])
-    torch.save({"model": state, "iteration": 7}, tmp_path / "model_final.pth")
-    model = loaded(cfg, tmp_path / "model_final.pth")
-    for name, value in model.state_dict().items():
-        if name == "head.cls_score.0.weight":
-            assert value.std() > 0
-        else:
-            assert torch.equal(value, source[name]), name
-
-
-def test_model_zoo_pickle_with_converted_torchvision_names(small_config, resnet18, tmp_path):
-    def converted(name: str) -> str:
-        for stage in (1, 2, 3, 4):
-            name = name.replace(f"layer{stage}.", f"res{stage + 1}.")
-        for layer in (1, 2):
-            name = name.replace(f"bn{layer}.", f"conv{layer}.norm.")
-        name = name.replace("downsample.0", "shortcut").replace("downsample.1", "shortcut.norm")
-        return name if name.startswith("res") else f"stem.{name}"
-
-    arrays = {converted(n): x.numpy() for n, x in resnet18.state_dict().items()}
-    with open(tmp_path / "R-18.pkl", "wb") as stream:
-        content = {"model": arrays, "__author__": "torchvision", "matching_heuristics": True}
-        pickle.dump(content, stream)
-    model = loaded(small_config(*TORCHVISION_SETTINGS), tmp_path / "R-18.pkl")
-    assert torch.equal(model.backbone.stem.conv1.weight, resnet18.conv1.weight)
-    shortcut = resnet18.layer4[0].downsample
-    assert torch.equal(model.backbone.res5[0].shortcut.weight, shortcut[0].weight)
-    assert torch.equal(model.backbone.res5[0].shortcut.norm.running_var, shortcut[1].running_var)
-
-
-@pytest.mark.parametrize("suffix", [".pkl", ".pth", ".safetensors"])
-@pytest.mark.parametrize("content", [b"", b"<html>404: Not Found</html>"])
-def test_damaged_file_is_named(content, suffix, tmp_path):
-    file = tmp_path / f"weights{suffix}"
-    file.write_bytes(content)
-    with pytest.raises(ValueError, match=f"weights{suffix}: damaged"):
-        read_checkpoint(str(file))
-
-
-def test_unknown_layout_is_refused(small_config, tmp_path):
-    cfg = small_config()
-    torch.save({"blocks.0.attn.qkv.weight": torch.zeros(3)}, tmp_path / "vit.pth")
-    with pytest.raises(ValueError, match=r"vit\.pth: names such as blocks\.0\.attn\.qkv\.weight"):
-        RockCheckpointer(cfg, model=build_model(cfg)).load(str(tmp_path / "vit.pth"))
-
-
-def test_shipped_nyuv2_configs_fit_the_weights_that_they_name():
-    cfg = model_zoo.get_config("rock_nyuv2.yaml")
-    assert cfg.MODEL.WEIGHTS == "detectron2://ImageNetPretrained/MSRA/R-50.pkl"
-    assert (cfg.INPUT.FORMAT, cfg.MODEL.RESNETS.STRIDE_IN_1X1) == ("BGR", True)
-    assert np.allclose(cfg.MODEL.PIXEL_MEAN, [103.53, 116.28, 123.675])
-    assert cfg.MODEL.PIXEL_STD == [1.0, 1.0, 1.0]
-    assert cfg.MODEL.RESNETS.NORM == "FrozenBN"
+    state = build_model(cfg).state_dict()
+    torch.save({name[::-1]: value for name, value in state.items()}, tmp_path / "a.pth")
+    with pytest.raises(ValueError, match=r"a\.pth: names such as .* belong to no known layout"):
+        loaded(cfg, tmp_path / "a.pth")
+    WEIGHT_FORMATS.register(Reversed)
+    assert_equal(loaded(cfg, tmp_path / "a.pth").state_dict(), state)

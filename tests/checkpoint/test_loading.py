@@ -44,7 +44,7 @@ def test_damaged_file_is_named(content, suffix, tmp_path):
 
 
 def forged_type() -> bytes:
-    """Return a float32 array whose flags tell NumPy that its numbers are addresses."""
+    """Return a float32 array whose flags make NumPy take its numbers for addresses."""
     honest = pickle.dumps(np.ones(2, np.float32), protocol=2)
     # (version, order, no structure, alignment, flags): None None None, -1, -1, 0.
     old = b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00t"
@@ -116,7 +116,9 @@ def test_compressed_zeros_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb:
         for name, content in entries.items():
             bomb.writestr(name, content)
-    with pytest.raises(ValueError, match=r"bomb\.pth: .* entries are \d+ bytes, more than the file"):
+    with pytest.raises(
+        ValueError, match=r"bomb\.pth: .* entries are \d+ bytes, more than the file"
+    ):
         read_weights(tmp_path / "bomb.pth")
 
 
@@ -132,7 +134,7 @@ def test_compressed_zeros_are_refused(tmp_path):
 )
 def test_tensors_that_are_no_plain_numbers_are_refused(tensor, tmp_path):
     torch.save({"model": {"a": tensor}}, tmp_path / "a.pth")
-    with pytest.raises(ValueError, match="a.pth: `a` is sparse, quantized, complex or repeats"):
+    with pytest.raises(ValueError, match="`a` is sparse, quantized, complex or repeats"):
         read_weights(tmp_path / "a.pth")
 
 

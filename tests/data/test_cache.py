@@ -9,12 +9,12 @@ import pytest
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog
+from PIL import Image
 
 from rock_d2 import add_rock_config, build_train_loader, load_multitask_coco
 from rock_d2.data.cache import check_memory
 from rock_d2.data.loader import SKIPPED
 from rock_d2.data.workers import UnreadableError
-from rock_d2.image_files import Image
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,7 @@ def cfg(rooms) -> Iterator[CfgNode]:
     cfg.merge_from_list(["DATASETS.TRAIN", ("resident",), "INPUT.SIZE", [60, 80], "SEED", 7])
     cfg.merge_from_list(["INPUT.EXPAND.ENABLED", True, "INPUT.COLOR_AUG.DISTORTION", True])
     cfg.merge_from_list(["SOLVER.IMS_PER_BATCH", 4, "DATALOADER.NUM_WORKERS", 0])
+    cfg.MODEL.META_ARCHITECTURE = "MultiTask"
     cfg.merge_from_list(["DATALOADER.FILTER_EMPTY_ANNOTATIONS", False])
     yield cfg
     DatasetCatalog.remove("resident")

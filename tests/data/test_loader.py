@@ -17,7 +17,6 @@ from torch.utils.data import get_worker_info
 
 from rock_d2 import add_rock_config, build_test_loader, build_train_loader, register_multitask_coco
 from rock_d2.data.cache import RecordReader
-from rock_d2.data.classes import resolve_num_classes
 from rock_d2.data.loader import (
     SKIPPED,
     PositionSampler,
@@ -28,6 +27,8 @@ from rock_d2.data.loader import (
     subset,
 )
 from rock_d2.data.workers import LoaderError, UnreadableError
+from rock_d2.modeling.num_classes import with_num_classes
+from rock_d2.tasks import build_tasks
 
 RECORDS = [{"image_id": i, "file_name": f"{i}.png"} for i in range(10)]
 LOST = {3, 7}
@@ -233,6 +234,7 @@ def rooms_cfg(rooms_root):
         register_multitask_coco(f"built_{split}", json_file, str(root), scene_classes=["x"] * 27)
     cfg = get_cfg()
     add_rock_config(cfg)
+    cfg.MODEL.META_ARCHITECTURE = "MultiTask"
     cfg.DATASETS.TRAIN = ("built_train",)
     cfg.INPUT.SIZE = [60, 80]
     cfg.SOLVER.IMS_PER_BATCH = 4
@@ -275,27 +277,12 @@ def test_a_config_that_contradicts_the_data_is_refused(rooms_cfg, settings, mess
         build_train_loader(rooms_cfg)
 
 
-@pytest.mark.parametrize(
-    ("detector", "node"),
-    [("SSD", "SSD"), ("RetinaNet", "RETINANET"), ("GeneralizedRCNN", "ROI_HEADS")],
-)
-def test_classes_are_counted_where_a_config_has_none(rooms_cfg, detector, node):
-    rooms_cfg.merge_from_list(["MODEL.DETECTOR", detector, f"MODEL.{node}.NUM_CLASSES", 0])
+def test_classes_are_counted_where_a_config_has_none(rooms_cfg):
+    rooms_cfg.merge_from_list(["MODEL.RETINANET.NUM_CLASSES", 0, "MODEL.ROI_HEADS.NUM_CLASSES", 7])
     rooms_cfg.MODEL.TASKS.SCENE.NUM_CLASSES = 0
-    rooms_cfg.freeze()
-    found = resolve_num_classes(rooms_cfg)
-    assert (found.MODEL[node].NUM_CLASSES, found.MODEL.TASKS.SCENE.NUM_CLASSES) == (19, 27)
-    assert found.is_frozen() and rooms_cfg.MODEL[node].NUM_CLASSES == 0
-    assert resolve_num_classes(found) == found
-
-
-def test_classes_that_cannot_be_counted_are_an_error(rooms_cfg, tmp_path):
-    register_multitask_coco("absent", str(tmp_path / "absent.json"), str(tmp_path))
-    rooms_cfg.DATASETS.TRAIN = ("absent",)
-    with pytest.raises(ValueError, match=r"MODEL.SSD.NUM_CLASSES is 0, .*`absent`.*thing_classes"):
-        resolve_num_classes(rooms_cfg)
-    DatasetCatalog.remove("absent")
-    MetadataCatalog.remove("absent")
+    found = with_num_classes(rooms_cfg).MODEL
+    assert (found.RETINANET.NUM_CLASSES, found.ROI_HEADS.NUM_CLASSES) == (19, 7)
+    assert {t.name: t.num_outputs for t in build_tasks(rooms_cfg)}["scene"] == 27
 
 
 def test_a_misspelt_data_set_is_named_with_those_like_it(rooms_cfg):

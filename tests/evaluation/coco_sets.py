@@ -1,11 +1,13 @@
 """Ground truth and detections in COCO's formats, made up."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 Box = Sequence[float]
 CocoSet = tuple[dict, list[dict]]
+
+SQUARE = (0, 0, 100, 100)
 
 
 def coco_set(
@@ -31,11 +33,9 @@ def coco_set(
         }
         for number, (image, category, box) in enumerate(objects, start=1)
     ]
+    sizes = {"height": 480, "width": 640}
     document = {
-        "images": [
-            {"id": image, "file_name": f"{image}.png", "height": 480, "width": 640}
-            for image in images
-        ],
+        "images": [{"id": image, "file_name": f"{image}.png", **sizes} for image in images],
         "categories": [{"id": k, "name": chr(ord("a") + k - 1)} for k in categories],
         "annotations": annotations,
     }
@@ -64,56 +64,3 @@ def random_set(seed: int, *, num_images: int = 20, num_found: int = 30) -> CocoS
     crowds = rng.choice(len(objects), len(objects) // 20, replace=False)
     images = range(1, num_images + 1)
     return coco_set(objects, found, images=images, categories=range(1, 22), crowds=crowds)
-
-
-def _whole_of(places: Sequence[int], score: Callable[[int], float] = lambda i: 0.5) -> CocoSet:
-    """Many detections side by side on objects side by side; one of both in each place."""
-    boxes = [(12 * i, 0, 10, 10) for i in places]
-    return coco_set(
-        [(1, 1, box) for box in boxes],
-        [(1, 1, (x + i % 3, *rest), score(i)) for i, (x, *rest) in enumerate(boxes)],
-    )
-
-
-SQUARE = (0, 0, 100, 100)
-
-# What implementations are likely to disagree on.
-ADVERSARIAL: dict[str, CocoSet] = {
-    "no detection": coco_set([(1, 1, SQUARE)], []),
-    "no object": coco_set([], [(1, 1, SQUARE, 0.5)]),
-    "neither": coco_set([], []),
-    "all scores equal": _whole_of(range(40)),
-    "more than 100 detections": _whole_of(range(150), lambda i: i / 150),
-    "IoU on the thresholds": coco_set(
-        [(image, 1, SQUARE) for image in (1, 2, 3)],
-        [
-            (image, 1, (0, 0, 100, width), width / 100)
-            for image, widths in ((1, (50, 60, 70)), (2, (55, 75, 85)), (3, (95, 90, 65)))
-            for width in widths
-        ],
-    ),
-    "sizes on the limits": coco_set(
-        [(1, 1, (0, 0, 32, 32)), (2, 1, (0, 0, 96, 96)), (3, 1, (0, 0, 31.99, 32))],
-        [(1, 1, (0, 0, 32, 32), 0.9), (2, 1, (0, 0, 96, 96.01), 0.8), (3, 1, (0, 0, 32, 31), 0.7)],
-    ),
-    "crowds": coco_set(
-        [(1, 1, (0, 0, 300, 300)), (1, 1, (10, 10, 50, 50)), (2, 1, SQUARE)],
-        [(1, 1, (10 * i, 10 * i, 50, 50), 0.1 * i) for i in range(10)] + [(2, 1, SQUARE, 0.3)],
-        crowds=(0, 2),
-    ),
-    "empty boxes": coco_set(
-        [(1, 1, (5, 5, 0, 0)), (1, 1, (5, 5, 10, 10))],
-        [(1, 1, (5, 5, 0, 0), 0.9), (1, 1, (5, 5, 10, 10), 0.8), (2, 2, (0, 0, 0, 9), 0.7)],
-    ),
-    "each detection three times": coco_set(
-        [(1, 1, SQUARE), (1, 1, (50, 0, 100, 100)), (1, 2, SQUARE)],
-        [(1, 1, SQUARE, 0.9), (1, 2, SQUARE, 0.9), (1, 1, (50, 0, 100, 100), 0.9)] * 3,
-    ),
-    "outside the image": coco_set([(1, 1, (-20, -20, 50, 50))], [(1, 1, (-20, -20, 50, 49), 1e-9)]),
-    "ids in disorder": coco_set(
-        [(70, 20, SQUARE), (5, 3, SQUARE)],
-        [(5, 20, SQUARE, 0.9), (70, 20, SQUARE, 0.9), (70, 3, SQUARE, 0.2), (5, 3, SQUARE, 0.1)],
-        images=(70, 9, 5),
-        categories=(20, 3, 11),
-    ),
-}

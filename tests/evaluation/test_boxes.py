@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from coco_sets import ADVERSARIAL, SQUARE, coco_set, random_set
+from coco_sets import SQUARE, coco_set, random_set
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.evaluation import COCOEvaluator
@@ -70,26 +70,25 @@ def test_nothing_found_is_zero_and_nothing_to_find_is_nan():
         assert all(map(math.isnan, score([], found).values()))
 
 
-def test_area_and_iscrowd_may_be_absent():
-    truth, found = coco_set([(1, 1, SQUARE)], [(1, 1, SQUARE, 0.5)])
-    del truth["annotations"][0]["area"], truth["annotations"][0]["iscrowd"]
-    assert score_boxes(truth, found)["APl"] == pytest.approx(100)
+EMPTY_BOXES = coco_set(
+    [(1, 1, (5, 5, 0, 0)), (1, 1, (5, 5, 10, 10))],
+    [(1, 1, (5, 5, 0, 0), 0.9), (1, 1, (5, 5, 10, 10), 0.8), (2, 2, (0, 0, 0, 9), 0.7)],
+)
 
 
-SETS = ADVERSARIAL | {f"random {seed}": random_set(seed) for seed in range(4)}
-
-
-@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize(
+    "kind",
+    [coco_set([], []), coco_set([(1, 1, SQUARE)], []), EMPTY_BOXES, *map(random_set, range(4))],
+)
 def test_hotcoco_computes_pycocotools_numbers(kind):
     pytest.importorskip("hotcoco", reason="hotcoco is not installed: pip install -e .[fast]")
-    truth, detections = SETS[kind]
-    before = copy.deepcopy(SETS[kind])
-    expected = coco_scores(truth, detections, backend="pycocotools")
-    found = coco_scores(truth, detections, backend="hotcoco")
+    before = copy.deepcopy(kind)
+    expected = coco_scores(*kind, backend="pycocotools")
+    found = coco_scores(*kind, backend="hotcoco")
     assert found[0].shape == (12,)
     for mine, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-9)
-    assert (truth, detections) == before
+    assert kind == before
 
 
 def test_the_fastest_installed_backend_is_taken(monkeypatch):
@@ -106,23 +105,23 @@ def test_the_fastest_installed_backend_is_taken(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_id": 77}, "image_id 77, which the data set does not have"),
-        ({"category_id": 4}, "category_id 4, which the data set does not have"),
+        ({"image_id": 77}, "has no such image_id"),
+        ({"category_id": 4}, "has no such image_id or category_id"),
         ({"image_id": [1]}, "not COCO's result format"),
-        ({"score": math.nan}, "is not finite"),
-        ({"score": "high"}, "not COCO's result format"),
+        ({"score": math.nan}, "no box x y w h in pixels with a score"),
         ({"score": 10**400}, "not COCO's result format"),
-        ({"bbox": [0, 0, math.inf, 1]}, "is not finite"),
+        ({"bbox": [0, 0, math.nan, 1]}, "no box x y w h"),
         ({"bbox": [0, 0, 1]}, "not COCO's result format"),
-        ({"bbox": 7}, "not COCO's result format"),
-        ({"bbox": [9, 9, -5, 2]}, r"bbox of .*-5.* is no box x y w h in pixels"),
-        ({"bbox": [0, 0, 1e300, 1e300]}, r"bbox of .*1e\+300.* is no box"),
-        ({"bbox": [-1e300, 0, 5, 5]}, r"bbox of .*1e\+300.* is no box"),
+        ({"bbox": [9, 9, -5, 2]}, r"no box x y w h.*\[9, 9, -5, 2\]"),
+        ({"bbox": [0, 0, 1e300, 1e300]}, r"no box x y w h.*1e\+300"),
     ],
     ids=str,
 )
 def test_wrong_detections_are_named(change, message):
     truth, found = coco_set([(1, 1, SQUARE)], [(1, 1, SQUARE, 0.5)] * 2)
+    # Neither is needed.
+    del truth["annotations"][0]["area"], truth["annotations"][0]["iscrowd"]
+    assert score_boxes(truth, found)["APl"] == pytest.approx(100)
     with pytest.raises(ValueError, match=message):
         score_boxes(truth, [found[0], found[1] | change])
     del found[1][next(iter(change))]
@@ -186,22 +185,17 @@ def test_same_file_and_numbers_as_detectron2(dataset, tmp_path):
     assert {found["category_id"] for found in json.loads(files[0].read_text())} == {3, 11, 20}
 
 
-def test_no_box_in_any_image(dataset, tmp_path):
+def test_no_box_and_no_annotations(dataset, tmp_path):
     results = evaluate(BoxEvaluator("three_images", output_dir=str(tmp_path)), {5: [], 7: []})
     assert results["bbox"]["AP"] == results["bbox"]["AP-c"] == 0
     assert math.isnan(results["bbox"]["AP-k"])
-
-
-def test_a_data_set_without_annotations_keeps_boxes_only(dataset, tmp_path):
     del dataset["annotations"]
     (tmp_path / "truth.json").write_text(json.dumps(dataset))
-    assert evaluate(BoxEvaluator("three_images", output_dir=str(tmp_path)), FOUND) == {}
+    evaluator = BoxEvaluator("three_images", output_dir=str(tmp_path))
+    assert evaluate(evaluator, FOUND) == {}
     assert len(json.loads((tmp_path / "coco_instances_results.json").read_text())) == 4
-
-
-def test_more_classes_than_the_data_set_has(dataset, tmp_path):
     with pytest.raises(ValueError, match="class 3 was predicted, but data set `three_images`"):
-        evaluate(BoxEvaluator("three_images", output_dir=str(tmp_path)), {5: [(3, SQUARE, 0.5)]})
+        evaluate(evaluator, {5: [(3, SQUARE, 0.5)]})
 
 
 def test_a_data_set_of_dataset_dicts_alone(dataset, tmp_path):

@@ -1,22 +1,40 @@
-"""Feeds damaged inputs to the project, each in a process that may die or hang.
+"""Feeds damaged inputs to the project, in processes that may die or hang.
 
 A case passes if the input is taken, or refused by a ValueError or an OSError of one line that
 names the file or the field. Anything else is a fault.
 """
 
 import hashlib
+import logging
 import multiprocessing
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+from official_nyuv2.fuzzed import OfficialFiles
 
-from fuzz.targets import Target, build_target, target_names
+from fuzz.data_targets import DatasetDicts, Images, Json, LabelFiles, Predictions
+from fuzz.model_targets import Checkpoints, Configs, Settings
+from fuzz.target import Target, map_tasks
+
+# What is fuzzed; label files go by the names of their tasks.
+TARGETS: dict[str, Callable[[Path], Target]] = {
+    "dataset_dicts": DatasetDicts,
+    "json": Json,
+    "images": Images,
+    "configs": Configs,
+    "checkpoints": Checkpoints,
+    "predictions": Predictions,
+    "settings": Settings,
+    "nyuv2_files": OfficialFiles,
+    **{task.name: partial(LabelFiles, task=task) for task in map_tasks()},
+}
 
 TAKEN, REFUSED = "taken", "refused"
 FAULTS = ("raw error", "unclear error", "changed a file", "died", "hung")
@@ -26,13 +44,13 @@ LONGEST_TEXT = 1500
 
 @dataclass(frozen=True)
 class Case:
-    """One damaged input, and what came of it.
+    """One damaged input and its outcome.
 
     Attributes:
         target: its kind.
         number: with the seed it gives the same input again.
         outcome: TAKEN, REFUSED or one of FAULTS.
-        change: what was done to the input.
+        change: the damage.
         text: the error's.
     """
 
@@ -44,10 +62,10 @@ class Case:
 
 
 def fuzz(target: str, *, first: int, count: int, seed: int, limit: float) -> Iterator[Case]:
-    """Runs cases one after another.
+    """Run cases one after another.
 
     Args:
-        target: one of ``target_names``.
+        target: one of ``TARGETS``.
         first: number of the first case.
         count: of cases.
         seed: of all of them.
@@ -80,15 +98,16 @@ def fuzz(target: str, *, first: int, count: int, seed: int, limit: float) -> Ite
 
 
 def _run(name: str, numbers: range, seed: int, sender: Connection) -> None:
+    # Trainings log a lot.
+    logging.disable()
     with tempfile.TemporaryDirectory() as folder:
-        target = build_target(name, Path(folder))
-        kind = target_names().index(name)
+        target = TARGETS[name](Path(folder))
         for number in numbers:
-            rng = np.random.default_rng((seed, kind, number))
-            sender.send(run_case(target, name, number, rng))
+            sender.send(run_case(target, name, number, seed))
 
 
-def run_case(target: Target, name: str, number: int, rng: np.random.Generator) -> Case:
+def run_case(target: Target, name: str, number: int, seed: int) -> Case:
+    rng = np.random.default_rng((seed, list(TARGETS).index(name), number))
     change = target.change(rng)
     # Augmentations draw from the global generator.
     np.random.seed(number)
@@ -104,7 +123,7 @@ def run_case(target: Target, name: str, number: int, rng: np.random.Generator) -
 
 
 def judge(error: Exception, names: tuple[str, ...]) -> tuple[str, str]:
-    """Whether an error is one that users can do something with, and its text."""
+    """Return whether an error is one that users can do something with, and its text."""
     text = str(error)
     if not isinstance(error, ValueError | OSError) or isinstance(error, UnicodeError):
         return "raw error", "".join(traceback.format_exception(error))
@@ -120,7 +139,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def summary(cases: list[Case]) -> list[dict[str, object]]:
-    """A row for each kind of input: how many cases came out how."""
+    """Return a row for each kind of input: how many cases had which outcome."""
     counts: dict[str, Counter] = {}
     for case in cases:
         counts.setdefault(case.target, Counter())[case.outcome] += 1

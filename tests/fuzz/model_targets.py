@@ -1,33 +1,54 @@
-"""Configs and checkpoints, damaged."""
+"""Configs, single settings and checkpoints, damaged."""
 
+import json
 import pickle
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from safetensors.torch import save
 
-from rock_d2 import model_zoo
-from rock_d2.config import load_config
-from rock_d2.checkpoint.checkpointer import RockCheckpointer
-from rock_d2.engine.setup import check_config
 from fuzz.mutations import Generator, changed_bytes, changed_lines, changed_tree
-from fuzz.originals import CONFIG, small_config
-from fuzz.target import Target
+from fuzz.target import CONFIG, Target, coco_document, small_config, write_images
+from rock_d2 import model_zoo, register_multitask_coco
+from rock_d2.checkpoint.checkpointer import RockCheckpointer
+from rock_d2.config import load_config
+from rock_d2.engine import RockTrainer
+from rock_d2.engine.setup import check_config
+from rock_d2.engine.writers import flat_settings
+
+# Settings that are fuzzed: those of rock_d2, and Detectron2's that its trainer obeys.
+FUZZED = (
+    *("MODEL.SSD.", "MODEL.ROCK.", "MODEL.NECK.", "MODEL.TASKS.", "MODEL.BALANCING.", "MODEL_EMA."),
+    *("MODEL.META_ARCHITECTURE", "MODEL.DETECTOR", "MODEL.DEVICE", "MODEL.BACKBONE.NAME", "SEED"),
+    *("INPUT.SIZE", "INPUT.MIN_IOU_CROP.", "INPUT.EXPAND.", "INPUT.COLOR_AUG.", "INPUT.FORMAT"),
+    *("DATASETS.T", "DATALOADER.", "SOLVER.", "TEST.BEST", "TEST.IMS", "TEST.COCO", "TEST.EVAL"),
+)
+# A compiler's minutes; processes; an assertion of Detectron2.
+OTHERS = ("SOLVER.COMPILE", "SOLVER.PROCESS_TIMEOUT", "SOLVER.REFERENCE_WORLD_SIZE")
+NUMBERS = {
+    int: (-3, -1, 0, 1, 2, 3, 5, 7, 12, 18, 50, 101),
+    float: (-1.0, -0.0, 0.0, 1e-9, 0.3, 1.0, 1.5, 7.0, 1e9, float("nan"), float("inf")),
+}
+WORDS = ("", " ", "nothing", "auto", "cpu", "BN", "SyncBN", "FrozenBN", "GN", "LN", "res2", "min")
+DATA_SET = "fuzzed_settings"
 
 
 class Configs(Target):
-    name = "configs"
-
     def __init__(self, folder: Path):
         super().__init__(folder)
-        self.files = [Path(model_zoo.get_config_file(name)) for name in (CONFIG, "rock_rooms.yaml")]
-        self.text = load_config(self.files[0]).dump()
+        self.files = [
+            Path(model_zoo.get_config_file(name)) for name in (CONFIG, "rock/rock_rooms.yaml")
+        ]
+        cfg = load_config(self.files[0])
+        self.text = cfg.dump()
         self.file = folder / "config.yaml"
         # What is right by itself and impossible here is named by its setting.
-        self.names = (*self.names, *(f"{part}." for part in load_config(self.files[0])), "SEED")
+        self.names = (*self.names, *(f"{part}." for part in cfg), "SEED")
 
     def change(self, rng: Generator) -> str:
         text = (*(file.read_text() for file in self.files), self.text)[rng.integers(3)]
@@ -45,41 +66,108 @@ class Configs(Target):
         check_config(load_config(self.file))
 
 
-class Checkpoints(Target):
-    name = "checkpoints"
+class Settings(Target):
+    """One setting of a training that has another value of its type: a step and a prediction."""
 
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        rooms = MetadataCatalog.get("rooms_train").as_dict()
+        known = ("thing_classes", "scene_classes", "depth_range", "intrinsics")
+        file = folder / "annotations.json"
+        document = coco_document(write_images(folder), names=rooms["thing_classes"])
+        file.write_text(json.dumps(document))
+        if DATA_SET in DatasetCatalog.list():
+            DatasetCatalog.remove(DATA_SET)
+            MetadataCatalog.remove(DATA_SET)
+        facts = {key: rooms[key] for key in known if key in rooms}
+        register_multitask_coco(DATA_SET, str(file), str(folder), **facts)
+        data = ("DATASETS.TRAIN", (DATA_SET,), "DATASETS.TEST", (DATA_SET,))
+        self.original = load_config(small_config(), [*data, "DATALOADER.RESIDENT", False])
+        settings = [x for x in flat_settings(self.original) if x[0].startswith(FUZZED)]
+        self.settings = [x for x in settings if not x[0].startswith(OTHERS)]
+
+    def change(self, rng: Generator) -> str:
+        key, value = self.settings[rng.integers(len(self.settings))]
+        changed = another(rng, value)
+        self.cfg = self.original.clone()
+        *path, last = key.split(".")
+        node = self.cfg
+        for part in path:
+            node = node[part]
+        node[last] = tuple(changed) if isinstance(node[last], tuple) else changed
+        # Messages of PyTorch and Detectron2 name the value, or the setting in words.
+        self.names = (key, last, last.replace("_", " ").lower(), str(changed) or last)
+        return f"{key} = {changed!r}"
+
+    def use(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            self.cfg.OUTPUT_DIR = folder
+            check_config(self.cfg)
+            # One worker shows as much as a hundred.
+            self.cfg.DATALOADER.NUM_WORKERS = min(self.cfg.DATALOADER.NUM_WORKERS, 1)
+            # Evaluations and pictures are long.
+            self.cfg.SOLVER.MAX_ITER = min(self.cfg.SOLVER.MAX_ITER, 1)
+            self.cfg.TEST.EVAL_PERIOD = min(self.cfg.TEST.EVAL_PERIOD, 0)
+            test, self.cfg.DATASETS.TEST = self.cfg.DATASETS.TEST, ()
+            trainer = RockTrainer(self.cfg)
+            trainer.resume_or_load(resume=False)
+            try:
+                trainer.train()
+            except FloatingPointError:
+                return  # as it has to be at a rate of 1e9
+            model = trainer.checkpointer.model.eval()
+            for name in test:
+                with torch.no_grad():
+                    model(next(iter(trainer.build_test_loader(self.cfg, name))))
+
+
+def another(rng: Generator, value: Any) -> Any:
+    """Return a value of the same type."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        choices = NUMBERS[type(value)]
+        return choices[rng.integers(len(choices))]
+    if isinstance(value, str):
+        return WORDS[rng.integers(len(WORDS))]
+    if not isinstance(value, list) or not value:
+        return value
+    place = int(rng.integers(len(value)))
+    one_changed = [*value[:place], another(rng, value[place]), *value[place + 1 :]]
+    choices = ([], value[::-1], [*value, value[place]], one_changed, one_changed)
+    return choices[rng.integers(len(choices))]
+
+
+class Checkpoints(Target):
     def __init__(self, folder: Path):
         super().__init__(folder)
         self.cfg = small_config()
         torch.manual_seed(0)
         self.model = build_model(self.cfg)
-        self.content = {
-            "model": self.model.state_dict(),
-            "style": RockCheckpointer(self.cfg, model=self.model).style.settings(),
-            "iteration": 3,
-        }
+        RockCheckpointer(self.cfg, model=self.model, save_dir=str(folder)).save("model")
+        self.content = torch.load(folder / "model.pth", weights_only=True)
 
     def change(self, rng: Generator) -> str:
         for file in self.folder.iterdir():
             file.unlink()
         end = (".pth", ".pkl", ".safetensors")[rng.integers(3)]
         self.file = self.folder / f"model{end}"
-        what, content = "", self.content
         if rng.random() < 0.5 and end != ".safetensors":
             what, content = self._changed_content(rng)
-        self._write(content)
-        if not what:
+            self._write(content)
+        else:
+            self._write(self.content)
             what, changed = changed_bytes(rng, self.file.read_bytes())
             self.file.write_bytes(changed)
         return f"{end}: {what}"
 
     def _changed_content(self, rng: Generator) -> tuple[str, Any]:
-        """Another tree of the same tensors, which stand for themselves while it is made."""
-        names = {name: name for name in self.content["model"]}
+        """Return another tree of the same tensors; their names stand for them meanwhile."""
+        tensors = self.content["model"]
         odd = (None, 3, "", [], {}, [1], "backbone.stem.conv1.weight", float("nan"))
-        what, tree = changed_tree(rng, {**self.content, "model": names}, odd)
+        tree = {**self.content, "model": {name: name for name in tensors}}
+        what, tree = changed_tree(rng, tree, odd)
         if isinstance(tree.get("model"), dict):
-            tensors = self.content["model"]
             tree["model"] = {
                 name: tensors[x] if isinstance(x, str) and x in tensors else x
                 for name, x in tree["model"].items()

@@ -1,68 +1,17 @@
-"""Random damage: to bytes, to lines of text and to nested lists and dicts."""
+"""Random damage: to bytes, to lines of text and to nested lists and dicts.
+
+Each function returns a description of the damage and the damaged input.
+"""
 
 import copy
 import math
 import reprlib
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 Generator = np.random.Generator
-
-
-def changed_bytes(rng: Generator, content: bytes) -> tuple[str, bytes]:
-    """What was done, and the bytes after it."""
-    change = CHANGES_OF_BYTES[rng.integers(len(CHANGES_OF_BYTES))]
-    # Headers and tables stand at the ends.
-    size = len(content)
-    place = int(size * rng.beta(0.3, 0.3)) if size else 0
-    return f"{change.__name__.removeprefix('_')} at byte {place} of {size}", change(
-        rng, content, place
-    )
-
-
-def _cut_off(rng: Generator, content: bytes, place: int) -> bytes:
-    return content[:place]
-
-
-def _removed(rng: Generator, content: bytes, place: int) -> bytes:
-    return content[:place] + content[place + int(rng.integers(1, 64)) :]
-
-
-def _flipped(rng: Generator, content: bytes, place: int) -> bytes:
-    changed = bytearray(content)
-    for i in range(place, min(place + int(rng.integers(1, 5)), len(changed))):
-        changed[i] ^= 1 << int(rng.integers(8))
-    return bytes(changed)
-
-
-def _overwritten(rng: Generator, content: bytes, place: int) -> bytes:
-    new = rng.bytes(int(rng.integers(1, 32)))
-    return content[:place] + new + content[place + len(new) :]
-
-
-def _inserted(rng: Generator, content: bytes, place: int) -> bytes:
-    return content[:place] + rng.bytes(int(rng.integers(1, 32))) + content[place:]
-
-
-def _largest(rng: Generator, content: bytes, place: int) -> bytes:
-    """Fields of sizes become huge."""
-    return content[:place] + b"\xff" * 4 + content[place + 4 :]
-
-
-def _zeroed(rng: Generator, content: bytes, place: int) -> bytes:
-    length = min(int(rng.integers(1, 512)), len(content) - place)
-    return content[:place] + b"\0" * length + content[place + length :]
-
-
-def _replaced(rng: Generator, content: bytes, place: int) -> bytes:
-    return (b"", b"\0", b"<html>404: Not Found</html>", rng.bytes(200))[rng.integers(4)]
-
-
-CHANGES_OF_BYTES: tuple[Callable, ...] = (
-    *(_cut_off, _removed, _flipped, _overwritten, _inserted, _largest, _zeroed, _replaced),
-)
 
 # What people and programs put where something else belongs.
 ODD_VALUES = (
@@ -70,10 +19,37 @@ ODD_VALUES = (
     *(math.nan, math.inf, -math.inf, "", "0", "nowhere.png", "..", "/", "a\0b", "\ud800"),
     *("x" * 999, [], [[]], [None], {}, {"": []}, [0] * 4, [1, 2, 3], [math.nan] * 4, ["a"] * 4),
 )
+ODD_LINES = (
+    *("MODEL: 3", "MODEL:", "- 1", ": :", "a: [", "\t", "x: !!python/name:os.system", "_BASE_: 3"),
+    *("_BASE_: nowhere.yaml", "VERSION: 1", "VERSION: many", "? [1, 2]", "&a [*a]", "%YAML 9.9"),
+    *('MODEL: {SSD: "yes"}', "SOLVER: [1]", "INPUT: {SIZE: 3}", "DATASETS: {TRAIN: [nothing]}"),
+    *("MODEL: {NUM: 1}", "{" * 3000, "'", "\x07", "OUTPUT_DIR: 2020-01-01", "SEED: 0x1F"),
+)
+
+
+def changed_bytes(rng: Generator, content: bytes) -> tuple[str, bytes]:
+    size = len(content)
+    # Headers and tables are at the ends.
+    place = int(size * rng.beta(0.3, 0.3)) if size else 0
+    before, after = content[:place], content[place:]
+    new, count = rng.bytes(int(rng.integers(1, 32))), int(rng.integers(1, 64))
+    flipped = bytes(byte ^ 1 << int(rng.integers(8)) for byte in after[: 1 + count % 4])
+    others = (b"", b"\0", b"<html>404: Not Found</html>", rng.bytes(200))
+    changes = {
+        "cut off": before,
+        "removed": before + after[count:],
+        "flipped": before + flipped + after[len(flipped) :],
+        "overwritten": before + new + after[len(new) :],
+        "inserted": before + new + after,
+        "largest": before + b"\xff" * 4 + after[4:],  # fields of sizes become huge
+        "zeroed": before + b"\0" * min(8 * count, len(after)) + after[8 * count :],
+        "replaced": others[rng.integers(len(others))],
+    }
+    name = str(rng.choice(list(changes)))
+    return f"{name} at byte {place} of {size}", changes[name]
 
 
 def changed_tree(rng: Generator, tree: Any, odd_values: tuple = ODD_VALUES) -> tuple[str, Any]:
-    """What was done to nested lists and dicts, and a copy of them after it."""
     tree = copy.deepcopy(tree)
     places = list(_places(tree))
     if not places:
@@ -101,8 +77,8 @@ def changed_tree(rng: Generator, tree: Any, odd_values: tuple = ODD_VALUES) -> t
     return f"{where} = {reprlib.repr(parent[key])}", tree
 
 
-def _places(tree: Any, path: tuple = ()):
-    """Of each element: its path, and the container and key that hold it."""
+def _places(tree: Any, path: tuple = ()) -> Iterator[tuple]:
+    """Yield of each element its path, and the container and key that hold it."""
     items = tree.items() if isinstance(tree, dict) else enumerate(tree)
     for key, value in items:
         yield (*path, key), tree, key
@@ -110,33 +86,20 @@ def _places(tree: Any, path: tuple = ()):
             yield from _places(value, (*path, key))
 
 
-ODD_LINES = (
-    *("MODEL: 3", "MODEL:", "- 1", ": :", "a: [", "\t", "x: !!python/name:os.system", "_BASE_: 3"),
-    *("_BASE_: nowhere.yaml", "VERSION: 1", "VERSION: many", "? [1, 2]", "&a [*a]", "%YAML 9.9"),
-    *('MODEL: {SSD: "yes"}', "SOLVER: [1]", "INPUT: {SIZE: 3}", "DATASETS: {TRAIN: [nothing]}"),
-    *("MODEL: {NUM: 1}", "{" * 3000, "'", "\x07", "OUTPUT_DIR: 2020-01-01", "SEED: 0x1F"),
-)
-
-
 def changed_lines(rng: Generator, text: str) -> tuple[str, str]:
-    """What was done to the lines of a text, and the text after it."""
     lines = text.splitlines() or [""]
     place = int(rng.integers(len(lines)))
-    match rng.integers(5):
-        case 0:
-            what, new = "deleted", lines[:place] + lines[place + 1 :]
-        case 1:
-            what, new = "doubled", lines[:place] + lines[place : place + 1] + lines[place:]
-        case 2:
-            new = [*lines]
-            new[place] = " " * int(rng.integers(1, 5)) + new[place]
-            what = "indented"
-        case 3:
-            odd = ODD_LINES[rng.integers(len(ODD_LINES))]
-            what, new = f"before it {reprlib.repr(odd)}", [*lines[:place], odd, *lines[place:]]
-        case _:
-            value = reprlib.repr(ODD_VALUES[rng.integers(len(ODD_VALUES))])
-            new = [*lines]
-            new[place] = f"{new[place].partition(':')[0]}: {value}"
-            what = f"its value {value}"
-    return f"line {place + 1}: {what}", "\n".join(new) + "\n"
+    line = lines[place]
+    odd = ODD_LINES[rng.integers(len(ODD_LINES))]
+    value = reprlib.repr(ODD_VALUES[rng.integers(len(ODD_VALUES))])
+    changes = {
+        "deleted": [],
+        "doubled": [line, line],
+        "indented": [" " * int(rng.integers(1, 5)) + line],
+        f"before it {reprlib.repr(odd)}": [odd, line],
+        f"its value {value}": [f"{line.partition(':')[0]}: {value}"],
+    }
+    what = str(rng.choice(list(changes)))
+    return f"line {place + 1}: {what}", "\n".join(
+        [*lines[:place], *changes[what], *lines[place + 1 :]]
+    )

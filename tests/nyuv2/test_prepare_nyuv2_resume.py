@@ -1,6 +1,7 @@
 """A run that is killed, repeated or given other settings never mixes two conversions."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -27,12 +28,21 @@ def convert(official, tmp_path):
     return run
 
 
+@pytest.fixture(scope="module")
+def undisturbed(official, tmp_path_factory):
+    """The tree of one conversion."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    main([*official.arguments, "--root", str(root)])
+    return root / "nyuv2"
+
+
 @pytest.fixture
-def tree(tmp_path):
-    return tmp_path / "data/nyuv2"
+def tree(undisturbed, tmp_path):
+    return shutil.copytree(undisturbed, tmp_path / "data/nyuv2")
 
 
-def test_killed_run_continues_to_the_same_bytes(official, convert, tree, tmp_path):
+def test_killed_run_continues_to_the_same_bytes(official, convert, undisturbed, tmp_path):
+    tree = tmp_path / "data/nyuv2"
     command = [prepare_nyuv2.__file__, *official.arguments, "--root", tree.parent, "--jobs", 2]
     process = subprocess.Popen([sys.executable, *map(str, command)], stderr=subprocess.DEVNULL)
     records = tree / ".conversion/frames"
@@ -43,12 +53,10 @@ def test_killed_run_continues_to_the_same_bytes(official, convert, tree, tmp_pat
     process.wait()
     assert not (tree / "annotations").exists()
     convert()
-    convert(root=tmp_path / "undisturbed")
-    assert contents(tree) == contents(tmp_path / "undisturbed/nyuv2")
+    assert contents(tree) == contents(undisturbed)
 
 
 def test_second_run_writes_only_files_that_are_missing(convert, tree):
-    convert()
     before, at = contents(tree), times(tree)
     (tree / "depth/0004.png").unlink()
     (tree / "annotations/nyuv2_test.json").unlink()
@@ -59,7 +67,6 @@ def test_second_run_writes_only_files_that_are_missing(convert, tree):
 
 
 def test_other_splits_keep_the_frames(convert, tree, tmp_path):
-    convert()
     at = times(tree)
     found = json.loads((tree / "annotations/nyuv2_train673.json").read_text())["images"]
     listed = tmp_path / "val.txt"
@@ -74,13 +81,11 @@ def test_other_splits_keep_the_frames(convert, tree, tmp_path):
     assert times(tree) == at
 
 
-def test_other_settings_need_overwrite(convert, tree, tmp_path, capsys):
-    convert()
+def test_other_settings_need_overwrite(convert, tree, tmp_path):
     before = contents(tree)
     other = ("--depth", "raw", "--image-format", "jpg")
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="with depth=filled, image_format=png: use --overwrite"):
         convert(*other)
-    assert "was made with depth=filled, image_format=png: use --overw" in capsys.readouterr().err
     assert contents(tree) == before
 
     convert(*other, "--overwrite")

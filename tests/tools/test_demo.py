@@ -1,48 +1,54 @@
-"""The demo on images, folders and videos, through the command line."""
+"""The demo on images, folders and videos."""
 
 import json
 import shutil
-import subprocess
 from pathlib import Path
 
 import cv2
+import demo
 import numpy as np
 import pytest
-from command_line import run_warm
 from tiny_model import CONFIG, OPTS, THRESHOLD, tiny_config
 
-from rock_d2.demo import list_images, output_files, run_on_video
+from rock_d2.engine.command_line import parse
 from rock_d2.predictor import Predictor
 
 pytest_plugins = ("tiny_weights",)
 
 # One row: input, detections and three tasks.
 PICTURE_WIDTH = 5 * 480 + 4 * 4
-CHOICES = {"score_threshold": THRESHOLD, "write_json": True}
 
 
-def demo(weights: Path, *options: str | Path, root: Path) -> subprocess.CompletedProcess:
-    threshold = ("--confidence-threshold", THRESHOLD)
-    model = ("--config-file", CONFIG, "--weights", weights)
-    return run_warm("tools/demo.py", *model, *options, *threshold, "--opts", *OPTS, root=root)
+def run(weights: Path, *arguments: object) -> None:
+    command = ["--config-file", CONFIG, "--weights", weights, "--confidence-threshold", THRESHOLD]
+    command += [*arguments, "--opts", *OPTS]
+    demo.main(parse(demo.make_parser(), list(map(str, command))))
 
 
-def test_folder_with_json(rooms_root, tiny_weights, tmp_path):
-    folder, output = tmp_path / "images", tmp_path / "seen"
+@pytest.fixture(scope="module")
+def photos(rooms_root) -> list[Path]:
+    return sorted((rooms_root / "rooms" / "images").iterdir())[:3]
+
+
+@pytest.fixture
+def folder(photos, tmp_path) -> Path:
+    """Images of two sizes, and a file that is none."""
+    folder = tmp_path / "images"
     folder.mkdir()
-    source = sorted((rooms_root / "rooms" / "images").iterdir())[0]
-    shutil.copy(source, folder / "same.png")
-    large = cv2.resize(cv2.imread(str(source)), (701, 533))
-    cv2.imwrite(str(folder / "large.jpg"), large)
+    shutil.copy(photos[0], folder / "same.png")
+    cv2.imwrite(str(folder / "large.jpg"), cv2.resize(cv2.imread(str(photos[0])), (701, 533)))
     (folder / "notes.txt").write_text("no image")
-    options = ("--input", folder, "--output", output, "--json")
-    done = demo(tiny_weights["rock"], *options, root=rooms_root)
-    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_folder_with_json(folder, tiny_weights, tmp_path):
+    output = tmp_path / "seen"
+    run(tiny_weights["rock"], "--input", folder, "--output", output, "--json")
     assert cv2.imread(str(output / "same.png")).shape == (386, PICTURE_WIDTH, 3)
     # Panels of large images keep their size up to 960.
     assert cv2.imread(str(output / "large.png")).shape == (533 + 26, 5 * 701 + 4 * 4, 3)
 
-    wanted = Predictor(tiny_config(), tiny_weights["rock"])(source)
+    wanted = Predictor(tiny_config(), tiny_weights["rock"])(folder / "same.png")
     found = json.loads((output / "same.json").read_text())
     assert (found["height"], found["width"]) == (120, 160)
     kept = wanted["instances"][wanted["instances"].scores >= THRESHOLD]
@@ -58,35 +64,27 @@ def test_folder_with_json(rooms_root, tiny_weights, tmp_path):
         np.testing.assert_allclose(stored, wanted[name].numpy(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.fixture(scope="module")
-def frames(rooms_root) -> list[Path]:
-    return sorted((rooms_root / "rooms" / "images").iterdir())[:3]
-
-
-@pytest.fixture(scope="module")
-def walk(frames, tmp_path_factory) -> Path:
-    """A video of the frames."""
-    path = tmp_path_factory.mktemp("walk") / "walk.avi"
+@pytest.fixture
+def walk(photos, tmp_path) -> Path:
+    """A video of the photos."""
+    path = tmp_path / "walk.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 12, (160, 120))
-    for frame in frames:
-        writer.write(cv2.imread(str(frame)))
+    for photo in photos:
+        writer.write(cv2.imread(str(photo)))
     writer.release()
     return path
 
 
-def test_video(walk, frames, rooms_root, tiny_weights, tmp_path):
-    options = ("--input", walk, "--output", tmp_path / "seen.mp4", "--json")
-    done = demo(tiny_weights["rock"], *options, root=rooms_root)
-    assert done.returncode == 0, done.stderr
-    assert "3 frames" in done.stdout
+def test_video(walk, photos, tiny_weights, tmp_path):
+    run(tiny_weights["rock"], "--input", walk, "--output", tmp_path / "seen.mp4", "--json")
     video = cv2.VideoCapture(str(tmp_path / "seen.mp4"))
     assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(12)
-    read = [video.read()[1] for _ in frames]
+    read = [video.read()[1] for _ in photos]
     assert {frame.shape for frame in read} == {(386, PICTURE_WIDTH, 3)}
     assert not video.read()[0]
     # The first panel is the frame, three times as large.
     shown = cv2.resize(read[2][26:, :480], (160, 120), interpolation=cv2.INTER_AREA)
-    assert np.abs(shown.astype(int) - cv2.imread(str(frames[2]))).mean() < 10
+    assert np.abs(shown.astype(int) - cv2.imread(str(photos[2]))).mean() < 10
     lines = [json.loads(line) for line in (tmp_path / "seen.jsonl").read_text().splitlines()]
     assert [line["frame"] for line in lines] == [0, 1, 2]
     for line in lines:
@@ -94,44 +92,61 @@ def test_video(walk, frames, rooms_root, tiny_weights, tmp_path):
         assert len(line["scene"]) == 5
 
 
-def test_what_ends_a_video_leaves_the_frames_before_it(walk, tiny_weights, tmp_path):
+def test_an_interrupted_video_keeps_its_frames(walk, tiny_weights, tmp_path):
     predictor = Predictor(tiny_config(), tiny_weights["rock"])
     frames_left = iter([None, None])
     predictor.model.register_forward_pre_hook(lambda *_: next(frames_left))
+    choices = {"score_threshold": THRESHOLD, "write_json": True}
     with pytest.raises(StopIteration):
-        run_on_video(predictor, str(walk), tmp_path / "seen.avi", **CHOICES)
+        demo.run_on_video(predictor, str(walk), tmp_path / "seen.avi", **choices)
     lines = (tmp_path / "seen.jsonl").read_text().splitlines()
     assert [json.loads(line)["frame"] for line in lines] == [0, 1]
     video = cv2.VideoCapture(str(tmp_path / "seen.avi"))
     assert [video.read()[0] for _ in range(3)] == [True, True, False]
 
 
-def test_a_video_that_cannot_be_written_is_refused(walk, tiny_weights, tmp_path):
-    (tmp_path / "seen.avi").mkdir()
-    predictor = Predictor(tiny_config(), tiny_weights["rock"])
-    with pytest.raises(ValueError, match=r"seen\.avi: OpenCV cannot write this video"):
-        run_on_video(predictor, str(walk), tmp_path / "seen.avi", **CHOICES)
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_missing_weights_are_one_line(rooms_root):
-    image = next((rooms_root / "rooms" / "images").iterdir())
-    options = ("--config-file", CONFIG, "--input", image, "--output", "nowhere")
-    done = run_warm("tools/demo.py", *options, root=rooms_root)
-    assert done.returncode == 1
-    assert done.stderr.startswith("demo: no weights: name a trained model")
-    assert done.stderr.count("\n") == 1
+def test_no_output_destroys_an_input(folder, walk, tiny_weights, tmp_path):
+    photo, weights = folder / "same.png", tiny_weights["rock"]
+    (tmp_path / "twin.png").hardlink_to(photo)
+    (tmp_path / "link.png").symlink_to(tmp_path / "elsewhere.png")
+    (tmp_path / "images_too").symlink_to(folder)
+    (tmp_path / "link.avi").symlink_to(walk)
+    before = contents(tmp_path)
+    for source, output in (
+        (folder, folder),
+        (folder, folder / "seen"),
+        (folder, tmp_path / "images_too"),
+        (folder / "large.jpg", folder),
+        (photo, photo),
+        (photo, tmp_path / "images_too" / "same.png"),
+        (photo, tmp_path / "twin.png"),
+        (photo, tmp_path / "link.png"),
+        (walk, walk),
+        (walk, tmp_path / "link.avi"),
+    ):
+        with pytest.raises(ValueError, match=r"choose another --output"):
+            run(weights, "--input", source, "--output", output)
+        assert contents(tmp_path) == before, (source, output)
+    # A new file beside the input harms nothing.
+    run(weights, "--input", photo, "--output", folder / "seen.png")
+    assert contents(tmp_path).keys() - before.keys() == {str(folder / "seen.png")}
 
 
-def test_inputs(tmp_path):
+def test_wrong_names_are_one_line(folder, walk, tiny_weights, tmp_path):
+    weights = tiny_weights["rock"]
     with pytest.raises(FileNotFoundError, match=r"nothing: is missing; --input takes"):
-        list_images([str(tmp_path / "nothing")])
-    with pytest.raises(ValueError, match=r"holds no image"):
-        list_images([str(tmp_path)])
-    (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(ValueError, match=r"notes\.txt: holds no image"):
-        list_images([str(tmp_path / "notes.txt")])
-    images = [tmp_path / "a" / "x.jpg", tmp_path / "b" / "x.jpg"]
-    with pytest.raises(ValueError, match=r"x\.png: two inputs have this name"):
-        output_files(images, tmp_path / "seen")
-    assert output_files(images[:1], tmp_path / "y.jpg") == [tmp_path / "y.jpg"]
-    assert output_files(images[:1], tmp_path / "y") == [tmp_path / "y" / "x.png"]
+        run(weights, "--input", tmp_path / "nothing", "--output", tmp_path / "seen")
+    (tmp_path / "no_images").mkdir()
+    for empty in (folder / "notes.txt", tmp_path / "no_images"):
+        with pytest.raises(ValueError, match=rf"{empty}: .* no image"):
+            run(weights, "--input", empty, "--output", tmp_path / "seen")
+    (tmp_path / "same.jpg").write_bytes((folder / "large.jpg").read_bytes())
+    with pytest.raises(ValueError, match=r"same\.png: two inputs have this name"):
+        run(weights, "--input", folder, tmp_path / "same.jpg", "--output", tmp_path / "seen")
+    (tmp_path / "seen.avi").mkdir()
+    with pytest.raises(ValueError, match=r"seen\.avi: OpenCV cannot write this video"):
+        run(weights, "--input", walk, "--output", tmp_path / "seen.avi")

@@ -2,19 +2,17 @@
 
 import json
 import math
-import shutil
-import sys
 from pathlib import Path
 
 import evaluate_predictions
 import pytest
 import torch
-from command_line import run, run_warm
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
 
 from rock_d2 import add_rock_config, build_evaluator, register_multitask_coco
+from rock_d2.engine.command_line import parse
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +34,7 @@ def evaluated(rooms_root, tmp_path_factory):
         boxes[:, 2:] += boxes[:, :2]
         found = Instances(
             size,
-            pred_boxes=Boxes(boxes + torch.randn(boxes.shape)),
+            pred_boxes=Boxes(boxes + torch.randn(len(boxes), 1)),
             scores=torch.rand(len(boxes)),
             pred_classes=torch.tensor(
                 [int(a["category_id"]) for a in record["annotations"]]
@@ -49,18 +47,16 @@ def evaluated(rooms_root, tmp_path_factory):
     MetadataCatalog.remove("stored")
 
 
-def score_here(monkeypatch, *arguments):
-    """The tool in this process, on the data set that is registered here."""
-    command = ["evaluate_predictions.py", "--dataset", "stored", *map(str, arguments)]
-    monkeypatch.setattr(sys, "argv", command)
-    evaluate_predictions.main(evaluate_predictions.parse_args())
+def score(*arguments):
+    command = ["--dataset", "stored", *map(str, arguments)]
+    evaluate_predictions.main(parse(evaluate_predictions.make_parser(), command))
 
 
-def test_same_results_without_a_model(evaluated, monkeypatch, tmp_path, capsys):
+def test_same_results_without_a_model(evaluated, tmp_path, capsys):
     expected, folder = evaluated
     output = tmp_path / "results.json"
     boxes = folder / "coco_instances_results.json"
-    score_here(monkeypatch, "--predictions", boxes, "--aux-dir", folder, "--output", output)
+    score("--predictions", boxes, "--aux-dir", folder, "--output", output)
     found = json.loads(output.read_text())
     assert found.keys() == expected.keys()
     for name, metrics in expected.items():
@@ -71,56 +67,23 @@ def test_same_results_without_a_model(evaluated, monkeypatch, tmp_path, capsys):
         assert word in printed
 
 
-def test_on_the_command_line(evaluated, rooms_root, tmp_path):
-    expected, folder = evaluated
-    boxes = tmp_path / "found.json"
-    shutil.copy(folder / "coco_instances_results.json", boxes)
-    command = ("tools/evaluate_predictions.py", "--dataset", "rooms_val", "--predictions", boxes)
-    done = run(*command, root=rooms_root)
-    assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["bbox"]["AP"] == pytest.approx(expected["bbox"]["AP"], rel=1e-12)
-    boxes.write_text("[")
-    done = run_warm(*command, root=rooms_root)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"evaluate_predictions: {boxes}: is no JSON")
-    assert "Traceback" not in done.stderr
-
-
-def test_settings_follow_as_pairs(evaluated, monkeypatch):
+def test_wrong_files_and_settings_are_named(evaluated, tmp_path):
     _, folder = evaluated
-    boxes = folder / "coco_instances_results.json"
+    boxes, file = folder / "coco_instances_results.json", tmp_path / "found.json"
     with pytest.raises(ValueError, match=r"EVAL_CROP: eigen is made for .*\(120, 160\)"):
-        score_here(
-            monkeypatch, "--predictions", boxes, "--aux-dir", folder, "TEST.EVAL_CROP", "eigen"
-        )
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ('[{"image_id": 1}]', "not COCO's result format"),
-        ('[{"image_id": 12345, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]', "12345"),
-    ],
-)
-def test_bad_boxes_are_named_with_their_file(evaluated, monkeypatch, tmp_path, content, message):
-    file = tmp_path / "found.json"
-    file.write_text(content)
-    with pytest.raises(ValueError, match=f"{file}.*{message}"):
-        score_here(monkeypatch, "--predictions", file)
-
-
-def test_a_missing_prediction_is_named(evaluated, monkeypatch, tmp_path):
-    _, folder = evaluated
-    arguments = ("--predictions", folder / "coco_instances_results.json", "--aux-dir", tmp_path)
+        score("--predictions", boxes, "--aux-dir", folder, "TEST.EVAL_CROP", "eigen")
+    for content, message in (("[", "is no JSON"), ('[{"image_id": 1}]', "not COCO's result")):
+        file.write_text(content)
+        with pytest.raises(ValueError, match=f"{file}.*{message}"):
+            score("--predictions", file)
     with pytest.raises(FileNotFoundError, match="has no folder of a task"):
-        score_here(monkeypatch, *arguments)
+        score("--predictions", boxes, "--aux-dir", tmp_path)
     (tmp_path / "scene").mkdir()
     with pytest.raises(FileNotFoundError, match=f"{tmp_path}/scene/.*TEST.SAVE_AUXILIARY True"):
-        score_here(monkeypatch, *arguments)
+        score("--predictions", boxes, "--aux-dir", tmp_path)
 
 
-def test_a_folder_of_the_demos_files_is_scored(evaluated, monkeypatch, tmp_path):
+def test_a_folder_of_the_demos_files_is_scored(evaluated, tmp_path):
     """The same boxes in the demo's form, which has names where COCO's has numbers."""
     expected, folder = evaluated
     boxes = json.loads((folder / "coco_instances_results.json").read_text())
@@ -136,11 +99,23 @@ def test_a_folder_of_the_demos_files_is_scored(evaluated, monkeypatch, tmp_path)
         file.write_text(json.dumps({"instances": found}))
     output = tmp_path / "scores" / "results.json"
     output.parent.mkdir()
-    score_here(monkeypatch, "--predictions", tmp_path, "--output", output)
+    score("--predictions", tmp_path, "--output", output)
     assert json.loads(output.read_text())["bbox"]["AP"] == pytest.approx(expected["bbox"]["AP"])
     file.write_text('{"instances": [{"category": "unicorn", "score": 1, "bbox": [0, 0, 1, 1]}]}')
     with pytest.raises(ValueError, match=rf"{file}: 'unicorn' is missing, or no class"):
-        score_here(monkeypatch, "--predictions", tmp_path)
+        score("--predictions", tmp_path)
     file.unlink()
     with pytest.raises(FileNotFoundError, match=f"{file}: is not there"):
-        score_here(monkeypatch, "--predictions", tmp_path)
+        score("--predictions", tmp_path)
+
+
+def test_predictions_are_not_overwritten(evaluated, tmp_path):
+    _, folder = evaluated
+    boxes = tmp_path / "results.json"
+    boxes.write_text((folder / "coco_instances_results.json").read_text())
+    before = boxes.read_text()
+    (tmp_path / "link.json").symlink_to(boxes)
+    for output in ((), ("--output", boxes), ("--output", tmp_path / "link.json")):
+        with pytest.raises(ValueError, match="is --predictions itself; choose another file"):
+            score("--predictions", boxes, *output)
+    assert boxes.read_text() == before

@@ -8,7 +8,6 @@ be installed first. README.md beside this file says what the wheel is made of.
 
 import argparse
 import hashlib
-import importlib.util
 import re
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from build_wheel import ADDITIONS, INFO, METADATA, build_wheel
+from build_wheel import INFO, build_wheel, recipe_hash
 
 SOURCE = Path(__file__).resolve().parent / "source.txt"
 # A folder without __init__.py imports, too, but has no version.
@@ -24,33 +23,28 @@ PROBE = "import detectron2; detectron2.__version__; print('folder', detectron2._
 
 
 def run_pip(*args: str) -> None:
-    """Run pip; on failure its own output, which is the best account, has been shown already."""
-    if subprocess.call([sys.executable, "-m", "pip", *args]):
+    """Run pip; when it fails, its own output has said why."""
+    if subprocess.call([sys.executable, "-m", "pip", "--quiet", *args]):
         sys.exit(f"detectron2: `pip {args[0]}` failed, see its message above")
 
 
 def installed_package() -> Path | None:
-    """The folder of a Detectron2 that imports, or None if there is none."""
-    # A process of its own, in a folder without packages: only what is really installed counts.
-    result = subprocess.run([sys.executable, "-c", PROBE], cwd=ADDITIONS, capture_output=True)
+    """Return the folder of a Detectron2 that imports, or None if there is none."""
+    result = subprocess.run([sys.executable, "-c", PROBE], cwd=SOURCE.parent, capture_output=True)
     found = re.search(r"^folder (.+)$", result.stdout.decode(), flags=re.MULTILINE)
     return Path(found[1].strip()) if result.returncode == 0 and found else None
 
 
 def is_outdated(package: Path) -> bool:
-    """Whether we installed `package`, from additions or metadata that have changed since."""
-    if not (package / "_compat.py").exists():
+    """Return whether `package` is our wheel, made by another recipe than today's."""
+    if not (package / "_C.py").exists():
         return False
-    pairs = [(package / path.name, path) for path in ADDITIONS.glob("*.py")]
-    pairs.append((package.with_name(INFO) / "METADATA", METADATA))
-    return any(not old.exists() or old.read_bytes() != new.read_bytes() for old, new in pairs)
+    stamp = package.with_name(INFO) / "recipe.sha256"
+    return not stamp.exists() or stamp.read_text() != recipe_hash()
 
 
 def download(directory: Path) -> Path:
     """Get the source archive with pip, which runs the archive's setup.py: that needs torch."""
-    for module in ("torch", "setuptools"):
-        if importlib.util.find_spec(module) is None:
-            sys.exit(f"detectron2: no {module}: first pip install torch torchvision setuptools")
     options = ["--no-deps", "--no-build-isolation", "--no-binary=:all:", "--require-hashes"]
     run_pip("download", *options, f"--dest={directory}", f"--requirement={SOURCE}")
     return next(directory.glob("*.tar.gz"))

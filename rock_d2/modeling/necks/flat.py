@@ -57,8 +57,8 @@ class FlatMTL(Neck):
         self, features: Features, extents: Extents | None = None
     ) -> tuple[Features, Predictions]:
         predictions: Predictions = {task.name: [] for task in self.tasks}
-        for name, predictors in self.predictors.items() if self.predicts else ():
-            maps = {task: predict(features[name]) for task, predict in predictors.items()}
+        for name, predictors in self.predictors.items():
+            maps = {task.name: predictors[task.name](features[name]) for task in self.predicted}
             for task, prediction in self.activate(maps, extents).items():
                 predictions[task].append(prediction)
         return features, predictions

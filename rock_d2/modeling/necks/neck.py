@@ -14,6 +14,7 @@ from fvcore.common.registry import Registry
 from torch import nn
 
 from rock_d2.layers import resize
+from rock_d2.registry import registered
 from rock_d2.tasks import Task, build_tasks
 
 NECK_REGISTRY = Registry("NECK")
@@ -28,7 +29,8 @@ Predictions = dict[str, list[torch.Tensor]]
 
 def build_neck(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> "Neck":
     """Return the neck that ``cfg.MODEL.NECK.NAME`` names."""
-    return NECK_REGISTRY.get(cfg.MODEL.NECK.NAME)(cfg, input_shape)
+    neck = registered(NECK_REGISTRY, cfg.MODEL.NECK.NAME, setting="MODEL.NECK.NAME")
+    return neck(cfg, input_shape)
 
 
 class Neck(nn.Module):
@@ -39,21 +41,23 @@ class Neck(nn.Module):
     the batch.
 
     Attributes:
-        tasks: those that are predicted.
-        predict_auxiliary: whether they are predicted at test time too.
+        tasks: those that are learned, the main ones first.
+        predict_auxiliary: whether the others are predicted at test time too.
     """
 
     def __init__(
         self,
         *,
         tasks: Sequence[Task] = (),
+        num_main: int = 0,
         predict_auxiliary: bool = True,
         compare_at: str = "prediction",
     ):
         """
         Args:
-            tasks: that this neck learns.
-            predict_auxiliary: whether they are predicted at test time too.
+            tasks: that this neck learns, the main ones first.
+            num_main: how many are main ones, which are always predicted.
+            predict_auxiliary: whether the others are predicted at test time too.
             compare_at: where the losses of maps compare, at the resolution of the "prediction" or
                 of the "label".
         """
@@ -63,6 +67,7 @@ class Neck(nn.Module):
                 f"MODEL.TASKS.COMPARE_AT is {compare_at!r}; it must be prediction or label"
             )
         self.tasks = tuple(tasks)
+        self.num_main = num_main
         self.predict_auxiliary = predict_auxiliary
         self.compare_at = compare_at
 
@@ -81,20 +86,22 @@ class Neck(nn.Module):
             )
         return {
             "tasks": tasks,
+            "num_main": len(cfg.MODEL.TASKS.MAIN),
             "predict_auxiliary": cfg.MODEL.TASKS.PREDICT_AUXILIARY,
             "compare_at": cfg.MODEL.TASKS.COMPARE_AT,
         }
 
     @property
-    def predicts(self) -> bool:
-        """Whether ``forward`` has to predict the tasks."""
-        return self.training or self.predict_auxiliary
+    def predicted(self) -> tuple[Task, ...]:
+        """The tasks that ``forward`` predicts."""
+        everything = self.training or self.predict_auxiliary
+        return self.tasks if everything else self.tasks[: self.num_main]
 
     def activate(
         self, maps: Mapping[str, torch.Tensor], extents: Extents | None
     ) -> dict[str, torch.Tensor]:
-        """Return each task's prediction of its ``num_outputs`` maps (N, num_outputs, h, w)."""
-        return {task.name: activation(task, maps[task.name], extents) for task in self.tasks}
+        """Return each predicted task's prediction of its maps (N, num_outputs, h, w)."""
+        return {task.name: activation(task, maps[task.name], extents) for task in self.predicted}
 
     def collate(
         self,
@@ -146,8 +153,8 @@ class Neck(nn.Module):
                 continue
             final = predictions[task.name][-1]
             for i, size in enumerate(sizes):
-                own = cut(final[i], extents[i]) if extents and task.is_map else final[i]
-                outputs[i][task.name] = task.postprocess(own, size)
+                extent = extents[i] if extents else (1.0, 1.0)
+                outputs[i][task.name] = final_output(task, final[i], size, extent)
         return outputs
 
 
@@ -165,6 +172,23 @@ def activation(task: Task, maps: torch.Tensor, extents: Extents | None) -> torch
         return task.activation(maps)
     images = zip(maps, extents, strict=True)
     return torch.cat([task.activation(cut(image, extent)[None]) for image, extent in images])
+
+
+def final_output(
+    task: Task, prediction: torch.Tensor, size: tuple[int, int], extent: tuple[float, float]
+) -> torch.Tensor:
+    """Return an image's prediction at its output size, without what lies in the padding."""
+    if not task.is_map:
+        return task.postprocess(prediction, size)
+    own = cut(prediction, extent)
+    # The cells at the image's border may reach into the padding; so does the map that is resized.
+    reached = [
+        round(pixels * cells / (all_cells * share))
+        for pixels, cells, all_cells, share in zip(
+            size, own.shape[-2:], prediction.shape[-2:], extent, strict=True
+        )
+    ]
+    return task.postprocess(own, tuple(reached))[..., : size[0], : size[1]]
 
 
 def coarse_to_fine(

@@ -8,7 +8,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import Conv2d, ShapeSpec
 from torch import nn
 
-from rock_d2.layers import block_average, conv_norm_relu, own_seed
+from rock_d2.layers import block_average, check_norm, conv_norm_relu, own_seed
 from rock_d2.modeling.fusions import FUSION_REGISTRY
 from rock_d2.modeling.necks.neck import (
     NECK_REGISTRY,
@@ -18,6 +18,7 @@ from rock_d2.modeling.necks.neck import (
     Predictions,
     coarse_to_fine,
 )
+from rock_d2.registry import registered
 from rock_d2.tasks import TASK_REGISTRY
 
 
@@ -58,6 +59,16 @@ class ROCK(Neck):
             raise ValueError(
                 f"MODEL.ROCK.SHARED_TRUNK: the maps {list(shapes)} have different channels"
             )
+        if width < 1:
+            raise ValueError(f"MODEL.ROCK.WIDTH is {width}; it must be 1 or more")
+        check_norm(norm, [width, *(x.channels for x in shapes.values())], setting="MODEL.ROCK.NORM")
+        for task in self.tasks:
+            if task.channels < 1 or task.channels % task.num_outputs:
+                raise ValueError(
+                    f"MODEL.TASKS.{task.name.upper()}.CHANNELS is {task.channels}; it must be a "
+                    f"multiple of {task.num_outputs}"
+                )
+        fusion_type = registered(FUSION_REGISTRY, fusion, setting="MODEL.ROCK.FUSION.NAME")
         # By the name of the map whose encoders it feeds.
         self.trunk_of = {name: next(iter(shapes)) if shared_trunk else name for name in shapes}
         self.trunk, self.encoders, self.fusion = nn.ModuleDict(), nn.ModuleDict(), nn.ModuleDict()
@@ -67,7 +78,7 @@ class ROCK(Neck):
         for name, x in shapes.items():
             with own_seed(name):
                 self.encoders[name] = self.make_encoders(width, norm)
-                self.fusion[name] = FUSION_REGISTRY.get(fusion)(
+                self.fusion[name] = fusion_type(
                     out_channels=x.channels,
                     encoding_channels={task.name: task.channels for task in self.tasks},
                     norm=norm,
@@ -102,7 +113,10 @@ class ROCK(Neck):
             "width": rock.WIDTH,
             "norm": rock.NORM,
             "fusion": rock.FUSION.NAME,
-            "switched_off": [TASK_REGISTRY.get(name).name for name in rock.FUSION.SWITCHED_OFF],
+            "switched_off": [
+                registered(TASK_REGISTRY, name, setting="MODEL.ROCK.FUSION.SWITCHED_OFF").name
+                for name in rock.FUSION.SWITCHED_OFF
+            ],
             **cls.task_settings(cfg),
         }
 
@@ -137,7 +151,5 @@ class ROCK(Neck):
         self, encodings: Mapping[str, torch.Tensor], extents: Extents | None
     ) -> dict[str, torch.Tensor]:
         """Return y_t = Pool_t(Enc_t(X)) (equation 2)."""
-        if not self.predicts:
-            return {}
-        maps = {t.name: block_average(encodings[t.name], t.num_outputs) for t in self.tasks}
+        maps = {t.name: block_average(encodings[t.name], t.num_outputs) for t in self.predicted}
         return self.activate(maps, extents)

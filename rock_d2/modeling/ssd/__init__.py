@@ -1,4 +1,4 @@
-"""SSD (Liu et al., ECCV 2016) as a meta-architecture of Detectron2; it knows no task and no neck."""
+"""SSD (Liu et al., ECCV 2016), a meta-architecture of Detectron2 without any task or neck."""
 
 from rock_d2.modeling.ssd.anchors import SSDAnchorGenerator
 from rock_d2.modeling.ssd.detector import SSD

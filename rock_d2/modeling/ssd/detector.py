@@ -17,6 +17,7 @@ from detectron2.structures import ImageList, Instances
 from torch import nn
 
 from rock_d2.layers import mean_over_processes, own_seed
+from rock_d2.modeling.num_classes import with_num_classes
 from rock_d2.modeling.ssd.detection import detect
 from rock_d2.modeling.ssd.head import build_ssd_head
 from rock_d2.modeling.ssd.losses import box_loss, focal_loss, hard_negative_loss, matched_deltas
@@ -69,6 +70,8 @@ class SSD(nn.Module):
             pixel_mean, pixel_std: of each channel, in the images' order.
         """
         super().__init__()
+        if len(box_weights) != 4:
+            raise ValueError(f"MODEL.SSD.BBOX_REG_WEIGHTS is {list(box_weights)}, not four numbers")
         self.backbone = backbone
         self.head = head
         self.matcher = matcher
@@ -82,6 +85,7 @@ class SSD(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        cfg = with_num_classes(cfg)
         ssd = cfg.MODEL.SSD
         with own_seed("backbone"):
             backbone = build_backbone(cfg)
@@ -177,7 +181,10 @@ class SSD(nn.Module):
         batched_inputs: Sequence[Mapping[str, Any]],
     ) -> list[dict[str, Any]]:
         """Return the detections of each image at its output size."""
-        found = self.select(*self.decode(logits, deltas, boxes), image_sizes=image_sizes)
+        scores, decoded = self.decode(logits, deltas, boxes)
+        # Default boxes of the padding have learnt nothing.
+        scores = scores * centres_inside(boxes, image_sizes)[..., None]
+        found = self.select(scores, decoded, image_sizes=image_sizes)
         return [
             {
                 "instances": detector_postprocess(
@@ -202,8 +209,9 @@ class SSD(nn.Module):
 def centres_inside(boxes: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
     """Return which default boxes (A, 4) have their centres in which image, bool (N, A)."""
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-    limits = boxes.new_tensor([(width, height) for height, width in image_sizes])
-    return (centres < limits[:, None]).all(dim=2)
+    # A plain copy from the host would wait for the device.
+    limits = torch.tensor([(width, height) for height, width in image_sizes])
+    return (centres < limits.to(boxes.device, non_blocking=True)[:, None]).all(dim=2)
 
 
 def _build_cls_loss(ssd: CfgNode) -> Callable[..., torch.Tensor]:
@@ -219,13 +227,13 @@ def _build_cls_loss(ssd: CfgNode) -> Callable[..., torch.Tensor]:
 def pad_truths(
     batched_inputs: Sequence[Mapping[str, Any]], num_classes: int, device: torch.device
 ) -> Truths:
-    """Return the ground truths of a batch; padding is 0 and false."""
+    """Return the ground truths of a batch; padding is 0 and false, and each image has a row."""
     missing = [i for i, item in enumerate(batched_inputs) if "instances" not in item]
     if missing:
         raise ValueError(f"batch item(s) {missing} lack `instances`; training needs them")
     instances = [item["instances"] for item in batched_inputs]
     counts = torch.tensor([len(objects) for objects in instances])
-    present = torch.arange(int(counts.max())) < counts[:, None]
+    present = torch.arange(max(int(counts.max()), 1)) < counts[:, None]
     boxes = torch.zeros(*present.shape, 4)
     boxes[present] = torch.cat([objects.gt_boxes.tensor for objects in instances])
     classes = torch.zeros(present.shape, dtype=torch.int64)

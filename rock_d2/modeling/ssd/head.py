@@ -14,7 +14,9 @@ from fvcore.common.registry import Registry
 from torch import nn
 from torch.nn import functional as F
 
+from rock_d2.layers import check_norm
 from rock_d2.modeling.ssd.anchors import nominal_size
+from rock_d2.registry import registered
 
 SSD_HEAD_REGISTRY = Registry("SSD_HEAD")
 SSD_HEAD_REGISTRY.__doc__ = "SSD's heads by the name that MODEL.SSD.HEAD gives them."
@@ -22,7 +24,8 @@ SSD_HEAD_REGISTRY.__doc__ = "SSD's heads by the name that MODEL.SSD.HEAD gives t
 
 def build_ssd_head(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> nn.Module:
     """Return the head that ``cfg.MODEL.SSD.HEAD`` names."""
-    return SSD_HEAD_REGISTRY.get(cfg.MODEL.SSD.HEAD)(cfg, input_shape)
+    head = registered(SSD_HEAD_REGISTRY, cfg.MODEL.SSD.HEAD, setting="MODEL.SSD.HEAD")
+    return head(cfg, input_shape)
 
 
 @SSD_HEAD_REGISTRY.register()
@@ -58,6 +61,8 @@ class SSDHead(nn.Module):
                 f"MODEL.SSD.NUM_CLASSES is {num_classes}; 0 needs a data set in DATASETS.TRAIN or "
                 "TEST whose thing_classes can be counted"
             )
+        if not 0 < prior_prob < 1:
+            raise ValueError(f"MODEL.SSD.PRIOR_PROB is {prior_prob}; it must be between 0 and 1")
         self.in_features = tuple(in_features)
         self.num_classes = num_classes
         self.anchor_generator = anchor_generator
@@ -78,8 +83,12 @@ class SSDHead(nn.Module):
                 f"MODEL.SSD.IN_FEATURES: {ssd.IN_FEATURES} must name maps of the backbone, which "
                 f"are {list(input_shape)}"
             )
+        extra = ssd.EXTRA_CHANNELS
+        if min(extra, default=2) < 2:
+            raise ValueError(f"MODEL.SSD.EXTRA_CHANNELS is {extra}; each map needs 2 or more")
+        check_norm(ssd.NORM, [*extra, *(count // 2 for count in extra)], setting="MODEL.SSD.NORM")
         given = [input_shape[name] for name in ssd.IN_FEATURES]
-        map_shapes = cls.map_shapes(given, nominal_size(cfg), ssd.EXTRA_CHANNELS)
+        map_shapes = cls.map_shapes(given, nominal_size(cfg), extra)
         return {
             "in_features": ssd.IN_FEATURES,
             "map_shapes": map_shapes,
@@ -170,7 +179,7 @@ def all_map_shapes(
 def extra_layer(
     in_channels: int, middle: int, out_channels: int, *, norm: str, **window: Any
 ) -> nn.Sequential:
-    """Return a 1 x 1 convolution to ``middle`` channels and one whose ``window`` shrinks the map."""
+    """Return a 1 x 1 convolution to ``middle`` channels and one that shrinks the map."""
     shared = {"bias": norm == "", "activation": F.relu}
     layers = nn.Sequential(
         Conv2d(in_channels, middle, kernel_size=1, norm=get_norm(norm, middle), **shared),

@@ -88,7 +88,9 @@ def matched_deltas(
     matched = truths.gather(1, match[..., None].expand(-1, -1, 4))
     truth_centres, truth_sizes = _centres_and_sizes(matched)
     deltas = [(truth_centres - centres) / sizes, (truth_sizes / sizes).log()]
-    return torch.cat(deltas, dim=-1) * boxes.new_tensor(weights)
+    # A plain copy from the host would wait for the device.
+    factors = torch.tensor(weights).to(boxes.device, non_blocking=True)
+    return torch.cat(deltas, dim=-1) * factors
 
 
 def _centres_and_sizes(boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

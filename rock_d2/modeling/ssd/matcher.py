@@ -41,20 +41,17 @@ class SSDMatcher:
     def __call__(self, ious: torch.Tensor, present: torch.Tensor) -> Matches:
         """
         Args:
-            ious: (N, M, A).
+            ious: (N, M, A), with at least one row.
             present: bool (N, M), false where a row is padding.
         """
-        num_images, num_truths, num_boxes = ious.shape
-        if num_truths == 0:
-            nothing = ious.new_zeros(num_images, num_boxes, dtype=torch.bool)
-            return Matches(nothing, ~nothing, nothing.long())
+        num_boxes = ious.shape[2]
         ious = ious.masked_fill(~present[:, :, None], -1)
         best_iou, truth = ious.max(dim=1)
         owned = owned_boxes(ious, present)
         # Padding writes into a column of its own, which is dropped.
         place = torch.where(present, owned, num_boxes)
-        index = torch.arange(num_truths, device=ious.device).expand_as(place)
-        spare = best_iou.new_zeros(num_images, 1)
+        index = torch.arange(ious.shape[1], device=ious.device).expand_as(place)
+        spare = best_iou.new_zeros(len(ious), 1)
         best_iou = torch.cat([best_iou, spare], dim=1).scatter(1, place, torch.inf)[:, :-1]
         truth = torch.cat([truth, spare.long()], dim=1).scatter(1, place, index)[:, :-1]
         return Matches(best_iou >= self.high, best_iou < self.low, truth)
@@ -75,7 +72,9 @@ def owned_boxes(ious: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
     # lost[i]: another ground truth of a lower rank has the same first choice.
     same = (owned[:, :, None] == owned[:, None, :]) & present[:, None, :]
     lost = (same & (rank[:, None, :] < rank[:, :, None])).any(dim=2) & present
-    free = torch.ones_like(ious[:, 0], dtype=torch.bool).scatter(1, owned, False)
+    taken = torch.where(present, owned, ious.shape[2])
+    free = ious.new_ones(len(ious), ious.shape[2] + 1, dtype=torch.bool).scatter(1, taken, False)
+    free = free[:, :-1]
     # The losers choose one after another, the closest first.
     for chooser in order.unbind(dim=1):
         row = ious.gather(1, chooser[:, None, None].expand(-1, 1, ious.shape[2]))[:, 0]

@@ -1,18 +1,21 @@
 """COCO-format data sets with labels for whole images."""
 
 import json
+from pathlib import Path
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from rock_d2 import register_multitask_coco
 
+README = Path(__file__).parents[3] / "datasets/README.md"
 
-@pytest.fixture
-def registered(tmp_path):
+
+def write_pots(folder: Path) -> Path:
+    """Write a JSON with two images, of which one has labels, and their empty files."""
     document = {
         "info": {},
-        "categories": [{"id": 1, "name": "cup"}, {"id": 2, "name": "pot"}],
+        "categories": [{"id": 2, "name": "pot"}, {"id": 1, "name": "cup"}],
         "images": [
             {
                 "id": 10,
@@ -20,7 +23,7 @@ def registered(tmp_path):
                 "height": 4,
                 "width": 6,
                 "depth_file_name": "depth/a.png",
-                "scene_id": 2,
+                "scene_id": 1,
                 "sequence": "kitchen_0001",
             },
             {"id": 11, "file_name": "images/b.png", "height": 4, "width": 6},
@@ -36,33 +39,78 @@ def registered(tmp_path):
             }
         ],
     }
-    json_file = tmp_path / "train.json"
-    json_file.write_text(json.dumps(document))
     for name in ("images/a.png", "images/b.png", "depth/a.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    register_multitask_coco("pots", str(json_file), str(tmp_path), scene_classes=["a", "b", "c"])
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        (folder / name).touch()
+    json_file = folder / "train.json"
+    json_file.write_text(json.dumps(document))
+    return json_file
+
+
+def remove(name: str) -> None:
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+@pytest.fixture
+def registered(tmp_path):
+    json_file = write_pots(tmp_path)
+    register_multitask_coco("pots", str(json_file), str(tmp_path), scene_classes=["a", "b"])
     yield tmp_path
-    DatasetCatalog.remove("pots")
-    MetadataCatalog.remove("pots")
+    remove("pots")
 
 
 def test_labels_of_an_image_come_along(registered):
     first, second = DatasetCatalog.get("pots")
     assert first["file_name"] == str(registered / "images/a.png")
     assert first["depth_file_name"] == str(registered / "depth/a.png")
-    assert (first["scene_id"], first["sequence"]) == (2, "kitchen_0001")
+    assert (first["scene_id"], first["sequence"]) == (1, "kitchen_0001")
     assert first["annotations"][0]["category_id"] == 1
     assert second["annotations"] == []
     assert not {"depth_file_name", "scene_id", "normals_file_name"} & second.keys()
 
 
-def test_facts_are_in_the_metadata(registered):
-    DatasetCatalog.get("pots")
+def test_facts_are_in_the_metadata_as_soon_as_the_set_is_registered(registered):
     metadata = MetadataCatalog.get("pots")
-    assert metadata.thing_classes == ["cup", "pot"]
-    assert metadata.scene_classes == ["a", "b", "c"]
+    # By id, as Detectron2 numbers them.
+    assert metadata.get("thing_classes") == metadata.thing_classes == ["cup", "pot"]
+    assert metadata.scene_classes == ["a", "b"]
     assert metadata.image_root == str(registered)
+    assert metadata.get("depth_range") is None
+    DatasetCatalog.get("pots")
+    assert metadata.thing_classes == ["cup", "pot"]
+    assert metadata.thing_dataset_id_to_contiguous_id == {1: 0, 2: 1}
+
+
+def test_the_snippet_of_the_readme_runs_as_printed(tmp_path, monkeypatch):
+    section = README.read_text().split("## Your own")[1]
+    snippet = section.split("```python\n")[1].split("```")[0]
+    exec(compile(snippet, "datasets/README.md", "exec"), {})
+    # Registered before the folder was known.
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    metadata = MetadataCatalog.get("kitchens_train")
+    assert metadata.get("thing_classes") is None
+    write_pots(tmp_path / "kitchens")
+    first, _ = DatasetCatalog.get("kitchens_train")
+    assert first["file_name"] == str(tmp_path / "kitchens/images/a.png")
+    assert metadata.json_file == str(tmp_path / "kitchens/train.json")
+    assert (metadata.thing_classes, metadata.scene_classes[first["scene_id"]]) == (
+        ["cup", "pot"],
+        "pantry",
+    )
+    remove("kitchens_train")
+
+
+@pytest.mark.parametrize("field", ["image_id", "annotations", "image"])
+def test_fields_that_would_replace_others_are_refused_by_name(registered, field):
+    path = registered / "train.json"
+    document = json.loads(path.read_text())
+    document["images"][1][field] = 10
+    path.write_text(json.dumps(document))
+    with pytest.raises(
+        ValueError, match=rf"train.json: images/b.png \(image id 11\): has a field `{field}`"
+    ):
+        DatasetCatalog.get("pots")
 
 
 def test_empty_boxes_are_refused_unless_the_data_set_has_them(registered):
@@ -82,5 +130,4 @@ def test_a_data_set_that_is_not_there_says_what_to_do(tmp_path):
         with pytest.raises(FileNotFoundError, match=r"absent\.json.*datasets/README\.md"):
             DatasetCatalog.get("absent")
     finally:
-        DatasetCatalog.remove("absent")
-        MetadataCatalog.remove("absent")
+        remove("absent")

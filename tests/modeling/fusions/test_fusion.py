@@ -1,22 +1,26 @@
 """Equation 1 and its variants against independent formulas."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import nn
 
-from rock_d2.modeling.fusions.fusion import DecoderFusion, NoFusion, build_fusion
+from rock_d2.modeling.fusions import FUSION_REGISTRY, DecoderFusion
 
 WIDTHS = {"first": 5, "second": 4}
+FORM = {"out_channels": 6, "encoding_channels": WIDTHS}
 
 
-def random_fusion(name: str, norm: str = "BN") -> DecoderFusion:
+def random_fusion(name: str, **options) -> DecoderFusion:
     torch.manual_seed(1)
-    fusion = build_fusion(name, out_channels=6, encoding_channels=WIDTHS, norm=norm).double().eval()
-    for decoder in fusion.decoders.values():
-        if norm:
-            decoder.norm.running_mean.normal_()
-            decoder.norm.running_var.uniform_(0.5, 2)
-            torch.nn.init.normal_(decoder.norm.weight)
-            torch.nn.init.normal_(decoder.norm.bias)
+    fusion = FUSION_REGISTRY.get(name)(**FORM, **{"norm": "BN", **options}).double().eval()
+    for module in fusion.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            nn.init.normal_(module.weight)
+            nn.init.normal_(module.bias)
     return fusion
 
 
@@ -26,76 +30,82 @@ def random_input() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     return torch.randn(2, 6, 3, 4).double(), encodings
 
 
-def decoded(fusion: DecoderFusion, name: str, encoding: torch.Tensor) -> torch.Tensor:
-    """ReLU(BN(W e)) written out."""
-    conv = fusion.decoders[name]
+def linear(conv: nn.Module, encoding: torch.Tensor) -> torch.Tensor:
+    """BN(W e) written out."""
     norm = conv.norm
     y = torch.einsum("ck,nkhw->nchw", conv.weight[:, :, 0, 0], encoding)
     y = (y - norm.running_mean[:, None, None]) / (norm.running_var[:, None, None] + norm.eps).sqrt()
-    return (y * norm.weight[:, None, None] + norm.bias[:, None, None]).clamp(min=0)
+    return y * norm.weight[:, None, None] + norm.bias[:, None, None]
 
 
-def test_sum_is_equation_1():
-    fusion, (x, encodings) = random_fusion("SumFusion"), random_input()
-    expected = x + sum(decoded(fusion, name, e) for name, e in encodings.items())
-    torch.testing.assert_close(fusion(x, encodings), expected, atol=1e-10, rtol=0)
-    assert (expected - x).abs().max() > 0.1
+def relu(conv: nn.Module, encoding: torch.Tensor) -> torch.Tensor:
+    return linear(conv, encoding).clamp(min=0)
 
 
-def test_product_gates_every_feature():
-    fusion, (x, encodings) = random_fusion("ProductFusion"), random_input()
-    first, second = (decoded(fusion, name, e) for name, e in encodings.items())
-    expected = x * (1 + first) * (1 + second)
-    torch.testing.assert_close(fusion(x, encodings), expected, atol=1e-10, rtol=0)
+def attention(decoder: nn.Module, encoding: torch.Tensor) -> torch.Tensor:
+    windows = nn.functional.pad(encoding, (1, 1, 1, 1)).unfold(2, 3, 1).unfold(3, 3, 1)
+    gate, message = (
+        torch.einsum("ckij,nkhwij->nchw", conv.weight, windows)
+        for conv in (decoder.gate, decoder.message)
+    )
+    return message / (1 + (-gate).exp())
 
 
-@pytest.mark.parametrize("name", ["SumFusion", "ProductFusion"])
-def test_silent_decoders_leave_the_features(name):
+# The decoders and, from X and what they decode, the refined X.
+FORMULAS: dict[str, tuple[Callable, Callable]] = {
+    "SumFusion": (relu, lambda x, *decoded: x + sum(decoded)),
+    "ProductFusion": (relu, lambda x, *d: x * torch.stack([1 + y for y in d]).prod(0) if d else x),
+    "GatedFusion": (linear, lambda x, *d: x + x / (1 + (-sum(d)).exp()) if d else x),
+    "AttentionFusion": (attention, lambda x, *decoded: x + sum(decoded)),
+}
+each_fusion = pytest.mark.parametrize("name", FORMULAS)
+
+
+def formula(
+    name: str, fusion: DecoderFusion, tasks: tuple[str, ...] = tuple(WIDTHS)
+) -> torch.Tensor:
+    decode, merge = FORMULAS[name]
+    x, encodings = random_input()
+    return merge(x, *(decode(fusion.decoders[task], encodings[task]) for task in tasks))
+
+
+@each_fusion
+def test_fusion_is_its_formula(name):
     fusion, (x, encodings) = random_fusion(name), random_input()
-    for decoder in fusion.decoders.values():
-        torch.nn.init.zeros_(decoder.norm.weight)
-        torch.nn.init.constant_(decoder.norm.bias, -1)
-    assert torch.equal(fusion(x, encodings), x)
+    refined = fusion(x, encodings)
+    torch.testing.assert_close(refined, formula(name, fusion), atol=1e-10, rtol=0)
+    assert (refined - x).abs().max() > 0.1
+    assert torch.equal(fusion(x, dict(reversed(encodings.items()))), refined)
 
 
-def test_tasks_may_come_in_any_order():
-    fusion, (x, encodings) = random_fusion("SumFusion"), random_input()
-    reversed_encodings = dict(reversed(encodings.items()))
-    assert torch.equal(fusion(x, reversed_encodings), fusion(x, encodings))
+@each_fusion
+def test_switched_off_decoders_bring_nothing_at_test_time(name):
+    x, encodings = random_input()
+    fusion = random_fusion(name, switched_off=["first"])
+    alone = formula(name, fusion, ("second",))
+    torch.testing.assert_close(fusion(x, encodings), alone, atol=1e-10, rtol=0)
+    assert torch.equal(random_fusion(name, switched_off=list(WIDTHS))(x, encodings), x)
+    # Each decoder has a gradient in training.
+    fusion.train()(x, encodings).square().sum().backward()
+    assert all(p.grad.any() for p in fusion.parameters())
 
 
 def test_no_fusion_is_the_identity_and_holds_nothing():
-    fusion = build_fusion("NoFusion", out_channels=6, encoding_channels=WIDTHS, norm="BN")
+    fusion = random_fusion("NoFusion")
     x, encodings = random_input()
-    assert isinstance(fusion, NoFusion)
     assert fusion(x, encodings) is x
     assert not fusion.state_dict() and not list(fusion.parameters())
-
-
-@pytest.mark.parametrize(("norm", "has_bias"), [("BN", False), ("", True)])
-def test_a_decoder_has_a_bias_only_without_a_norm(norm, has_bias):
-    fusion = random_fusion("SumFusion", norm)
-    assert all((decoder.bias is not None) == has_bias for decoder in fusion.decoders.values())
-
-
-@pytest.mark.parametrize("name", ["SumFusion", "ProductFusion"])
-def test_switched_off_decoders_bring_nothing_at_test_time(name):
-    (x, encodings), fusion = random_input(), random_fusion(name)
-    whole = fusion(x, encodings)
-    fusion.switched_off = ("first",)
-    second = decoded(fusion, "second", encodings["second"])
-    only_second = x + second if name == "SumFusion" else x * (1 + second)
-    torch.testing.assert_close(fusion(x, encodings), only_second, atol=1e-10, rtol=0)
-    fusion.switched_off = tuple(WIDTHS)
-    assert torch.equal(fusion(x, encodings), x)
-    # Training goes on with all of them: each decoder must keep its gradient.
-    for decoder in fusion.train().decoders.values():
-        decoder.norm.eval()
-    assert torch.equal(fusion(x, encodings), whole)
-
-
-def test_a_fusion_without_decoders_has_none_to_switch_off():
     with pytest.raises(ValueError, match=r"SWITCHED_OFF: NoFusion has no decoders"):
-        build_fusion(
-            "NoFusion", out_channels=6, encoding_channels=WIDTHS, norm="", switched_off=["first"]
-        )
+        random_fusion("NoFusion", switched_off=["first"])
+
+
+@each_fusion
+def test_number_of_parameters(name):
+    count, without_norm = (
+        sum(p.numel() for p in random_fusion(name, norm=norm).parameters()) for norm in ("BN", "")
+    )
+    # Two windows of 3 x 3 without bias; else 9 channels into 6, and for each of 2 x 6 the
+    # normalisation's 2 or one bias.
+    attention = (18 * 9 * 6, 18 * 9 * 6)
+    expected = attention if name == "AttentionFusion" else (9 * 6 + 24, 9 * 6 + 12)
+    assert (count, without_norm) == expected

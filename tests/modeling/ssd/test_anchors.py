@@ -6,23 +6,27 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_anchor_generator
 from tiny import base_cfg
 
-from rock_d2.modeling.ssd.anchors import SSDAnchorGenerator, box_shapes
+from rock_d2.modeling.ssd.anchors import SSDAnchorGenerator
 from rock_d2.modeling.ssd.head import all_map_shapes
 
 PAPER_MAPS = [(30, 40), (15, 20), (8, 10), (4, 5), (2, 3), (1, 2), (1, 1)]
+# Four a cell on maps 1, 6 and 7, six on the others (SSD512).
+COUNTS = [4800, 1800, 480, 120, 36, 8, 4]
 
 
 @pytest.fixture(scope="module")
 def paper_boxes() -> list[torch.Tensor]:
-    """The boxes of the paper's model, through the config."""
+    """The boxes of the paper's model by map, through the config."""
     cfg = base_cfg()
     shapes = all_map_shapes(
         [ShapeSpec(channels=2048, stride=16)], cfg.INPUT.SIZE, cfg.MODEL.SSD.EXTRA_CHANNELS
     )
     assert [(shape.height, shape.width) for shape in shapes] == PAPER_MAPS
-    generator = build_anchor_generator(cfg, shapes)
-    maps = [torch.zeros(2, 1, *size) for size in PAPER_MAPS]
-    return [boxes.tensor for boxes in generator(maps)]
+    boxes = build_anchor_generator(cfg, shapes)(
+        [torch.zeros(2, 1, *size) for size in PAPER_MAPS], (480, 640)
+    )
+    assert len(boxes) == sum(COUNTS) == 7248
+    return boxes.split(COUNTS)
 
 
 def test_first_map_by_hand(paper_boxes):
@@ -34,12 +38,10 @@ def test_first_map_by_hand(paper_boxes):
     halves = torch.tensor(
         [[16.8, 16.8], [24.5927, 24.5927], [23.7588, 11.8794], [11.8794, 23.7588]]
     )
-    boxes = paper_boxes[0]
     for first, centre in ((0, [8.0, 8.0]), (4, [24.0, 8.0]), (40 * 4, [8.0, 24.0])):
-        expected = torch.tensor(centre) + torch.cat([-halves, halves], dim=1).view(4, 2, 2)
-        torch.testing.assert_close(
-            boxes[first : first + 4].view(4, 2, 2), expected, atol=1e-3, rtol=0
-        )
+        expected = torch.tensor(centre * 2) + torch.cat([-halves, halves], dim=1)
+        found = paper_boxes[0][first : first + 4]
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
 
 
 def test_last_map_by_hand(paper_boxes):
@@ -58,59 +60,22 @@ def test_last_map_by_hand(paper_boxes):
     torch.testing.assert_close(paper_boxes[6], expected, atol=1e-3, rtol=0)
 
 
-def test_number_of_boxes(paper_boxes):
-    # Four a cell on maps 1, 6 and 7, six on the others (SSD512):
-    # 4800 + 1800 + 480 + 120 + 36 + 8 + 4.
-    assert [len(boxes) for boxes in paper_boxes] == [4800, 1800, 480, 120, 36, 8, 4]
-    assert sum(len(boxes) for boxes in paper_boxes) == 7248
-
-
-def test_scales_rise_evenly_from_the_second_map():
-    shapes = box_shapes(num_maps=7, side=100, scales=(0.07, 0.15, 0.9), aspect_ratios=(2, 3))
-    squares = [shape[0][0] for shape in shapes]
-    assert squares == pytest.approx([7, 15, 30, 45, 60, 75, 90])
-    ratios = [w / h for w, h in shapes[1]]
-    assert ratios == pytest.approx([1, 1, 2, 1 / 2, 3, 1 / 3])
-    areas = [w * h for w, h in shapes[1]]
-    assert areas == pytest.approx([225, 15 * 30] + [225] * 4)
-
-
-@pytest.mark.parametrize("num_maps", [3, 5, 7])
-def test_the_last_map_has_the_last_scale(num_maps):
-    shapes = box_shapes(num_maps=num_maps, side=100, scales=(0.1, 0.2, 0.8), aspect_ratios=(2,))
-    assert shapes[0][0] == pytest.approx((10, 10))
-    assert shapes[-1][0] == pytest.approx((80, 80))
-
-
 @pytest.mark.parametrize("size", [(97, 131), (64, 64), (33, 200)])
-def test_centres_lie_evenly_for_any_size(size):
-    shapes = all_map_shapes([ShapeSpec(channels=8, stride=32)], size, [4, 4, 4, 4, 4])
-    assert (shapes[-1].height, shapes[-1].width) == (1, 1)
-    map_sizes = [(shape.height, shape.width) for shape in shapes]
+def test_centres_lie_evenly_in_images_of_any_size(size):
+    sizes = [(-(-size[0] // stride), -(-size[1] // stride)) for stride in (8, 16, 32)]
     generator = SSDAnchorGenerator(
-        image_size=size, map_sizes=map_sizes, scales=(0.1, 0.2, 0.9), aspect_ratios=(2.0,)
+        image_size=(60, 80), num_maps=3, scales=(0.1, 0.2, 0.9), aspect_ratios=(2.0,)
     )
-    for (height, width), boxes in zip(
-        map_sizes, generator([torch.zeros(1, 1, *m) for m in map_sizes]), strict=True
-    ):
-        centres = boxes.get_centers().view(height, width, 4, 2)
-        assert centres.mean(dim=(0, 1, 2)).tolist() == pytest.approx([size[1] / 2, size[0] / 2])
-        assert centres[0, 0, :, 0].tolist() == pytest.approx([size[1] / width / 2] * 4)
-        assert centres[-1, -1, :, 1].tolist() == pytest.approx([size[0] * (1 - 0.5 / height)] * 4)
-
-
-def test_boxes_move_with_the_model_and_stay_out_of_checkpoints():
-    generator = SSDAnchorGenerator(
-        image_size=(8, 8), map_sizes=[(2, 2), (1, 1)], scales=(0.1, 0.2, 0.9), aspect_ratios=(2.0,)
-    )
-    generator.to("meta")
-    assert [buffer.device.type for buffer in generator.buffers()] == ["meta"] * 2
-    assert generator.state_dict() == {}
-
-
-def test_other_map_sizes_are_refused():
-    generator = SSDAnchorGenerator(
-        image_size=(8, 8), map_sizes=[(2, 2), (1, 1)], scales=(0.1, 0.2, 0.9), aspect_ratios=(2.0,)
-    )
-    with pytest.raises(ValueError, match=r"INPUT\.SIZE"):
-        generator([torch.zeros(1, 1, 2, 3), torch.zeros(1, 1, 1, 1)])
+    boxes = generator([torch.zeros(1, 1, *of_map) for of_map in sizes], size)
+    counts = [4 * height * width for height, width in sizes]
+    for (height, width), of_map in zip(sizes, boxes.split(counts), strict=True):
+        centres = ((of_map[:, :2] + of_map[:, 2:]) / 2).view(height, width, 4, 2)
+        expected = torch.tensor([(0.5 + width // 2) / width, 0.5 / height]) * torch.tensor(
+            size[::-1]
+        )
+        torch.testing.assert_close(centres[0, width // 2], expected.expand(4, 2))
+        last = torch.tensor([1 - 0.5 / width, 1 - 0.5 / height]) * torch.tensor(size[::-1])
+        torch.testing.assert_close(centres[-1, -1], last.expand(4, 2))
+    # The scales refer to the size that is designed for: 0.1 of 60 pixels.
+    assert (boxes[0, 2:] - boxes[0, :2]).tolist() == pytest.approx([6, 6])
+    assert generator.state_dict() == {}, "boxes follow from the settings"

@@ -1,73 +1,15 @@
-"""The whole detector in training: gradients, labels that are missing, bad input."""
+"""SSD in training: gradients, labels that are missing, bad input."""
 
 import pytest
 import torch
-from tiny import LABELS, MODELS, SIZE, item, tiny_cfg, tiny_model
-from torch.nn import functional as F
-
-from rock_d2.modeling.ssd.detector import SSD, merge_losses
-
-BATCHES = {
-    "all-labels": lambda: [item(0), item(1)],
-    "some-labels": lambda: [item(0, labels=("depth",), objects=0), item(1, labels=("scene",))],
-    "no-labels": lambda: [item(0, labels=()), item(1, labels=())],
-    "one-empty-image": lambda: [item(0, labels=(), objects=0)],
-}
+from detectron2.data import MetadataCatalog
+from tiny import MODELS, item, on_meta, tiny_cfg, tiny_model
+from torch import nn
 
 
 @pytest.fixture(scope="module")
-def rock() -> SSD:
+def rock() -> nn.Module:
     return tiny_model(*MODELS["rock"])
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_every_parameter_learns_whatever_the_labels(name):
-    model = tiny_model(*MODELS[name]).train()
-    for kind, batch in BATCHES.items():
-        model.zero_grad()
-        losses = model(batch())
-        sum(losses.values()).backward()
-        assert all(loss.isfinite() for loss in losses.values()), (kind, losses)
-        for path, parameter in model.named_parameters():
-            if parameter.requires_grad:
-                assert parameter.grad is not None, f"{kind}: {path}"
-                assert parameter.grad.isfinite().all(), f"{kind}: {path}"
-
-
-@pytest.mark.parametrize("name", ["flat", "rock", "rock-none"])
-def test_labels_reach_every_part_of_the_neck(name):
-    model = tiny_model(*MODELS[name]).train()
-    losses = model([item(0), item(1)])
-    assert set(losses) == {"loss_cls", "loss_box_reg", *(f"loss_{label}" for label in LABELS)}
-    sum(losses[f"loss_{label}"] for label in LABELS).backward()
-    for path, parameter in model.neck.named_parameters():
-        if "fusion" not in path:
-            assert parameter.grad.abs().max() > 0, path
-
-
-@pytest.mark.parametrize("label", LABELS)
-def test_an_image_without_a_label_gives_no_gradient(label):
-    """Per task: no gradient for the image's prediction, and the loss of the others alone."""
-    model = tiny_model(*MODELS["flat"]).train()
-    batch = [item(0), item(1, labels=[other for other in LABELS if other != label])]
-    _, _, _, aux = model.predict(model.stack_images(batch))
-    predictions = {name: value.detach().requires_grad_() for name, value in aux.items()}
-    loss = model.neck.losses(predictions, model.collate(batch).labels)[f"loss_{label}"]
-    loss.backward()
-    assert (predictions[label].grad[1] == 0).all()
-    assert predictions[label].grad[0].abs().max() > 0
-    first = {name: value.detach()[:1] for name, value in aux.items()}
-    alone = model.neck.losses(first, model.collate(batch[:1]).labels)[f"loss_{label}"]
-    torch.testing.assert_close(loss, alone, atol=1e-6, rtol=1e-6)
-
-
-def test_zero_weights_remove_the_supervision_alone():
-    model = tiny_model(*MODELS["rock-unsupervised"]).train()
-    with_labels = model([item(0), item(1)])
-    assert all(with_labels[f"loss_{label}"] == 0 for label in LABELS)
-    (with_labels["loss_cls"] + with_labels["loss_box_reg"]).backward()
-    for path, parameter in model.neck.named_parameters():
-        assert parameter.grad.abs().max() > 0, path
 
 
 def test_losses_are_computed_in_single_precision_under_autocast(rock):
@@ -79,71 +21,45 @@ def test_losses_are_computed_in_single_precision_under_autocast(rock):
     assert all(p.grad.isfinite().all() for p in rock.parameters())
 
 
-def test_padding_of_ground_truths_changes_no_loss():
-    model = tiny_model().train()
-    batch = model.collate([item(0, objects=2)])
-    # Rows without area, whatever else they say.
-    padded = batch._replace(
-        boxes=F.pad(batch.boxes, (0, 0, 0, 36), value=7.0),
-        classes=F.pad(batch.classes, (0, 36), value=1),
-        present=F.pad(batch.present, (0, 36)),
-    )
-    with torch.no_grad():
-        torch.testing.assert_close(model.compute_losses(padded), model.compute_losses(batch))
-
-
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("damage", "message"),
     [
-        ({"image": torch.zeros(3, 128, 96, dtype=torch.uint8)}, r"`image`.*INPUT\.SIZE"),
-        ({"image": torch.zeros(1, *SIZE, dtype=torch.uint8)}, r"`image`"),
-        ({"image": torch.zeros(3, *SIZE)}, r"`image`.*float32.*uint8"),
-        ({"instances": None}, r"`instances`"),
-        ({"scene": 5}, r"`scene`.*SCENE\.NUM_CLASSES"),
-        ({"depth": torch.zeros(1, 6, 6)}, r"`depth`"),
-        ({"normals": torch.zeros(3, *SIZE, dtype=torch.float64)}, r"`normals`"),
+        (lambda bad: bad.pop("instances"), r"item\(s\) \[1\] lack `instances`"),
+        # Class C is the background: it would teach the wrong thing without a word.
+        (
+            lambda bad: bad["instances"].gt_classes.fill_(3),
+            r"hold class 3, but MODEL\.SSD\.NUM_CLA",
+        ),
+        # The coded size is the logarithm of 0.
+        (lambda bad: bad["instances"].gt_boxes.tensor.fill_(9), r"`instances`.*without area"),
     ],
-    ids=["size", "channels", "dtype", "no-instances", "scene", "depth", "normals"],
+    ids=["missing", "class", "area"],
 )
-def test_bad_items_are_refused(rock, change, message):
-    bad = {name: value for name, value in {**item(0), **change}.items() if value is not None}
+def test_ground_truths_that_make_no_sense_are_refused(rock, damage, message):
+    bad = item(0)
+    damage(bad)
     with pytest.raises(ValueError, match=message):
         rock.train()([item(1), bad])
 
 
-def test_classes_beyond_the_model_are_refused(rock):
-    """Class C is the background: taken for an object it would teach the wrong thing in silence."""
-    bad = item(0)
-    bad["instances"].gt_classes[1] = 3
-    with pytest.raises(ValueError, match=r"`instances`.*MODEL\.SSD\.NUM_CLASSES"):
-        rock.train()([bad])
-
-
-def test_boxes_without_area_are_refused(rock):
-    """Their coded size is the logarithm of 0."""
-    bad = item(0)
-    bad["instances"].gt_boxes.tensor[2, 2] = bad["instances"].gt_boxes.tensor[2, 0]
-    with pytest.raises(ValueError, match=r"`instances`.*without area"):
-        rock.train()([bad])
-
-
 def test_unknown_classification_loss_is_refused():
     with pytest.raises(ValueError, match=r"MODEL\.SSD\.CLS_LOSS.*Hinge.*HardNegativeMining, Focal"):
-        SSD(tiny_cfg("MODEL.SSD.CLS_LOSS", "Hinge"))
+        tiny_model("MODEL.SSD.CLS_LOSS", "Hinge")
 
 
-def test_one_loss_of_a_name():
-    one = torch.ones(())
-    assert merge_losses({"a": one}, {"b": one}) == {"a": one, "b": one}
-    with pytest.raises(ValueError, match="loss_cls"):
-        merge_losses({"loss_cls": one}, {"loss_cls": one})
+@pytest.mark.parametrize("architecture", ["MultiTask", "SSD"])
+def test_number_of_classes_comes_from_the_data(architecture):
+    MetadataCatalog.get("five_things").thing_classes = list("abcde")
+    options = ("MODEL.SSD.NUM_CLASSES", 0, "DATASETS.TRAIN", ("five_things",))
+    model = on_meta(tiny_cfg(*options, "MODEL.META_ARCHITECTURE", architecture))
+    assert getattr(model, "detector", model).head.num_classes == 5
 
 
 @pytest.mark.parametrize("name", ["baseline", "flat", "rock", "focal"])
 def test_a_training_step_reads_nothing_back(name):
-    """Tensors of device `meta` hold no values: whatever asks for one on the host raises."""
+    """Tensors of device `meta` hold no values: a step that asks for one on the host raises."""
     model = tiny_model("MODEL.DEVICE", "meta", *MODELS[name]).train()
-    losses = model([item(0), item(1, labels=("depth",), objects=0)])
+    losses = model([item(0), item(1, labels=("depth",), objects=0, size=(70, 90))])
     assert {loss.device.type for loss in losses.values()} == {"meta"}
     sum(losses.values()).backward()
 

@@ -7,6 +7,9 @@ calling an operator raises an error that names it.
 import torch
 
 _OPERATORS = (
+    "COCOevalAccumulate",
+    "COCOevalEvaluateImages",
+    "InstanceAnnotation",
     "box_iou_rotated",
     "deform_conv_backward_filter",
     "deform_conv_backward_input",
@@ -26,7 +29,6 @@ def _missing(name):
             "convolutions need. Install Detectron2 from its GitHub repository to use them."
         )
 
-    operator.__name__ = operator.__qualname__ = name
     return operator
 
 

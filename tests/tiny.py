@@ -1,69 +1,61 @@
-"""A detector small enough for one CPU core, and batches for it."""
+"""Networks small enough for one CPU core, and batches for them."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from detectron2.structures import Boxes, Instances
+from detectron2.structures import BitMasks, Boxes, Instances
 from torch import nn
 
-from rock_d2 import add_rock_config
-from rock_d2.modeling.ssd.matcher import SSDMatcher
-from rock_d2.modeling.ssd.detector import SSD, detect
+from rock_d2 import model_zoo
+from rock_d2.modeling.num_classes import with_num_classes
+from rock_d2.modeling.ssd.detection import detect
+from rock_d2.modeling.ssd.detector import SSD
 from rock_d2.modeling.ssd.losses import hard_negative_loss
+from rock_d2.modeling.ssd.matcher import SSDMatcher
 
-BASE = Path(__file__).parents[2] / "configs" / "Base-SSD-R50.yaml"
 SIZE = (96, 128)
 NUM_CLASSES = 3
 LABELS = ("depth", "normals", "scene")
-TASKS = ["Scene", "Depth", "Normals"]
-# Options of every model that must train, by what a test calls it.
+# Options of every SSD that must train, by what a test calls it.
 MODELS = {
     "baseline": ["MODEL.NECK.NAME", "IdentityNeck"],
     "flat": ["MODEL.NECK.NAME", "FlatMTL"],
-    "flat-depth": ["MODEL.NECK.NAME", "FlatMTL", "MODEL.TASKS.AUXILIARY", ["Depth"]],
     "rock": ["MODEL.NECK.NAME", "ROCK"],
-    "rock-product": ["MODEL.NECK.NAME", "ROCK", "MODEL.ROCK.FUSION.NAME", "ProductFusion"],
     "rock-none": ["MODEL.NECK.NAME", "ROCK", "MODEL.ROCK.FUSION.NAME", "NoFusion"],
-    **{f"rock-{task}": ["MODEL.NECK.NAME", "ROCK", "MODEL.TASKS.AUXILIARY", [task]] for task in TASKS},
-    "rock-unsupervised": [
-        "MODEL.NECK.NAME",
-        "ROCK",
-        *(part for task in TASKS for part in (f"MODEL.TASKS.{task.upper()}.LOSS_WEIGHT", 0.0)),
-    ],
     "focal": ["MODEL.NECK.NAME", "ROCK", "MODEL.SSD.CLS_LOSS", "Focal"],
 }
+# The detectors of configs/detectors, by the names of their files.
+DETECTORS = ("retinanet", "fcos", "faster_rcnn", "mask_rcnn")
+NARROW = (
+    *("MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.STEM_OUT_CHANNELS", 8),
+    *("MODEL.RESNETS.RES2_OUT_CHANNELS", 16, "MODEL.RESNETS.WIDTH_PER_GROUP", 4),
+    *("MODEL.FPN.OUT_CHANNELS", 16, "MODEL.ROCK.WIDTH", 16, "MODEL.ROI_BOX_HEAD.FC_DIM", 16),
+    *("MODEL.ROI_MASK_HEAD.CONV_DIM", 16, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16),
+    *("MODEL.RPN.POST_NMS_TOPK_TRAIN", 30, "MODEL.RPN.POST_NMS_TOPK_TEST", 10),
+)
 
 
 def base_cfg(*options: Any) -> CfgNode:
     """The paper's model without weights; ``options`` are pairs as on the command line."""
-    cfg = get_cfg()
-    add_rock_config(cfg)
-    cfg.merge_from_file(str(BASE))
+    cfg = model_zoo.get_config("Base-SSD-R50.yaml")
     cfg.merge_from_list(["MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu", *options])
     return cfg
 
 
 def tiny_cfg(*options: Any) -> CfgNode:
-    """ResNet-18 at stride 32 on images of 96 x 128: maps of 3 x 4, 2 x 2 and 1 x 1."""
-    settings = {
-        "INPUT.SIZE": list(SIZE),
-        "MODEL.RESNETS.DEPTH": 18,
-        "MODEL.RESNETS.RES2_OUT_CHANNELS": 64,
-        "MODEL.RESNETS.RES5_DILATION": 1,
-        "MODEL.SSD.NUM_CLASSES": NUM_CLASSES,
-        "MODEL.SSD.EXTRA_CHANNELS": [16, 8, 8],
-        "MODEL.ROCK.WIDTH": 16,
-        "MODEL.TASKS.SCENE.NUM_CLASSES": 5,
-        "MODEL.TASKS.DEPTH.CHANNELS": 4,
-        "MODEL.TASKS.NORMALS.CHANNELS": 6,
-    }
-    flat = [part for setting in settings.items() for part in setting]
-    return base_cfg(*flat, *options)
+    """SSD on a ResNet-18 at stride 32, for 96 x 128: maps of 3 x 4, 2 x 2 and 1 x 1."""
+    settings = (
+        *("INPUT.SIZE", list(SIZE), "MODEL.SSD.NUM_CLASSES", NUM_CLASSES),
+        *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64),
+        *("MODEL.RESNETS.RES5_DILATION", 1, "MODEL.SSD.EXTRA_CHANNELS", [16, 8, 8]),
+        *("MODEL.ROCK.WIDTH", 16, "MODEL.TASKS.SCENE.NUM_CLASSES", 5),
+        *("MODEL.TASKS.DEPTH.CHANNELS", 4, "MODEL.TASKS.NORMALS.CHANNELS", 6),
+    )
+    return base_cfg(*settings, *options)
 
 
 def tiny_model(*options: Any) -> nn.Module:
@@ -71,19 +63,33 @@ def tiny_model(*options: Any) -> nn.Module:
     return build_model(tiny_cfg(*options))
 
 
+def on_meta(cfg: CfgNode) -> nn.Module:
+    """Return the model without its values, which takes no time."""
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        return build_model(cfg)
+
+
+def detector_cfg(name: str, *options: Any) -> CfgNode:
+    """A detector of configs/detectors with fewer channels, or the tiny "ssd"."""
+    if name == "ssd":
+        return tiny_cfg(*options)
+    cfg = with_num_classes(model_zoo.get_config(f"detectors/{name}_plain_rooms.yaml"))
+    cfg.merge_from_list([*NARROW, *options])
+    return cfg
+
+
 def bare_ssd(*, matcher: SSDMatcher, cls_loss: Callable[..., torch.Tensor] | None = None) -> SSD:
     """SSD's matching, coding and losses without any network, unweighted."""
     return SSD(
         backbone=nn.Identity(),
-        neck=nn.Identity(),
         head=nn.Identity(),
         matcher=matcher,
         box_weights=(10.0, 10.0, 5.0, 5.0),
         cls_loss=cls_loss or mine_three,
         smooth_l1_beta=1.0,
         loss_weights={"loss_cls": 1.0, "loss_box_reg": 1.0},
-        detector=detect,
-        input_size=SIZE,
+        select=detect,
         pixel_mean=[0.0, 0.0, 0.0],
         pixel_std=[1.0, 1.0, 1.0],
     )
@@ -116,9 +122,17 @@ def item(
     instances = Instances(size)
     instances.gt_boxes = Boxes(random_boxes(objects, size=size, smallest=16))
     instances.gt_classes = torch.randint(NUM_CLASSES, (objects,))
+    instances.gt_masks = box_masks(instances.gt_boxes.tensor, size)
     image = torch.randint(256, (3, *size), dtype=torch.uint8)
     return {
         "image": image,
         "instances": instances,
         **{name: value for name, value in values.items() if name in labels},
     }
+
+
+def box_masks(boxes: torch.Tensor, size: tuple[int, int]) -> BitMasks:
+    """Each object fills its box."""
+    y, x = torch.meshgrid(torch.arange(size[0]), torch.arange(size[1]), indexing="ij")
+    x0, y0, x1, y1 = boxes[:, :, None, None].unbind(dim=1)
+    return BitMasks((x >= x0) & (x < x1) & (y >= y0) & (y < y1))

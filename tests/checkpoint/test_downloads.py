@@ -1,0 +1,122 @@
+"""Addresses as MODEL.WEIGHTS: nothing is written outside of the cache, nor kept if it is wrong."""
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from rock_d2.checkpoint import downloads
+from rock_d2.checkpoint.downloads import local_file
+
+CONTENT = b"weights"
+MD5, SHA256 = "63f4f1", "9a129038"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers any request; a path with "cut" promises a byte more than it gets."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT) + ("cut" in self.path)))
+        self.end_headers()
+        self.wfile.write(CONTENT)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=partial(server.serve_forever, poll_interval=0.01))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "*")
+    return tmp_path / "cache"
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+NAMES = [
+    ("detectron2/COCO-Detection/x/137257794/model_final_{}.pkl", MD5),
+    ("models/resnet50-{}.pth", SHA256),
+    ("models/resnet50-{}.pth.tar", SHA256),
+    ("models/resnet50_a1_0-{}.safetensors", SHA256),
+]
+
+
+@pytest.mark.parametrize("spell", [str.lower, str.upper])
+@pytest.mark.parametrize(("name", "known"), NAMES)
+def test_download_is_kept_only_if_it_is_what_its_name_says(name, known, spell, server, cache):
+    right, wrong = (name.format(spell(start)) for start in (known, known[::-1]))
+    with pytest.raises(ValueError, match=f"begins with {known}, not {known[::-1]}; the file is no"):
+        local_file(f"{server}/{wrong}")
+    assert files_below(cache) == []
+    assert local_file(f"{server}/{right}") == str(cache / right)
+    assert (cache / right).read_bytes() == CONTENT
+    # A file that somebody has put there is checked as well.
+    (cache / right).write_bytes(b"else")
+    with pytest.raises(ValueError, match=f"delete {re.escape(str(cache / right))} to download"):
+        local_file(f"{server}/{right}")
+
+
+@pytest.mark.parametrize(
+    "path", ["/../../.bash_profile", "/a/../../x", "/..", "/", "/link/x", "/a/../../cache2/x"]
+)
+def test_address_cannot_leave_the_cache(path, server, cache, tmp_path):
+    cache.mkdir()
+    (cache / "link").symlink_to(tmp_path)
+    with pytest.raises(ValueError, match="is outside of the cache"):
+        local_file(server + path)
+    assert files_below(tmp_path) == []
+
+
+def test_detectron2_addresses_are_in_the_same_cache(cache):
+    folder = cache / "detectron2" / "ImageNetPretrained" / "MSRA"
+    folder.mkdir(parents=True)
+    (folder / "R-50.pkl").write_bytes(CONTENT)
+    assert local_file("detectron2://ImageNetPretrained/MSRA/R-50.pkl") == str(folder / "R-50.pkl")
+    with pytest.raises(ValueError, match="is outside of the cache"):
+        local_file("detectron2://../../x")
+
+
+@pytest.mark.parametrize(
+    ("path", "limits", "message"),
+    [
+        ("/cut.pth", {}, "7 of 8 bytes arrived"),
+        ("/a.pth", {"MOST_BYTES": 6}, "it is larger than 6 bytes"),
+        ("/a.pth", {"LONGEST": -1}, "it takes longer than -1 seconds"),
+    ],
+)
+def test_incomplete_and_endless_downloads_are_not_kept(
+    path, limits, message, server, cache, monkeypatch
+):
+    for name, value in limits.items():
+        monkeypatch.setattr(downloads, name, value)
+    with pytest.raises(OSError, match=message):
+        local_file(server + path)
+    assert files_below(cache) == []
+
+
+def test_without_network_the_place_for_the_file_is_named(cache):
+    with pytest.raises(OSError, match=re.escape(f"put it at {cache / 'models' / 'R-18.pkl'} by")):
+        # Nobody listens on the discard port.
+        local_file("http://127.0.0.1:9/models/R-18.pkl")
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"R-18\.pth: is no file; set MODEL\.WEIGHTS"):
+        local_file(str(tmp_path / "R-18.pth"))

@@ -1,0 +1,195 @@
+#!/usr/bin/env python
+r"""Shows a trained model in a page of the browser: upload an image, see its predictions.
+
+    python tools/web_demo.py --config-file configs/rock/rock_rooms.yaml \
+        --weights output/rock_rooms/model_final.pth
+
+Only this machine sees the page, unless --host says otherwise.
+"""
+
+import argparse
+import json
+import os
+import signal
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+try:
+    import gradio as gr
+except ImportError:
+    raise SystemExit('web_demo: the page needs Gradio: pip install -e ".[demo]"') from None
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
+from rock_d2.predictor import Predictor
+from rock_d2.untrusted_images import read_untrusted_image
+from rock_d2.visualization import panel_row, prediction_drawings
+
+MAX_FILE = 20 * 2**20
+# The form around a file, and all requests without one.
+MAX_REQUEST = 64 * 2**10
+# Uploads and pictures together; the oldest are deleted for new ones, and all after an hour.
+MAX_VOLUME = 500 * 2**20
+FILE_SECONDS = 3600
+# Even an empty file takes a block of the disk.
+BLOCK = 4096
+RANKED = 5
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = tool_parser(__doc__)
+    add = parser.add_argument
+    add("--config-file", required=True, metavar="FILE", help="of the model")
+    add("--weights", metavar="FILE", help="of the trained model (default: its MODEL.WEIGHTS)")
+    add("--confidence-threshold", type=float, default=0.5, metavar="SCORE", help="at first")
+    add("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
+    add("--port", type=int, default=7860, help="default: %(default)s")
+    names = "by which browsers reach the page, if it is not --host (repeatable)"
+    add("--allowed-host", action="append", default=[], metavar="NAME", help=names)
+    add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
+    return parser
+
+
+class Guard(BaseHTTPMiddleware):
+    """Refuses requests of other sites, without a bound of their size, or for files of the server.
+
+    Gradio itself opens any image of the server that a hand-made request names, fetches addresses,
+    and bounds single files only, not their number.
+    """
+
+    def __init__(self, app: Any, *, folder: Path):
+        super().__init__(app)
+        # Of uploads and pictures; and the bytes that are on their way to it.
+        self.folder, self.arriving = folder, 0
+
+    async def dispatch(self, request: Request, call_next: Callable) -> Response:
+        origin = request.headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+            return PlainTextResponse("the request comes from another site", 403)
+        if request.method != "POST":
+            return await call_next(request)
+        is_upload = request.url.path.endswith("/upload")
+        length = request.headers.get("content-length", "")
+        if not length.isdecimal():
+            return PlainTextResponse("the request has no content-length", 411)
+        if int(length) > MAX_REQUEST + MAX_FILE * is_upload:
+            return PlainTextResponse("the request is too large", 413)
+        if not is_upload and not self.names_uploads_only(await request.body()):
+            return PlainTextResponse("the request names a file that was not uploaded", 403)
+        self.arriving += int(length)
+        try:
+            make_room(self.folder, self.arriving)
+            return await call_next(request)
+        finally:
+            self.arriving -= int(length)
+
+    def names_uploads_only(self, body: bytes) -> bool:
+        def check(item: dict[str, Any]) -> None:
+            if "path" in item:
+                Path(item["path"]).resolve().relative_to(self.folder)
+
+        try:
+            json.loads(body or "{}", object_hook=check)
+        except (ValueError, TypeError, OSError, RecursionError):
+            return False
+        return True
+
+
+def make_room(folder: Path, size: int) -> None:
+    """Delete the oldest files in a folder until ``size`` bytes fit below MAX_VOLUME."""
+    files = []
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            stat = path.lstat()
+            files.append((stat.st_mtime, max(stat.st_size, BLOCK), path))
+    for _, taken, path in sorted(files, reverse=True):
+        size += taken
+        if size > MAX_VOLUME and not path.is_dir():
+            path.unlink(missing_ok=True)
+
+
+def build_page(predictor: Predictor, score_threshold: float) -> gr.Blocks:
+    """Return the page: upload and threshold, panels, and a ranking of each task with classes."""
+
+    def look(path: str | None, score: float) -> list[Any]:
+        if path is None:
+            return [None] * (1 + len(rankings))
+        try:
+            image = read_untrusted_image(path)
+        except ValueError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+        output = predictor(image, encodings=True)
+        drawings = prediction_drawings(image, output, predictor.tasks, predictor.metadata, score)
+        panels = [panel_row(image, [drawing]) for drawing in drawings if drawing.image is not None]
+        return [panels, *predictor.rankings(output, RANKED).values()]
+
+    example = predictor(np.zeros((120, 160, 3), np.uint8))
+    with gr.Blocks(
+        title="rock_d2", analytics_enabled=False, delete_cache=(FILE_SECONDS, FILE_SECONDS)
+    ) as page:
+        gr.Markdown("# rock_d2\nThe objects of an image, and the other tasks of the network.")
+        with gr.Row():
+            with gr.Column():
+                # A path is passed on as it is: only `read_untrusted_image` decodes.
+                upload = gr.Image(
+                    label="image", type="filepath", image_mode=None, sources=["upload"]
+                )
+                threshold = gr.Slider(0, 1, score_threshold, step=0.05, label="score threshold")
+                rankings = [gr.Label(label=name) for name in predictor.rankings(example, RANKED)]
+            panels = gr.Gallery(label="predictions", height=800, object_fit="contain", scale=2)
+        gr.on(
+            [upload.change, threshold.change],
+            look,
+            [upload, threshold],
+            [panels, *rankings],
+            api_name="look",
+            trigger_mode="always_last",
+            show_progress="minimal",
+        )
+    return page.queue(max_size=16, default_concurrency_limit=1)
+
+
+def serve(page: gr.Blocks, folder: Path, *, hosts: list[str], **options: Any) -> None:
+    """Show the page to those who reach it by one of ``hosts``; ``options`` are of ``launch``."""
+    trusted = Middleware(TrustedHostMiddleware, allowed_hosts=hosts)
+    page.launch(
+        share=False,
+        quiet=True,
+        max_file_size=MAX_FILE,
+        footer_links=[],
+        ssr_mode=False,
+        mcp_server=False,
+        # Fonts of the system: the page needs nothing from elsewhere.
+        theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+        app_kwargs={"middleware": [trusted, Middleware(Guard, folder=folder)]},
+        **options,
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    # Ends the server as Ctrl-C does, so that the folder is removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with tempfile.TemporaryDirectory(prefix="rock_d2_page_") as folder:
+        # Unfinished uploads, uploads and pictures lie in one place, which is bounded.
+        tempfile.tempdir = os.environ["GRADIO_TEMP_DIR"] = str(Path(folder).resolve())
+        predictor = Predictor(args.config_file, args.weights, opts=args.opts)
+        page = build_page(predictor, args.confidence_threshold)
+        print(f"the page: http://{args.host}:{args.port}", flush=True)
+        hosts = ["localhost", "127.0.0.1", args.host, *args.allowed_host]
+        where = {"server_name": args.host, "server_port": args.port}
+        serve(page, Path(tempfile.tempdir), hosts=hosts, **where)
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main(parse(make_parser()))
