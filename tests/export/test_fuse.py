@@ -7,7 +7,7 @@ import torch
 from detectron2.config import get_cfg
 from detectron2.layers import Conv2d
 from detectron2.modeling import build_backbone
-from small_models import DETECTORS, images, lively_model, lively_norms, small_config
+from lively import DETECTORS, images, lively, lively_model, rock_cfg
 from timm.layers import StdConv2d
 from torch import nn
 
@@ -27,7 +27,7 @@ def assert_close(found, expected) -> None:
 @pytest.mark.parametrize("detector", DETECTORS)
 @torch.no_grad()
 def test_every_detector_computes_the_same(detector):
-    cfg = small_config(detector)
+    cfg = rock_cfg(detector)
     model = lively_model(cfg).double()
     folded = inference_copy(model, cfg)
     assert num_norms(model) > 15 and num_norms(folded) == 0
@@ -54,7 +54,7 @@ def test_networks_of_timm_lose_every_normalisation(name, norm):
     add_rock_config(cfg)
     settings = ["MODEL.BACKBONE.NAME", "TimmBackbone", "MODEL.TIMM.NAME", name]
     cfg.merge_from_list([*settings, "MODEL.TIMM.NORM", norm, "MODEL.TIMM.OUT_FEATURES", ["s16"]])
-    network = lively_norms(build_backbone(cfg).eval().double())
+    network = lively(build_backbone(cfg).eval().double())
     folded = fold(copy.deepcopy(network))
     assert num_norms(network) >= 14 and num_norms(folded) == 0
     pixels = torch.randn(1, 3, 64, 64, dtype=torch.float64)
@@ -94,7 +94,7 @@ UNSAFE = {
 @pytest.mark.parametrize("kind", UNSAFE)
 @torch.no_grad()
 def test_layers_stay_where_folding_is_not_safe(kind):
-    network = lively_norms(UNSAFE[kind].eval().double())
+    network = lively(UNSAFE[kind].eval().double())
     folded = fold(copy.deepcopy(network))
     assert num_norms(folded) == num_norms(network)
     pixels = torch.randn(2, 4, 5, 5, dtype=torch.float64)
@@ -102,19 +102,19 @@ def test_layers_stay_where_folding_is_not_safe(kind):
 
 
 def test_the_model_itself_stays_as_it_is():
-    cfg = small_config("SSD")
+    cfg = rock_cfg("ssd")
     model = lively_model(cfg).train()
     before = copy.deepcopy(dict(model.state_dict()))
     folded = inference_copy(model, cfg)
     assert model.training and not folded.training
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert_close(dict(model.state_dict()), before)
-    assert inference_copy(model, small_config("SSD", "TEST.FOLD", False)) is model
+    assert inference_copy(model, rock_cfg("ssd", "TEST.FOLD", False)) is model
 
 
 def test_the_copy_is_compiled_in_the_mode_of_the_setting(monkeypatch):
     modes = []
     monkeypatch.setattr(torch, "compile", lambda call, mode, **_: modes.append(mode) or call)
-    cfg = small_config("SSD", "TEST.COMPILE", "reduce-overhead")
+    cfg = rock_cfg("ssd", "TEST.COMPILE", "reduce-overhead")
     inference_copy(lively_model(cfg), cfg)([{"image": images(1)[0]}])
     assert modes == ["reduce-overhead"]

@@ -7,7 +7,6 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from reproduce.svg import mean_curve, nice_ticks
 
 from reproduce.outcomes import read_log
 from reproduce.plan import Plan

@@ -6,7 +6,6 @@ import pytest
 
 from reproduce.statistics import paired_difference, spread
 from reproduce.tables import DECODERS, TABLES, find_table
-from rock_d2.data.datasets.nyuv2 import THING_CLASSES
 
 
 def test_gains_that_the_paper_names():

@@ -74,5 +74,5 @@ def test_collecting_trains_nothing(command, tmp_path):
 
 
 def test_a_table_that_is_not_there_is_named(command):
-    with pytest.raises(ValueError, match="table 4 .* tools/analyze_model.py .* 6 and decoders"):
+    with pytest.raises(ValueError, match=r"table 4 .* tools/analyze_model.py .* 6 and decoders"):
         command("4", "--dataset", "rooms")
