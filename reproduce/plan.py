@@ -17,9 +17,9 @@ from rock_d2.engine.writers import deviations
 # The config that all models of a table share, by data set and split. Rooms have no third part.
 BASES = {
     ("nyuv2", "val"): f"ablations/{BASELINE.config}.yaml",
-    ("nyuv2", "test"): "ssd_nyuv2.yaml",
-    ("rooms", "val"): "ssd_rooms.yaml",
-    ("rooms", "test"): "ssd_rooms.yaml",
+    ("nyuv2", "test"): "rock/ssd_nyuv2.yaml",
+    ("rooms", "val"): "rock/ssd_rooms.yaml",
+    ("rooms", "test"): "rock/ssd_rooms.yaml",
 }
 # Settings that change how a training is observed and not what it learns.
 OBSERVATION = (

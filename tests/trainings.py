@@ -53,16 +53,22 @@ def metrics(folder: Path) -> list[dict[str, float]]:
     return [{key: line[key] for key in line.keys() - TIMES} for line in lines]
 
 
-def differing(one: Any, other: Any, place: str = "") -> Iterator[str]:
-    """Yield the places at which nested values of two checkpoints are not equal bit for bit."""
-    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        for key in one:
-            yield from differing(one[key], other[key], f"{place}.{key}")
-    elif isinstance(one, list | tuple) and isinstance(other, type(one)) and len(one) == len(other):
-        for i, (mine, yours) in enumerate(zip(one, other, strict=True)):
-            yield from differing(mine, yours, f"{place}[{i}]")
-    elif isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        if not (one.dtype == other.dtype and torch.equal(one, other)):
-            yield place
-    elif one != other:
+def differences(one: Path, other: Path) -> list[str]:
+    """Return the places at which the last checkpoints of two trainings are not equal bit for bit.
+
+    Their settings may differ.
+    """
+    contents = [stored(folder) for folder in (one, other)]
+    for content in contents:
+        del content["identity"]
+    return list(_differing(*contents))
+
+
+def _differing(one: Any, other: Any, place: str = "") -> Iterator[str]:
+    if isinstance(one, list | tuple):
+        one, other = dict(enumerate(one)), dict(enumerate(other))
+    if isinstance(one, dict):
+        for key in {**one, **other}:
+            yield from _differing(one.get(key), other.get(key), f"{place}.{key}")
+    elif not (torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other):
         yield place

@@ -87,7 +87,7 @@ class BoundedLoader(DataLoader):
                     f"{reason} Memory may be short: lower DATALOADER.NUM_WORKERS"
                 ) from None
             # PyTorch's frames hold the error, which holds them and, with them, the workers.
-            raise problem.with_traceback(None)
+            raise problem.with_traceback(None) from None
         finally:
             timer.cancel()
 

@@ -46,6 +46,8 @@ class RockTrainer(DefaultTrainer):
         warn_without_effect(cfg)
         self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.max_iter = cfg.SOLVER.MAX_ITER
+        if self.max_iter < 1:
+            raise ValueError(f"SOLVER.MAX_ITER is {self.max_iter}; it must be 1 or more")
         self._process_state: dict[str, Any] | None = None
 
         model = self.build_model(cfg)
@@ -105,6 +107,8 @@ class RockTrainer(DefaultTrainer):
             LossReader(self._trainer, period=solver.LOG_PERIOD, batch_size=solver.IMS_PER_BATCH),
         ]
         if solver.GRADIENT_CONFLICT_PERIOD:
+            if solver.COMPILE:
+                raise ValueError("SOLVER.GRADIENT_CONFLICT_PERIOD needs SOLVER.COMPILE ''")
             precision = self._trainer.precision
             found.append(GradientConflict(solver.GRADIENT_CONFLICT_PERIOD, precision=precision))
         if cfg.DATASETS.TEST:

@@ -28,8 +28,8 @@ FUZZED = (
     *("INPUT.SIZE", "INPUT.MIN_IOU_CROP.", "INPUT.EXPAND.", "INPUT.COLOR_AUG.", "INPUT.FORMAT"),
     *("DATASETS.T", "DATALOADER.", "SOLVER.", "TEST.BEST", "TEST.IMS", "TEST.COCO", "TEST.EVAL"),
 )
-# A compiler's minutes; processes.
-SLOW = ("SOLVER.COMPILE", "SOLVER.PROCESS_TIMEOUT")
+# A compiler's minutes; processes; an assertion of Detectron2.
+OTHERS = ("SOLVER.COMPILE", "SOLVER.PROCESS_TIMEOUT", "SOLVER.REFERENCE_WORLD_SIZE")
 NUMBERS = {
     int: (-3, -1, 0, 1, 2, 3, 5, 7, 12, 18, 50, 101),
     float: (-1.0, -0.0, 0.0, 1e-9, 0.3, 1.0, 1.5, 7.0, 1e9, float("nan"), float("inf")),
@@ -84,7 +84,7 @@ class Settings(Target):
         data = ("DATASETS.TRAIN", (DATA_SET,), "DATASETS.TEST", (DATA_SET,))
         self.original = load_config(small_config(), [*data, "DATALOADER.RESIDENT", False])
         settings = [x for x in flat_settings(self.original) if x[0].startswith(FUZZED)]
-        self.settings = [x for x in settings if not x[0].startswith(SLOW)]
+        self.settings = [x for x in settings if not x[0].startswith(OTHERS)]
 
     def change(self, rng: Generator) -> str:
         key, value = self.settings[rng.integers(len(self.settings))]
@@ -95,7 +95,8 @@ class Settings(Target):
         for part in path:
             node = node[part]
         node[last] = tuple(changed) if isinstance(node[last], tuple) else changed
-        self.names = (key,)
+        # Messages of PyTorch and Detectron2 name the value, or the setting in words.
+        self.names = (key, last, last.replace("_", " ").lower(), str(changed) or last)
         return f"{key} = {changed!r}"
 
     def use(self) -> None:

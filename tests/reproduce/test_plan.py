@@ -7,7 +7,6 @@ import pytest
 from reproduce.plan import Plan, check_stored_settings, differences, model_settings
 from reproduce.tables import TABLES, find_table
 from rock_d2 import model_zoo
-from rock_d2.engine.writers import deviations
 
 ALL = tuple(table.name for table in TABLES)
 
@@ -20,12 +19,10 @@ def plan_of(*tables: str, dataset: str = "rooms", seeds: int = 1, **options) -> 
 
 def test_a_model_is_trained_once_for_all_tables():
     # Table 1 has four models, table 2 six more, 5 three more, 6 three shares of ROCK; table 3
-    # has none that is new, unless the data set has a test set of its own. Table 4 trains nothing.
+    # has none that is new, unless the data set has a test set of its own.
     assert len(plan_of(*ALL, seeds=2).runs()) == 2 * (4 + 6 + 3 + 3)
-    assert len(plan_of(*ALL, dataset="nyuv2", seeds=2).runs()) == 2 * (4 + 6 + 3 + 3 + 3)
-    folders = [run.folder for run in plan_of(*ALL, dataset="nyuv2", seeds=2).runs()]
-    assert len(set(folders)) == len(folders)
-    assert plan_of("4").runs() == []
+    runs = plan_of(*ALL, dataset="nyuv2", seeds=2).runs()
+    assert len({run.folder for run in runs}) == len(runs) == 2 * (4 + 6 + 3 + 3 + 3)
 
 
 def test_the_first_seed_of_every_model_comes_first_and_evaluations_last():
@@ -39,11 +36,12 @@ def test_the_first_seed_of_every_model_comes_first_and_evaluations_last():
 def test_rows_are_their_yaml_files(name):
     """On the paper's data the run is the file, on others the file's difference to row 1."""
     table = find_table(name)
+    base = model_zoo.get_config("rock/ssd_rooms.yaml")
     for row in table.rows:
         cfg = plan_of(name, dataset="nyuv2").run(table, row, seed=1).config()
         assert differences(cfg, model_zoo.get_config(f"ablations/{row.config}.yaml")) == []
         cfg = plan_of(name).run(table, row, seed=1).config()
-        changed = {key for key, _, _ in differences(cfg, model_zoo.get_config("ssd_rooms.yaml"))}
+        changed = {key for key, _, _ in differences(cfg, base)}
         assert changed == set(model_settings(row.config)[::2])
 
 
@@ -85,13 +83,6 @@ def test_a_folder_of_other_settings_is_refused(tmp_path):
     (run.folder / "config.yaml").write_text(stored.dump())
     with pytest.raises(ValueError, match=r"seed1.config.yaml.*SOLVER.BASE_LR 0.5, not 0.0"):
         check_stored_settings(plan.runs())
-    assert deviations(stored, run.config())
-
-
-def test_a_folder_of_another_version_is_refused(tmp_path):
-    plan = plan_of("1", output=tmp_path)
-    folder = plan.runs()[0].folder
-    folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text("SOLVER: {SPEED: 9}\n")
+    (run.folder / "config.yaml").write_text("SOLVER: {SPEED: 9}\n")
     with pytest.raises(ValueError, match=r"seed1.config.yaml: .*SPEED.*; choose another --output"):
         check_stored_settings(plan.runs())

@@ -104,20 +104,21 @@ def _duplicates(kind: str, table: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _image_problems(image: Mapping[str, Any], image_root: Path) -> Iterator[str]:
+    where = f"{image['file_name']} (image id {image['id']})"
     if min(image["height"], image["width"]) < 1:
         size = f"{image['height']} x {image['width']}"
-        yield f"image id {image['id']}: `height` and `width` are {size}"
+        yield f"{where}: `height` and `width` are {size}"
     for field in RESERVED_FIELDS:
         if field in image:
-            yield f"image id {image['id']}: has a field `{field}`, which has another meaning later"
+            yield f"{where}: has a field `{field}`, which has another meaning later"
     for field, name in image.items():
         if not field.endswith("file_name"):
             continue
         if not isinstance(name, str):
             shown = reprlib.repr(name)
-            yield f"image id {image['id']}: `{field}` is {shown}, not a file's name"
+            yield f"{where}: `{field}` is {shown}, not a file's name"
         elif not is_file(image_root / name):
-            yield f"image id {image['id']}: `{field}` names {image_root / name}, which is not there"
+            yield f"{where}: `{field}` names {image_root / name}, which is not there"
 
 
 def _annotation_problems(
@@ -134,6 +135,7 @@ def _annotation_problems(
         if image is None:
             yield f"{where}: `image_id` {annotation['image_id']} is no image"
             continue
+        where += f" of {image['file_name']}"
         yield from _optional_problems(where, annotation)
         yield from _box_problems(
             where, annotation["bbox"], image, smallest=0 if empty_boxes else 1e-6
@@ -190,7 +192,7 @@ def _box_problems(
         or y + height > image["height"] + BOX_TOLERANCE
     ):
         size = f"{image['width']} x {image['height']}"
-        yield f"{where}: `bbox` {box} leaves image id {image['id']} of {size}"
+        yield f"{where}: `bbox` {box} leaves the image, {size}"
 
 
 def class_problems(document: Mapping[str, Any], metadata: Metadata) -> Iterator[str]:

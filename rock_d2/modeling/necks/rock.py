@@ -8,7 +8,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import Conv2d, ShapeSpec
 from torch import nn
 
-from rock_d2.layers import block_average, conv_norm_relu, own_seed
+from rock_d2.layers import block_average, check_norm, conv_norm_relu, own_seed
 from rock_d2.modeling.fusions import FUSION_REGISTRY
 from rock_d2.modeling.necks.neck import (
     NECK_REGISTRY,
@@ -59,6 +59,15 @@ class ROCK(Neck):
             raise ValueError(
                 f"MODEL.ROCK.SHARED_TRUNK: the maps {list(shapes)} have different channels"
             )
+        if width < 1:
+            raise ValueError(f"MODEL.ROCK.WIDTH is {width}; it must be 1 or more")
+        check_norm(norm, [width, *(x.channels for x in shapes.values())], setting="MODEL.ROCK.NORM")
+        for task in self.tasks:
+            if task.channels < 1 or task.channels % task.num_outputs:
+                raise ValueError(
+                    f"MODEL.TASKS.{task.name.upper()}.CHANNELS is {task.channels}; it must be a "
+                    f"multiple of {task.num_outputs}"
+                )
         fusion_type = registered(FUSION_REGISTRY, fusion, setting="MODEL.ROCK.FUSION.NAME")
         # By the name of the map whose encoders it feeds.
         self.trunk_of = {name: next(iter(shapes)) if shared_trunk else name for name in shapes}
