@@ -21,11 +21,12 @@ BASES = {
     ("rooms", "val"): "rock/ssd_rooms.yaml",
     ("rooms", "test"): "rock/ssd_rooms.yaml",
 }
-# Settings that change how a training is observed and not what it learns.
-OBSERVATION = (
-    *("SOLVER.CHECKPOINT_PERIOD", "SOLVER.LOG_PERIOD", "SOLVER.GRADIENT_CONFLICT_PERIOD"),
-    *("TEST.EVAL_PERIOD", "TEST.NUM_PICTURES", "VERSION", "OUTPUT_DIR", "SEED", "MODEL.DEVICE"),
+# Settings of the place, the speed and the observation of a training; it learns the same.
+NO_DIFFERENCE = (
+    *("VERSION", "OUTPUT_DIR", "SEED", "MODEL.DEVICE"),
     *("DATALOADER.NUM_WORKERS", "DATALOADER.RESIDENT"),
+    *("SOLVER.CHECKPOINT_PERIOD", "SOLVER.LOG_PERIOD", "SOLVER.GRADIENT_CONFLICT_PERIOD"),
+    *("TEST.EVAL_PERIOD", "TEST.NUM_PICTURES"),
 )
 # An interruption costs a fifth of a training at most, if the config is not more careful.
 CHECKPOINTS = 5
@@ -88,7 +89,7 @@ class Plan:
     options: Sequence[str] = ()
 
     def runs(self) -> list[Run]:
-        """Return all runs, evaluations last, and before that the first seed of every model first."""
+        """Return all runs: trainings by their seeds, then evaluations."""
         rows = [(table, row) for table in self.tables for row in table.rows]
         runs = [self.run(table, row, seed) for seed in self.seeds for table, row in rows]
         needed = [run.trained for run in runs if run.trained is not None]
@@ -149,7 +150,7 @@ def differences(config: CfgNode, other: CfgNode) -> list[tuple[str, Any, Any]]:
     return [
         (name, here.get(name), there.get(name))
         for name in {**there, **here}
-        if here.get(name) != there.get(name) and name not in OBSERVATION
+        if here.get(name) != there.get(name) and name not in NO_DIFFERENCE
     ]
 
 
