@@ -7,6 +7,12 @@ from detectron2.data import transforms as T
 from fvcore.transforms.transform import NoOpTransform
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torchvision.transforms.functional import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+)
 
 from rock_d2.config import add_rock_config
 from rock_d2.data.augmentation import (
@@ -17,8 +23,7 @@ from rock_d2.data.augmentation import (
     best_ious,
     build_augmentations,
     centres_inside,
-    change_hsv,
-    change_levels,
+    distort,
 )
 
 HEIGHT, WIDTH = 48, 64
@@ -126,25 +131,24 @@ def test_colours_do_not_depend_on_the_channel_order(kind):
 
 
 @pytest.mark.parametrize(
-    ("change", "expected"),
+    ("step", "expected"),
     [
-        ({}, [200, 100, 50]),
-        ({"brightness": 20.0}, [220, 120, 70]),
-        ({"brightness": -60.0}, [140, 40, 0]),
-        ({"contrast": 1.5}, [255, 150, 75]),
-        # No saturation leaves the largest channel in all of them.
-        ({"saturation": 0.0}, [200, 200, 200]),
-        # A third of the circle turns red into green: 60 of OpenCV's 180.
-        ({"hue": 60}, [50, 200, 100]),
+        ((adjust_brightness, 1.1), [220, 110, 55]),
+        # Away from the image's mean grey, 0.299 x 200 + 0.587 x 100 + 0.114 x 50 = 124.
+        ((adjust_contrast, 1.5), [238, 88, 13]),
+        ((adjust_saturation, 0.0), [124, 124, 124]),
+        # A third of the circle turns red into green.
+        ((adjust_hue, 1 / 3), [50, 200, 100]),
     ],
 )
-def test_each_distortion_by_hand(change, expected):
+def test_each_distortion_by_hand(step, expected):
     image = np.array([[[200, 100, 50]]], np.uint8)
-    if change.keys() & {"hue", "saturation"}:
-        found = change_hsv(image, **{"hue": 0, "saturation": 1.0, "rgb": True} | change)
-    else:
-        found = change_levels(image, **change)
-    assert np.abs(found[0, 0].astype(int) - expected).max() <= 1
+    found = distort(image, steps=[step], rgb=True)[0, 0].astype(int)
+    assert np.abs(found - expected).max() <= 2
+    # In the other order of channels.
+    np.testing.assert_array_equal(
+        distort(image[..., ::-1], steps=[step], rgb=False)[0, 0, ::-1], found
+    )
 
 
 @given(st.integers(0, 10_000))
@@ -227,7 +231,6 @@ def test_detectron2s_crop_knows_the_size_before_it():
     "settings",
     [
         ("INPUT.SIZE", [480]),
-        ("INPUT.RANDOM_FLIP", "both"),
         ("INPUT.MIN_IOU_CROP.MIN_AREA", 0.0),
         ("INPUT.MIN_IOU_CROP.TRIALS", 0),
         ("INPUT.EXPAND.MAX_RATIO", 0.5),

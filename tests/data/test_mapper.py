@@ -197,7 +197,7 @@ def test_bit_masks_follow_their_object(records):
     """The law of the rooms: a box is the extent of its mask, before and after augmentation."""
     crop = MinIoUCrop(min_ious=(0.1, 0.3), min_area=0.3, trials=50)
     augmentations = [crop, T.ResizeShortestEdge((100, 200), 300, "range"), T.RandomFlip()]
-    options = {"use_masks": True, "mask_format": "bitmask", "centre_rule": True}
+    options = {"use_instance_mask": True, "instance_mask_format": "bitmask", "centre_rule": True}
     mapped = mapper(augmentations, recompute_boxes=True, **options)
     np.random.seed(0)
     for record in records:
@@ -218,9 +218,11 @@ TRIANGLE = [10, 10, 50, 10, 10, 50]
 def test_polygons_are_masks_of_either_format(records):
     record = with_objects(records[0], [[10, 10, 40, 40]], segmentation=[[TRIANGLE]])
     resize = [T.Resize((60, 80))]
-    polygons = mapper(resize, use_masks=True)(record)["instances"].gt_masks
+    polygons = mapper(resize, use_instance_mask=True)(record)["instances"].gt_masks
     assert polygons.polygons[0][0].tolist() == [5, 5, 25, 5, 5, 25]
-    bits = mapper(resize, use_masks=True, mask_format="bitmask")(record)["instances"].gt_masks
+    bits = mapper(resize, use_instance_mask=True, instance_mask_format="bitmask")(record)[
+        "instances"
+    ].gt_masks
     # Half of a square of 20 x 20 pixels.
     assert abs(int(bits.tensor.sum()) - 200) < 25
 
@@ -228,7 +230,7 @@ def test_polygons_are_masks_of_either_format(records):
 def test_keypoints_are_mirrored_with_left_and_right(records):
     points = [20, 30, 2, 40, 30, 1, 0, 0, 0]
     record = with_objects(records[0], [[10, 10, 50, 50]], keypoints=[points])
-    options = {"use_keypoints": True, "keypoint_hflip_indices": [1, 0, 2]}
+    options = {"use_keypoint": True, "keypoint_hflip_indices": [1, 0, 2]}
     found = mapper([T.RandomFlip(prob=1.0)], **options)(record)["instances"].gt_keypoints
     # The right one is at 160 - 40; the third is not labelled.
     assert found.tensor.tolist() == [[[120, 30, 1], [140, 30, 2], [0, 0, 0]]]
@@ -237,9 +239,13 @@ def test_keypoints_are_mirrored_with_left_and_right(records):
 @pytest.mark.parametrize(
     ("options", "fields", "message"),
     [
-        ({"use_masks": True}, {}, "no `segmentation`, which MODEL.MASK_ON"),
-        ({"use_masks": True}, {"segmentation": [{"size": [1, 1]}]}, "INPUT.MASK_FORMAT bitmask"),
-        ({"use_keypoints": True}, {}, "no `keypoints`, which .*KEYPOINT_ON"),
+        ({"use_instance_mask": True}, {}, "no .*segmentation.*, which MODEL.MASK_ON"),
+        (
+            {"use_instance_mask": True},
+            {"segmentation": [{"size": [1, 1]}]},
+            "INPUT.MASK_FORMAT bitmask",
+        ),
+        ({"use_keypoint": True}, {}, "no .*keypoints.*, which .*KEYPOINT_ON"),
     ],
 )
 def test_objects_without_what_the_settings_need_are_named(records, options, fields, message):
@@ -259,7 +265,7 @@ def test_settings_of_the_mapper_are_checked_against_data_and_packages(monkeypatc
     cfg.merge_from_list(["MODEL.MASK_ON", False, "MODEL.KEYPOINT_ON", True])
     cfg.DATASETS.TRAIN = ("of_people",)
     MetadataCatalog.get("of_people").keypoint_names = ["left", "right", "nose"]
-    with pytest.raises(ValueError, match="`of_people` has no keypoint_flip_map"):
+    with pytest.raises(ValueError, match=r"MODEL.KEYPOINT_ON: .*keypoint_flip_map.*of_people"):
         RockDatasetMapper(cfg, is_train=True)
     MetadataCatalog.get("of_people").keypoint_flip_map = [("left", "right")]
     mapped = RockDatasetMapper(cfg, is_train=True)
