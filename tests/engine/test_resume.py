@@ -45,8 +45,8 @@ def straight(rooms_root, tmp_path_factory) -> Path:
 def interrupted(straight: Path, folder: Path, after: int) -> Path:
     """Return the folder as it is if the process dies in the next iteration after ``after``."""
     folder.mkdir()
-    for i in range(after):
-        shutil.copy2(straight / f"model_{i:07d}.pth", folder)
+    for path in sorted(straight.glob("model_0*.pth"))[:after]:
+        shutil.copy2(path, folder)
     return folder
 
 
@@ -76,6 +76,15 @@ def test_resumed_training_in_half_precision_is_the_uninterrupted_one(precision, 
     new_trainer(folder, *settings, resume=True).train()
     assert bool(stored(folder)["trainer"]["step"]["scaler"]) == (precision == "fp16")
     assert ("random_gpu" in stored(folder)["processes"][0]) == (device == "cuda")
+    assert differences(straight, folder) == []
+
+
+def test_resumed_detector_of_detectron2_is_the_uninterrupted_one(tmp_path):
+    """RetinaNet averages the number of objects in an attribute."""
+    straight, file = tmp_path / "straight", "detectors/retinanet_rock_rooms.yaml"
+    new_trainer(straight, "SOLVER.CHECKPOINT_PERIOD", 3, file=file).train()
+    folder = interrupted(straight, tmp_path / "run", after=1)
+    new_trainer(folder, "SOLVER.CHECKPOINT_PERIOD", 3, file=file, resume=True).train()
     assert differences(straight, folder) == []
 
 

@@ -88,12 +88,12 @@ def test_every_problem_is_found_at_once(broken):
         f"{images[3]['normals_file_name']}: 2 of 19200 known pixels are no unit vectors",
         f"{images[4]['file_name']}: `scene_id` is 27; it must be an int from 0 to 26",
         f"{images[5]['file_name']} (image id {images[5]['id']}): `normals_file_name` is 5",
-        f"image id {images[7]['id']}: given 2 times",
-        "image number 8: `width` missing",
+        f"`images`: id {images[7]['id']} is given 2 times",
+        "`images` number 8: `width` is None; it must be an int above 0",
         f"annotation id {first['id']} of {images[0]['file_name']}: `bbox` [150, 0, 20, 20] leaves",
         f"annotation id {second['id']} of {images[0]['file_name']}: `bbox` [10, 10, 0, 5] is empty",
         f"annotation id {third['id']}: `category_id` 20 is no category",
-        f"annotation id {fourth['id']} of {images[0]['file_name']}: `bbox` [1, 2, 3, None] is not",
+        "`annotations` number 3: `bbox` is [1, 2, 3, None]; it must be [x, y, width, height]",
         f"annotation id {annotations[4]['id']}: `image_id` 10000 is no image",
     ):
         assert expected in found

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from rock_d2.data.datasets.validation import ANNOTATION_FIELDS, BOX_TOLERANCE, IMAGE_FIELDS, entries
+from rock_d2.data.datasets.validation import BOX_TOLERANCE, entries
 
 # Share of the boxes that have to have a fault before it is one of the set.
 MANY = 0.2
@@ -15,12 +15,8 @@ SMALL_REACH, ENOUGH_BOXES = 0.6, 50
 
 def box_faults(document: Mapping[str, Any]) -> Iterator[str]:
     """Yield the faults of all boxes together, and the boxes that are given twice."""
-    images = {image["id"]: image for image in entries(document["images"], IMAGE_FIELDS)}
-    objects = [
-        found
-        for found in entries(document["annotations"], ANNOTATION_FIELDS)
-        if found["image_id"] in images and is_box(found["bbox"])
-    ]
+    images = {image["id"]: image for image in entries(document, "images")}
+    objects = [a for a in entries(document, "annotations") if a["image_id"] in images]
     yield from _twice(objects, images)
     if not objects:
         return
@@ -33,8 +29,8 @@ def box_faults(document: Mapping[str, Any]) -> Iterator[str]:
     reach = (ends / sizes.clip(1)).max(axis=1)
     if in_units.mean() > MANY:
         yield (
-            f"{in_units.sum()} of {len(boxes)} boxes lie within 0 and 1, {_first(in_units, owners)}"
-            " first: they look like shares of the image's sides; `bbox` is in pixels"
+            f"{in_units.sum()} of {len(boxes)} boxes lie within 0 and 1: they look like shares of "
+            "the image's sides; `bbox` is in pixels"
         )
     elif leaving.mean() > MANY:
         corners = (boxes[:, 2:] > boxes[:, :2]) & (boxes[:, 2:] <= sizes + BOX_TOLERANCE)
@@ -48,14 +44,6 @@ def box_faults(document: Mapping[str, Any]) -> Iterator[str]:
             f"no box reaches beyond {reach.max():.0%} of its image: they look like those of "
             "smaller images"
         )
-
-
-def is_box(box: Any) -> bool:
-    return len(box) == 4 and all(isinstance(v, int | float) and abs(v) < 1e9 for v in box)
-
-
-def _first(chosen: np.ndarray, owners: list[Mapping[str, Any]]) -> str:
-    return owners[int(chosen.argmax())]["file_name"]
 
 
 def _twice(

@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from detectron2.data import Metadata, MetadataCatalog
 from tqdm import tqdm
 
-from rock_d2.data.datasets.box_checks import box_faults, is_box
+from rock_d2.data.datasets.box_checks import box_faults
 from rock_d2.data.datasets.coco import COCO_FIELDS, read_coco_json
 from rock_d2.data.datasets.label_checks import (
     MOST_COMPARED,
@@ -23,9 +24,6 @@ from rock_d2.data.datasets.label_checks import (
     set_faults,
 )
 from rock_d2.data.datasets.validation import (
-    ANNOTATION_FIELDS,
-    CATEGORY_FIELDS,
-    IMAGE_FIELDS,
     class_problems,
     entries,
     is_file,
@@ -46,7 +44,7 @@ class DatasetReport:
         objects: number of boxes of each class.
         coverage: for each task, the mean share of the images' pixels whose label is known; an
             image without a label counts as 0.
-        numbers: further facts by what they are of.
+        numbers: a line each about boxes, scenes, depth and normals.
         pictures: thumbnails by the images' file names.
     """
 
@@ -68,70 +66,27 @@ def check_dataset(name: str, tasks: Sequence[Task], num_processes: int) -> Datas
         return report
     if not report.problems:
         report.problems += class_problems(document, metadata)
-    report.problems += box_faults(document)
-    images = entries(document["images"], IMAGE_FIELDS)
-    report.problems += shared_sequences(name, images)
-    report.num_images = len(images)
-    report.objects = count_objects(document)
+    images, known, measured = entries(document, "images"), Counter(), []
+    report.problems += [*box_faults(document), *shared_sequences(name, images)]
     check = partial(check_image, root=root, tasks=tasks, metadata=metadata)
-    files, known, measured = [image["file_name"] for image in images], Counter(), []
-    step = -(-len(images) // MOST_COMPARED)
     with ProcessPoolExecutor(num_processes) if num_processes > 1 else nullcontext() as pool:
         found = pool.map(check, images, chunksize=8) if pool else map(check, images)
         for problems, shares, measures in tqdm(found, total=len(images), desc=f"reading {name}"):
             report.problems += problems
             known.update(shares)
-            if len(measured) % step:
+            if len(measured) % -(-len(images) // MOST_COMPARED):
                 # The largest of the measures; enough other images have it.
                 measures.pop("edges", None)
             measured.append(measures)
-    report.problems += set_faults(files, measured)
+    files = [image["file_name"] for image in images]
+    report.num_images = len(images)
     report.coverage = {task.name: known[task.name] / max(len(images), 1) for task in tasks}
-    report.problems += unlabelled(report.coverage, metadata)
-    report.numbers = facts(document, images, metadata) | numbers(measured)
-    report.pictures = {
-        file: found["picture"] for file, found in zip(files, measured, strict=True) if found
-    }
+    report.problems += [*set_faults(files, measured), *unlabelled(report.coverage, metadata)]
+    report.objects = count_objects(document)
+    report.numbers = facts(document, metadata) | numbers(measured)
+    pictures = zip(files, measured, strict=True)
+    report.pictures = {file: found["picture"] for file, found in pictures if found}
     return report
-
-
-def unlabelled(coverage: Mapping[str, float], metadata: Metadata) -> Iterator[str]:
-    """Yield a line for each task that a set has facts for, and no labels."""
-    for name, share in coverage.items():
-        facts = [f"{name}_{kind}" for kind in ("classes", "range")]
-        for fact in facts:
-            if share == 0 and metadata.get(fact) is not None:
-                yield f"no image has a known label of `{name}`, and the set has {fact}"
-
-
-def facts(
-    document: Mapping[str, Any], images: Sequence[Mapping[str, Any]], metadata: Metadata
-) -> dict[str, str]:
-    """Return the sizes of boxes, the images of each class and the fields that nobody reads."""
-    objects = entries(document["annotations"], ANNOTATION_FIELDS)
-    areas = [a["bbox"][2] * a["bbox"][3] for a in objects if is_box(a["bbox"])]
-    found = {}
-    if areas:
-        sides = np.quantile(np.sqrt(np.maximum(areas, 0)), (0.05, 0.5, 0.95)).round()
-        found["boxes"] = "{:g} / {:g} / {:g} pixels wide and high (5, 50 and 95 %)".format(*sides)
-    names = metadata.get("scene_classes", ())
-    kinds = Counter(s for s in (i.get("scene_id") for i in images) if type(s) is int and s >= 0)
-    if kinds:
-        found["scene"] = ", ".join(
-            f"{names[kind] if kind < len(names) else kind} {count}"
-            for kind, count in kinds.most_common()
-        )
-    further = sorted({name for image in images for name in image} - COCO_FIELDS)
-    return found | ({"fields of images": ", ".join(further)} if further else {})
-
-
-def count_objects(document: Mapping[str, Any]) -> Counter:
-    """Return the number of boxes of each class, of what is whole."""
-    classes = {c["id"]: c["name"] for c in entries(document["categories"], CATEGORY_FIELDS)}
-    objects = entries(document["annotations"], ANNOTATION_FIELDS)
-    counted = Counter(dict.fromkeys(classes.values(), 0))
-    counted.update(classes[o["category_id"]] for o in objects if o["category_id"] in classes)
-    return counted
 
 
 def check_image(
@@ -139,8 +94,7 @@ def check_image(
 ) -> tuple[list[str], dict[str, float], dict[str, np.ndarray]]:
     """Return the faults of an image's files, each task's known share, and what measures it."""
     files = {k: str(root / str(v)) for k, v in image.items() if k.endswith("file_name")}
-    record = {**image, **files}
-    problems, shares = [], {}
+    record, problems, shares = {**image, **files}, [], {}
     if is_file(Path(record["file_name"])):
         problems += _image_problems(record["file_name"], (image["height"], image["width"]))
     for task in tasks:
@@ -167,15 +121,45 @@ def _image_problems(path: str, size: tuple[int, int]) -> Iterator[str]:
         yield f"is {found[0]} x {found[1]}, `height` and `width` say {size[0]} x {size[1]}"
 
 
+def count_objects(document: Mapping[str, Any]) -> Counter:
+    """Return the number of boxes of each class, of what is whole."""
+    classes = {kind["id"]: kind["name"] for kind in entries(document, "categories")}
+    counted = Counter(dict.fromkeys(classes.values(), 0))
+    kinds = (found["category_id"] for found in entries(document, "annotations"))
+    counted.update(classes[kind] for kind in kinds if kind in classes)
+    return counted
+
+
+def facts(document: Mapping[str, Any], metadata: Metadata) -> dict[str, str]:
+    """Return a line each about boxes, scenes and the further fields of images."""
+    images, objects = entries(document, "images"), entries(document, "annotations")
+    names, found = metadata.get("scene_classes", ()), {}
+    if objects:
+        areas = [max(a["bbox"][2] * a["bbox"][3], 0) for a in objects]
+        sides = np.quantile(np.sqrt(areas), (0.05, 0.5, 0.95)).round()
+        found["boxes"] = "{:g} / {:g} / {:g} pixels wide and high (5, 50 and 95 %)".format(*sides)
+    scenes = [s for s in (i.get("scene_id") for i in images) if type(s) is int]
+    counted = Counter(names[s] if 0 <= s < len(names) else str(s) for s in scenes)
+    if scenes:
+        found["scene"] = ", ".join(f"{name} {count}" for name, count in counted.most_common())
+    further = sorted({name for image in images for name in image} - COCO_FIELDS)
+    return found | ({"fields of images": ", ".join(further)} if further else {})
+
+
+def unlabelled(coverage: Mapping[str, float], metadata: Metadata) -> Iterator[str]:
+    """Yield a line for each task that a set has facts for, and no labels."""
+    for name in (name for name, share in coverage.items() if share == 0):
+        for fact in (f"{name}_classes", f"{name}_range"):
+            if metadata.get(fact) is not None:
+                yield f"no image has a known label of `{name}`, and the set has {fact}"
+
+
 def shared_sequences(name: str, images: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield a line for every sequence that is also in a data set which must be disjoint."""
-    sequences = sequences_of(images)
     for other in MetadataCatalog.get(name).get("disjoint_from", ()):
         path = MetadataCatalog.get(other).json_file
-        if not Path(path).is_file():
-            continue
-        others = sequences_of(read_coco_json(path, other)["images"])
-        for sequence in sorted(sequences & others):
+        others = read_coco_json(path, other)["images"] if Path(path).is_file() else ()
+        for sequence in sorted(sequences_of(images) & sequences_of(others)):
             yield f"sequence `{sequence}` is in {name} and in {other}"
 
 
@@ -184,10 +168,7 @@ def sequences_of(images: Sequence[Mapping[str, Any]]) -> set[str]:
 
 
 def shared_pictures(reports: Mapping[str, DatasetReport]) -> Iterator[str]:
-    """Yield a line for every image that shows the same as one of an earlier data set."""
-    earlier: list[str] = []
-    for name, report in reports.items():
-        for other in earlier:
-            for file, same in same_pictures(report.pictures, reports[other].pictures):
-                yield f"{name}: {file}: shows the same as {same} of {other}"
-        earlier.append(name)
+    """Yield a line for every image that shows the same as one of another data set."""
+    for (first, one), (second, other) in combinations(reports.items(), 2):
+        for file, same in same_pictures(other.pictures, one.pictures):
+            yield f"{second}: {file}: shows the same as {same} of {first}"

@@ -6,6 +6,7 @@ and hardly ever by 0.41; normals are 5 degrees from those of the depth, and 50 u
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import permutations, product
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from detectron2.data import Metadata
 
 from rock_d2.data.datasets.normals_from_depth import normals_from_depth
+from rock_d2.data.datasets.validation import are_numbers
 from rock_d2.image_files import exif_orientation, read_color_image
 from rock_d2.tasks import Depth, Normals
 
@@ -34,7 +36,7 @@ FLIPS = {"upside down": np.s_[::-1], "mirrored": np.s_[:, ::-1], "turned": np.s_
 # Images whose maps of edges are compared with each other; fewer than the least say nothing.
 LEAST_COMPARED, MOST_COMPARED = 8, 2000
 
-# All axes that three channels can stand for: rows give x, y, z by channels R, G, B.
+# All axes that three channels can stand for, first the right ones: x, y, z by R, G, B.
 AXES = np.array(
     [
         np.diag(signs)[:, order]
@@ -44,7 +46,6 @@ AXES = np.array(
     dtype=np.float32,
 )
 AXES_NAMES = {
-    "x +R y +G z +B": "as they should",
     "x -R y -G z -B": "turned away from the camera",
     "x +R y -G z +B": "y points up",
     "x +R y -G z -B": "y points up and z to the camera",
@@ -88,10 +89,8 @@ def measure(record: Mapping[str, Any], metadata: Metadata) -> tuple[list[str], d
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-    grey = cv2.resize(
-        cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (16, 16), interpolation=cv2.INTER_AREA
-    )
-    return unit(grey) if image.std() > 1 else np.zeros(256, np.float32)
+    small = cv2.resize(image, (16, 16), interpolation=cv2.INTER_AREA)
+    return unit(small.mean(axis=2)) if image.std() > 1 else np.zeros(256, np.float32)
 
 
 def unit(values: np.ndarray) -> np.ndarray:
@@ -135,10 +134,9 @@ def depth_edges(metres: np.ndarray) -> np.ndarray:
 
 def to_width(values: np.ndarray, interpolation: int) -> np.ndarray:
     height, width = values.shape[:2]
-    new = min(width, WIDTH)
-    return cv2.resize(
-        values, (new, max(round(height * new / width), 1)), interpolation=interpolation
-    )
+    scale = min(WIDTH / width, 1)
+    size = (round(width * scale), max(round(height * scale), 1))
+    return cv2.resize(values, size, interpolation=interpolation)
 
 
 def gradient(values: np.ndarray) -> np.ndarray:
@@ -151,11 +149,10 @@ def on_grid(edges: np.ndarray) -> np.ndarray:
 
 def camera_of(record: Mapping[str, Any], metadata: Metadata) -> tuple[float, ...]:
     """Return fx, fy, cx, cy of an image or its set, else of a usual lens."""
-    usual = (record["width"], record["width"], record["width"] / 2, record["height"] / 2)
-    camera = record.get("intrinsics", metadata.get("intrinsics", usual))
-    if len(camera) != 4 or not all(number > 0 for number in camera):
-        raise ValueError(f"`intrinsics` is {camera}, not [fx, fy, cx, cy]")
-    return tuple(camera)
+    camera = record.get("intrinsics", metadata.get("intrinsics", ()))
+    if isinstance(camera, list | tuple) and len(camera) == 4 and are_numbers(list(camera)):
+        return tuple(camera)
+    return (record["width"], record["width"], record["width"] / 2, record["height"] / 2)
 
 
 def angles_to_depth(
@@ -178,12 +175,7 @@ def angles_to_depth(
 
 
 def set_faults(files: Sequence[str], measured: Sequence[Measures]) -> Iterator[str]:
-    """Yield the faults of a set, and of images by what is usual in their set.
-
-    Args:
-        files: of its images.
-        measured: of each.
-    """
+    """Yield the faults of a set, and of images by what is usual in their set."""
     yield from mismatched_depth(*having("edges", files, measured))
     yield from wrong_normals(*having("angles", files, measured))
 
@@ -192,10 +184,8 @@ def having(
     name: str, files: Sequence[str], measured: Sequence[Measures]
 ) -> tuple[list[str], np.ndarray]:
     """Return the files that have a measure, and the measures (N, ...)."""
-    pairs = [
-        (file, found[name]) for file, found in zip(files, measured, strict=True) if name in found
-    ]
-    return [file for file, _ in pairs], np.array([value for _, value in pairs])
+    places = [i for i, found in enumerate(measured) if name in found]
+    return [files[i] for i in places], np.array([measured[i][name] for i in places])
 
 
 def mismatched_depth(files: Sequence[str], edges: np.ndarray) -> Iterator[str]:
@@ -220,7 +210,8 @@ def mismatched_depth(files: Sequence[str], edges: np.ndarray) -> Iterator[str]:
             f"depth: its edges agree with the images' by {usual:.2f}, and shuffled by "
             f"{shuffled:.2f}: the maps look like those of other images"
         )
-    clear = float(np.quantile(by_chance, 0.999)) + 0.1
+    # Four standard deviations of chance, by a quantile that a few wrong labels do not move.
+    clear = shuffled + 4 * float(np.quantile(by_chance, 0.84) - shuffled)
     for i in np.flatnonzero(own < max(usual, 0.3) / 3):
         fits = {f"looks {name}": found[i] for name, found in flipped.items()}
         fits[f"looks like that of {files[others[:, i].argmax()]}"] = others[:, i].max()
@@ -236,12 +227,12 @@ def wrong_normals(files: Sequence[str], angles: np.ndarray) -> Iterator[str]:
     """Yield a line if the set has other axes, and one for each image whose normals do not fit."""
     if not len(files):
         return
-    identity, means = int((np.eye(3) == AXES).all(axis=(1, 2)).argmax()), angles.mean(axis=0)
-    best = int(means.argmin()) if means[identity] > means.min() + AXES_MARGIN else identity
-    if best != identity:
+    means = angles.mean(axis=0)
+    best = int(means.argmin()) if means[0] > means.min() + AXES_MARGIN else 0
+    if best:
         yield (
             f"normals: {name_of_axes(best)}; so they would be {means[best]:.0f} degrees from those "
-            f"of the depth on average, and are {means[identity]:.0f}"
+            f"of the depth on average, and are {means[0]:.0f}"
         )
     usual = float(np.median(angles[:, best]))
     for file, found in zip(files, angles, strict=True):
@@ -276,8 +267,19 @@ def same_pictures(
             yield file, names[int(alike.argmax())]
 
 
+def label_numbers(
+    records: Sequence[Mapping[str, Any]], metadata: Metadata, num_images: int = 32
+) -> dict[str, str]:
+    """Return the numbers of some dataset dicts, evenly spaced, for the header of a training."""
+    measured = []
+    for record in records[:: max(len(records) // num_images, 1)]:
+        with suppress(OSError, ValueError):
+            measured.append(measure(record, metadata)[1])
+    return numbers(measured)
+
+
 def numbers(measured: Sequence[Measures]) -> dict[str, str]:
-    """Return what a person should see of a set's depth and normals."""
+    """Return a line each about the depth and the normals of a set."""
     _, depth = having("depth", [""] * len(measured), measured)
     _, angles = having("angles", [""] * len(measured), measured)
     found = {}
@@ -285,6 +287,5 @@ def numbers(measured: Sequence[Measures]) -> dict[str, str]:
         low, middle, high = np.quantile(depth, (0.01, 0.5, 0.99))
         found["depth"] = f"{low:.2f} / {middle:.2f} / {high:.2f} m (1, 50 and 99 %)"
     if len(angles):
-        identity = (np.eye(3) == AXES).all(axis=(1, 2))
-        found["normals"] = f"{angles[:, identity].mean():.1f} degrees from those of the depth"
+        found["normals"] = f"{angles[:, 0].mean():.1f} degrees from those of the depth"
     return found

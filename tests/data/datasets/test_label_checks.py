@@ -20,6 +20,7 @@ from rock_d2.data.datasets.label_checks import (
     depth_edges,
     depth_faults,
     image_edges,
+    label_numbers,
     mismatched_depth,
 )
 from rock_d2.tasks import Depth, Normals, Scene
@@ -170,6 +171,9 @@ def test_right_labels_give_no_line_and_their_numbers(rooms):
     np.testing.assert_allclose(np.float64(found), expected, rtol=0.02)
     assert float(report.numbers["normals"].split()[0]) < 12
     assert report.numbers["scene"].startswith("any ")
+    # The header of a training has the same, of all of so few images.
+    header = label_numbers(DatasetCatalog.get(rooms[0].name), MetadataCatalog.get(rooms[0].name))
+    assert header == {kind: report.numbers[kind] for kind in ("depth", "normals")}
 
 
 def test_a_depth_map_of_another_image_is_named_with_that_image():
