@@ -9,12 +9,10 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# What takes seconds to import.
-SLOW = {"torch", "detectron2", "cv2", "sklearn", "gradio", "tensorboard", "matplotlib", "scipy"}
 
 
 def run(*command: str | Path, root: Path, **environment: str) -> subprocess.CompletedProcess:
-    """Runs one of the project's commands as a user would, with ``root`` as the data folder."""
+    """Run one of the project's commands as a user would, with ``root`` as the data folder."""
     return subprocess.run(
         [sys.executable, *map(str, command)],
         cwd=ROOT,
@@ -25,10 +23,7 @@ def run(*command: str | Path, root: Path, **environment: str) -> subprocess.Comp
 
 
 def run_warm(*command: str | Path, root: Path) -> subprocess.CompletedProcess:
-    """As ``run``, in a process that has Detectron2 imported, which takes seconds.
-
-    For scripts that another test starts in a process of their own.
-    """
+    """Run a command in a copy of a process that has rock_d2 imported, which takes seconds."""
     with tempfile.TemporaryDirectory() as folder:
         consoles = [Path(folder, name) for name in ("stdout", "stderr")]
         for console in consoles:
@@ -43,7 +38,7 @@ def run_warm(*command: str | Path, root: Path) -> subprocess.CompletedProcess:
 
 @functools.cache
 def warm_python() -> subprocess.Popen:
-    """Ends with this process."""
+    """Return a process that ends with this one."""
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", str(Path(__file__).with_name("warm_python.py"))],
         cwd=ROOT,

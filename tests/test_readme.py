@@ -2,54 +2,47 @@
 
 import re
 import shutil
-from collections.abc import Iterator
 
-from command_line import ROOT, run, run_warm
+from command_line import ROOT, run_warm
 
-# One needs NYUv2, the other serves a page for ever (tests/tools/test_demo_web.py).
-ELSEWHERE = {"configs/rock_nyuv2.yaml", "--web"}
+# One needs NYUv2, the other is tested in tests/engine/test_processes.py.
+ELSEWHERE = {"configs/rock_nyuv2.yaml", "torchrun"}
+QUICK = "configs/quick_schedules/rock_rooms_quick.yaml"
 
 
-def commands(section: str) -> Iterator[list[str]]:
-    text = (ROOT / "README.md").read_text().split(f"\n## {section}\n")[1].split("\n## ")[0]
-    for block in re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
-        for line in block.splitlines():
-            words = line.split("  #")[0].replace('"', "").split()
-            if not ELSEWHERE & set(words):
-                yield words
+def commands() -> list[str]:
+    section = (ROOT / "README.md").read_text().split("\n## Train, evaluate, look\n")[1]
+    lines = re.search(r"^```\n(.*?)^```", section, re.DOTALL | re.MULTILINE)[1].splitlines()
+    return [line for line in lines if not ELSEWHERE & set(line.split())]
 
 
 def test_they_run(rooms_root, tmp_path):
     shutil.copy(next((rooms_root / "rooms/images").iterdir()), tmp_path / "image.png")
     here = {
-        "configs/rock_rooms.yaml": "configs/quick_schedules/rock_rooms_quick.yaml",
+        "configs/rock/rock_rooms.yaml": QUICK,
         "output/rock_rooms": f"{tmp_path}/trained",
         "image.jpg": f"{tmp_path}/image.png",
-        " out ": f" {tmp_path}/out ",
+        "--output out": f"--output {tmp_path}/out",
     }
-    # Two images for each of two processes.
-    short = ("SOLVER.MAX_ITER", "2", "SOLVER.IMS_PER_BATCH", "4")
-    output_of = {
-        "train_net.py": (*short, "OUTPUT_DIR", f"{tmp_path}/trained"),
-        "visualize_predictions.py": ("--output-dir", f"{tmp_path}/pictures"),
+    short = ("INPUT.SIZE", "[64, 96]", "SOLVER.MAX_ITER", 1, "SOLVER.IMS_PER_BATCH", 2)
+    options = {
+        "train_net": short,
+        "visualize_predictions": ("--output-dir", tmp_path / "pictures", *short[:2]),
+        "demo": ("--opts", *short[:2]),
     }
     ran = []
-    for section in ("Train", "Evaluate", "Look"):
-        for words in commands(section):
-            line = " ".join(words)
-            for there, place in here.items():
-                line = line.replace(there, place)
-            program, *arguments = line.split()
-            tool = next(word for word in arguments if word.endswith(".py")).split("/")[-1]
-            arguments += output_of.get(tool, ())
-            if program == "torchrun":
-                done = run("-m", "torch.distributed.run", *arguments, root=rooms_root)
-            else:
-                done = run_warm(*arguments, root=rooms_root)
-            assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-            ran.append(tool)
-    assert ran.count("train_net.py") == 4
-    assert {"evaluate_predictions.py", "visualize_predictions.py", "demo.py"} <= set(ran)
+    for line in commands():
+        for there, place in here.items():
+            line = line.replace(there, place)
+        _, program, *arguments = line.split()
+        tool = program.removeprefix("tools/").removesuffix(".py")
+        arguments += options[tool]
+        if tool == "train_net":
+            arguments += ("OUTPUT_DIR", tmp_path / ("trained" if QUICK in line else "other"))
+        done = run_warm(program, *arguments, root=rooms_root)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        ran.append(tool)
+    assert ran == ["train_net"] * 3 + ["visualize_predictions", "demo"]
     assert (tmp_path / "trained/results.json").is_file()
     assert list((tmp_path / "pictures").iterdir())
     assert list((tmp_path / "out").iterdir())

@@ -20,35 +20,23 @@ from rock_d2.modeling.ssd.matcher import SSDMatcher
 SIZE = (96, 128)
 NUM_CLASSES = 3
 LABELS = ("depth", "normals", "scene")
-TASKS = ["Scene", "Depth", "Normals"]
 # Options of every SSD that must train, by what a test calls it.
 MODELS = {
     "baseline": ["MODEL.NECK.NAME", "IdentityNeck"],
     "flat": ["MODEL.NECK.NAME", "FlatMTL"],
     "rock": ["MODEL.NECK.NAME", "ROCK"],
-    "rock-product": ["MODEL.NECK.NAME", "ROCK", "MODEL.ROCK.FUSION.NAME", "ProductFusion"],
     "rock-none": ["MODEL.NECK.NAME", "ROCK", "MODEL.ROCK.FUSION.NAME", "NoFusion"],
-    "rock-unsupervised": [
-        *("MODEL.NECK.NAME", "ROCK"),
-        *(part for task in TASKS for part in (f"MODEL.TASKS.{task.upper()}.LOSS_WEIGHT", 0.0)),
-    ],
     "focal": ["MODEL.NECK.NAME", "ROCK", "MODEL.SSD.CLS_LOSS", "Focal"],
 }
 # The detectors of configs/detectors, by the names of their files.
 DETECTORS = ("retinanet", "fcos", "faster_rcnn", "mask_rcnn")
-NARROW = {
-    "MODEL.RESNETS.DEPTH": 50,
-    "MODEL.RESNETS.STEM_OUT_CHANNELS": 8,
-    "MODEL.RESNETS.RES2_OUT_CHANNELS": 16,
-    "MODEL.RESNETS.WIDTH_PER_GROUP": 4,
-    "MODEL.FPN.OUT_CHANNELS": 16,
-    "MODEL.ROCK.WIDTH": 16,
-    "MODEL.ROI_BOX_HEAD.FC_DIM": 16,
-    "MODEL.ROI_MASK_HEAD.CONV_DIM": 16,
-    "MODEL.RPN.POST_NMS_TOPK_TRAIN": 30,
-    "MODEL.RPN.POST_NMS_TOPK_TEST": 10,
-    "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 16,
-}
+NARROW = (
+    *("MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.STEM_OUT_CHANNELS", 8),
+    *("MODEL.RESNETS.RES2_OUT_CHANNELS", 16, "MODEL.RESNETS.WIDTH_PER_GROUP", 4),
+    *("MODEL.FPN.OUT_CHANNELS", 16, "MODEL.ROCK.WIDTH", 16, "MODEL.ROI_BOX_HEAD.FC_DIM", 16),
+    *("MODEL.ROI_MASK_HEAD.CONV_DIM", 16, "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16),
+    *("MODEL.RPN.POST_NMS_TOPK_TRAIN", 30, "MODEL.RPN.POST_NMS_TOPK_TEST", 10),
+)
 
 
 def base_cfg(*options: Any) -> CfgNode:
@@ -60,20 +48,14 @@ def base_cfg(*options: Any) -> CfgNode:
 
 def tiny_cfg(*options: Any) -> CfgNode:
     """SSD on a ResNet-18 at stride 32, for 96 x 128: maps of 3 x 4, 2 x 2 and 1 x 1."""
-    settings = {
-        "INPUT.SIZE": list(SIZE),
-        "MODEL.RESNETS.DEPTH": 18,
-        "MODEL.RESNETS.RES2_OUT_CHANNELS": 64,
-        "MODEL.RESNETS.RES5_DILATION": 1,
-        "MODEL.SSD.NUM_CLASSES": NUM_CLASSES,
-        "MODEL.SSD.EXTRA_CHANNELS": [16, 8, 8],
-        "MODEL.ROCK.WIDTH": 16,
-        "MODEL.TASKS.SCENE.NUM_CLASSES": 5,
-        "MODEL.TASKS.DEPTH.CHANNELS": 4,
-        "MODEL.TASKS.NORMALS.CHANNELS": 6,
-    }
-    flat = [part for setting in settings.items() for part in setting]
-    return base_cfg(*flat, *options)
+    settings = (
+        *("INPUT.SIZE", list(SIZE), "MODEL.SSD.NUM_CLASSES", NUM_CLASSES),
+        *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64),
+        *("MODEL.RESNETS.RES5_DILATION", 1, "MODEL.SSD.EXTRA_CHANNELS", [16, 8, 8]),
+        *("MODEL.ROCK.WIDTH", 16, "MODEL.TASKS.SCENE.NUM_CLASSES", 5),
+        *("MODEL.TASKS.DEPTH.CHANNELS", 4, "MODEL.TASKS.NORMALS.CHANNELS", 6),
+    )
+    return base_cfg(*settings, *options)
 
 
 def tiny_model(*options: Any) -> nn.Module:
@@ -81,13 +63,19 @@ def tiny_model(*options: Any) -> nn.Module:
     return build_model(tiny_cfg(*options))
 
 
+def on_meta(cfg: CfgNode) -> nn.Module:
+    """Return the model without its values, which takes no time."""
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        return build_model(cfg)
+
+
 def detector_cfg(name: str, *options: Any) -> CfgNode:
     """A detector of configs/detectors with fewer channels, or the tiny "ssd"."""
     if name == "ssd":
         return tiny_cfg(*options)
     cfg = with_num_classes(model_zoo.get_config(f"detectors/{name}_plain_rooms.yaml"))
-    narrow = [part for setting in NARROW.items() for part in setting]
-    cfg.merge_from_list([*narrow, *options])
+    cfg.merge_from_list([*NARROW, *options])
     return cfg
 
 

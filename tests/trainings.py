@@ -12,6 +12,7 @@ from detectron2.utils.env import seed_all_rng
 from rock_d2 import model_zoo
 from rock_d2.engine import RockTrainer
 
+QUICK = "quick_schedules/rock_rooms_quick.yaml"
 # Six iterations on 15 images in batches of 4, so that passes end within batches; losses are read
 # and written after 3 and 6, nothing is evaluated.
 SETTINGS = (
@@ -27,14 +28,16 @@ SETTINGS = (
 TIMES = {"time", "data_time", "images_per_second", "eta_seconds", "memory_gb"}
 
 
-def config(folder: Path, *settings: object) -> CfgNode:
-    cfg = model_zoo.get_config("quick_schedules/rock_rooms_quick.yaml")
+def config(folder: Path, *settings: object, file: str = QUICK) -> CfgNode:
+    cfg = model_zoo.get_config(file)
     cfg.merge_from_list([*SETTINGS, *settings, "OUTPUT_DIR", str(folder)])
     return cfg
 
 
-def new_trainer(folder: Path, *settings: object, resume: bool = False, **options) -> RockTrainer:
-    cfg = config(folder, *settings)
+def new_trainer(
+    folder: Path, *settings: object, file: str = QUICK, resume: bool = False, **options
+) -> RockTrainer:
+    cfg = config(folder, *settings, file=file)
     folder.mkdir(exist_ok=True)
     # A resumed process starts with random numbers of its own.
     seed_all_rng(77 if resume or cfg.SEED < 0 else cfg.SEED)
@@ -53,16 +56,23 @@ def metrics(folder: Path) -> list[dict[str, float]]:
     return [{key: line[key] for key in line.keys() - TIMES} for line in lines]
 
 
+def differences(one: Path, other: Path) -> list[str]:
+    """Return the places at which the last checkpoints of two trainings are not equal bit for bit.
+
+    Their settings may differ.
+    """
+    contents = [stored(folder) for folder in (one, other)]
+    for content in contents:
+        del content["identity"]
+    return list(differing(*contents))
+
+
 def differing(one: Any, other: Any, place: str = "") -> Iterator[str]:
-    """Yield the places at which nested values of two checkpoints are not equal bit for bit."""
-    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        for key in one:
-            yield from differing(one[key], other[key], f"{place}.{key}")
-    elif isinstance(one, list | tuple) and isinstance(other, type(one)) and len(one) == len(other):
-        for i, (mine, yours) in enumerate(zip(one, other, strict=True)):
-            yield from differing(mine, yours, f"{place}[{i}]")
-    elif isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        if not (one.dtype == other.dtype and torch.equal(one, other)):
-            yield place
-    elif one != other:
+    """Yield the places at which two nested values are not equal bit for bit."""
+    if isinstance(one, list | tuple):
+        one, other = dict(enumerate(one)), dict(enumerate(other))
+    if isinstance(one, dict):
+        for key in {**one, **other}:
+            yield from differing(one.get(key), other.get(key), f"{place}.{key}")
+    elif not (torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other):
         yield place

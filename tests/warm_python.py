@@ -1,7 +1,7 @@
-"""A Python that has imported Detectron2, and runs scripts in copies of itself.
+"""A Python that has imported rock_d2, and runs scripts in copies of itself.
 
 Started by command_line.py. A line of its input is a command as JSON; a line of its output is the
-exit code of the copy that ran it. Nothing of rock_d2 is imported before the copy is made.
+exit code of the copy that ran it.
 """
 
 import json
@@ -11,10 +11,7 @@ import sys
 from multiprocessing import get_context
 from pathlib import Path
 
-import detectron2.engine
-import detectron2.evaluation
-import detectron2.modeling  # noqa: F401
-import matplotlib.figure  # noqa: F401
+import rock_d2.engine  # noqa: F401
 
 
 def work(arguments: list[str], environment: dict[str, str], consoles: list[str]) -> None:

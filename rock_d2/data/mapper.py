@@ -1,9 +1,9 @@
 """From a dataset dict to the model's input: image, objects and the label of every task."""
 
-import importlib.util
 import math
 import reprlib
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -90,8 +90,11 @@ class RockDatasetMapper:
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
         crops = cfg.INPUT.MIN_IOU_CROP.ENABLED or cfg.INPUT.CROP.ENABLED
         use_masks = is_train and cfg.MODEL.MASK_ON
-        if use_masks and crops and cfg.INPUT.MASK_FORMAT == "polygon":
-            check_shapely()
+        if use_masks and crops and cfg.INPUT.MASK_FORMAT == "polygon" and not find_spec("shapely"):
+            raise ImportError(
+                "INPUT.MASK_FORMAT polygon with INPUT.MIN_IOU_CROP or INPUT.CROP needs shapely: "
+                "pip install shapely, or set INPUT.MASK_FORMAT bitmask"
+            )
         indices = None
         if is_train and cfg.MODEL.KEYPOINT_ON:
             indices = keypoint_hflip_indices(cfg.DATASETS.TRAIN)
@@ -167,32 +170,22 @@ class RockDatasetMapper:
 
     def _wanted_fields(self, found: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
         """Return the fields of an object that the settings ask for, masks in their format."""
-        wanted = {key: found[key] for key in ("bbox", "bbox_mode", "category_id")}
-        if self.use_keypoints:
-            if "keypoints" not in found:
-                raise ValueError("an object has no `keypoints`, which MODEL.KEYPOINT_ON needs")
-            wanted["keypoints"] = found["keypoints"]
-        if self.use_masks:
-            if "segmentation" not in found:
-                raise ValueError("an object has no `segmentation`, which MODEL.MASK_ON needs")
-            mask = found["segmentation"]
-            if self.mask_format == "polygon" and not isinstance(mask, list):
-                raise ValueError("a mask is no polygon; set INPUT.MASK_FORMAT bitmask")
-            if self.mask_format == "bitmask" and isinstance(mask, list):
-                mask = coco_mask.merge(coco_mask.frPyObjects(mask, *size))
-            elif isinstance(mask, list):
-                mask = [np.asarray(polygon, dtype=np.float64) for polygon in mask]
-            wanted["segmentation"] = mask
+        names = ["bbox", "bbox_mode", "category_id"]
+        names += ["segmentation"] * self.use_masks + ["keypoints"] * self.use_keypoints
+        for name in names:
+            if name not in found:
+                raise ValueError(
+                    f"an object has no `{name}`, which MODEL.MASK_ON or KEYPOINT_ON needs"
+                )
+        wanted = {name: found[name] for name in names}
+        mask = wanted.get("segmentation")
+        if isinstance(mask, list) and self.mask_format == "bitmask":
+            wanted["segmentation"] = coco_mask.merge(coco_mask.frPyObjects(mask, *size))
+        elif isinstance(mask, list):
+            wanted["segmentation"] = [np.asarray(polygon, np.float64) for polygon in mask]
+        elif mask is not None and self.mask_format == "polygon":
+            raise ValueError("a mask is no polygon; set INPUT.MASK_FORMAT bitmask")
         return wanted
-
-
-def check_shapely() -> None:
-    """Raise ImportError if polygons cannot be cropped."""
-    if not importlib.util.find_spec("shapely"):
-        raise ImportError(
-            "INPUT.MASK_FORMAT polygon with INPUT.MIN_IOU_CROP or INPUT.CROP needs the package "
-            "shapely: pip install shapely, or set INPUT.MASK_FORMAT bitmask"
-        )
 
 
 def keypoint_hflip_indices(names: Sequence[str]) -> list[int]:

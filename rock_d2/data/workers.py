@@ -62,7 +62,7 @@ class BoundedLoader(DataLoader):
                 return
             yield batch
 
-    def _next(self, batches: Iterator[Any], workers: set) -> Any:
+    def _next(self, batches: Iterator[Any], workers: set[Any]) -> Any:
         too_late = threading.Event()
 
         def stop() -> None:
@@ -77,17 +77,15 @@ class BoundedLoader(DataLoader):
             return next(batches)
         except (OSError, RuntimeError, EOFError) as problem:
             if too_late.is_set():
-                raise TimeoutError(
+                error = (
                     f"no batch within DATALOADER.TIMEOUT = {self.seconds} s: a loader worker is "
-                    "stopped or waits for its files"
-                ) from None
-            if isinstance(problem, RuntimeError) and not all(w.is_alive() for w in workers):
+                )
+                raise TimeoutError(error + "stopped or waits for its files") from None
+            if not all(worker.is_alive() for worker in workers):
                 reason = " ".join(str(problem).split())
-                raise ChildProcessError(
-                    f"{reason} Memory may be short: lower DATALOADER.NUM_WORKERS"
-                ) from None
+                raise ChildProcessError(f"{reason} Is DATALOADER.NUM_WORKERS too high?") from None
             # PyTorch's frames hold the error, which holds them and, with them, the workers.
-            raise problem.with_traceback(None)
+            raise problem.with_traceback(None) from None
         finally:
             timer.cancel()
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
@@ -16,6 +17,7 @@ from rock_d2.checkpoint.identity import flat_settings
 from rock_d2.config import load_config
 from rock_d2.data.loader import check_registered
 from rock_d2.engine.machine import environment
+from rock_d2.registry import registered
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +32,7 @@ WITHOUT_EFFECT = {
 
 
 def setup_config(args: argparse.Namespace) -> CfgNode:
-    """Return the config of a command line.
-
-    Raises:
-        ValueError, OSError: if there is none, or it asks for what is not there.
-    """
+    """Return the config of a command line; raise ValueError or OSError if it cannot be."""
     if not args.config_file:
         raise ValueError("--config-file is missing; configs/ has some")
     cfg = load_config(args.config_file, args.opts or ())
@@ -44,7 +42,7 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
 
 
 def check_config(cfg: CfgNode) -> None:
-    """Raise ValueError for a device or a data set that is not there."""
+    """Raise ValueError for a device, a network or a data set that is not there."""
     device, count = cfg.MODEL.DEVICE, torch.cuda.device_count()
     found = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)
     if not found or (device != "cpu" and int(found[1] or 0) >= count):
@@ -52,6 +50,8 @@ def check_config(cfg: CfgNode) -> None:
             f"MODEL.DEVICE is {device!r}; it must be cpu, cuda or cuda:N, and PyTorch sees {count} "
             "GPU(s)"
         )
+    registered(META_ARCH_REGISTRY, cfg.MODEL.META_ARCHITECTURE, setting="MODEL.META_ARCHITECTURE")
+    registered(BACKBONE_REGISTRY, cfg.MODEL.BACKBONE.NAME, setting="MODEL.BACKBONE.NAME")
     for key in ("TRAIN", "TEST"):
         check_registered(cfg.DATASETS[key], f"DATASETS.{key}")
 

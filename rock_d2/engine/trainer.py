@@ -35,6 +35,9 @@ from rock_d2.modeling.balancing import build_balancer
 
 logger = logging.getLogger(__name__)
 
+# The average that Detectron2's dense detectors keep in an attribute and not in a buffer.
+NORMALIZER = "loss_normalizer"
+
 
 class RockTrainer(DefaultTrainer):
     """Detectron2's DefaultTrainer with this project's data, step, checkpoints and log."""
@@ -46,6 +49,8 @@ class RockTrainer(DefaultTrainer):
         warn_without_effect(cfg)
         self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.max_iter = cfg.SOLVER.MAX_ITER
+        if self.max_iter < 1:
+            raise ValueError(f"SOLVER.MAX_ITER is {self.max_iter}; it must be 1 or more")
         self._process_state: dict[str, Any] | None = None
 
         model = self.build_model(cfg)
@@ -105,6 +110,8 @@ class RockTrainer(DefaultTrainer):
             LossReader(self._trainer, period=solver.LOG_PERIOD, batch_size=solver.IMS_PER_BATCH),
         ]
         if solver.GRADIENT_CONFLICT_PERIOD:
+            if solver.COMPILE:
+                raise ValueError("SOLVER.GRADIENT_CONFLICT_PERIOD needs SOLVER.COMPILE ''")
             precision = self._trainer.precision
             found.append(GradientConflict(solver.GRADIENT_CONFLICT_PERIOD, precision=precision))
         if cfg.DATASETS.TEST:
@@ -173,9 +180,7 @@ class RockTrainer(DefaultTrainer):
         super().before_train()
         # Last of all, since building anything may draw from the generators.
         if self._process_state is not None:
-            torch.set_rng_state(self._process_state["random"])
-            if "random_gpu" in self._process_state:
-                torch.cuda.set_rng_state(self._process_state["random_gpu"])
+            self._load_process_state(self._process_state)
 
     def run_step(self) -> None:
         super().run_step()
@@ -196,7 +201,17 @@ class RockTrainer(DefaultTrainer):
         state = {"random": torch.get_rng_state()}
         if torch.cuda.is_initialized():
             state["random_gpu"] = torch.cuda.get_rng_state()
+        detector = getattr(self.checkpointer.model, "detector", None)
+        if hasattr(detector, NORMALIZER):
+            state[NORMALIZER] = getattr(detector, NORMALIZER)
         return state
+
+    def _load_process_state(self, state: dict[str, Any]) -> None:
+        torch.set_rng_state(state["random"])
+        if "random_gpu" in state:
+            torch.cuda.set_rng_state(state["random_gpu"])
+        if NORMALIZER in state:
+            setattr(self.checkpointer.model.detector, NORMALIZER, state[NORMALIZER])
 
     def state_dict(self) -> dict[str, Any]:
         state = TrainerBase.state_dict(self) | {

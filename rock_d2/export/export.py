@@ -45,7 +45,7 @@ def export(
                 "--format torchscript and without --batch-size only"
             )
         return _export_one_image(model, path, image_size)
-    if batch_size is None and model.neck.predict_auxiliary and model.neck.tasks:
+    if batch_size is None and model.neck.predicted:
         raise ValueError(
             "predictions of tasks can be exported for a fixed batch size only; give --batch-size"
         )
@@ -90,7 +90,7 @@ class Exportable(nn.Module):
         self.suppress = suppress
         self.image_size = image_size
         self.limits = dict(model.detector.select.keywords)
-        self.tasks: Sequence[Task] = model.neck.tasks if model.neck.predict_auxiliary else ()
+        self.tasks: Sequence[Task] = model.neck.predicted
         self.names = ["boxes", "scores", "classes", *(task.name for task in self.tasks)]
         self.predictions: Mapping[str, list[torch.Tensor]] = {}
         model.neck.register_forward_hook(self._keep)

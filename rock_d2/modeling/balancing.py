@@ -14,6 +14,7 @@ from fvcore.common.registry import Registry
 from torch import distributed, nn
 from torch.nn import functional as F
 
+from rock_d2.registry import registered
 from rock_d2.tasks import build_tasks
 
 BALANCER_REGISTRY = Registry("BALANCER")
@@ -26,10 +27,7 @@ Losses = Mapping[str, torch.Tensor]
 def build_balancer(cfg: CfgNode) -> "Balancer":
     """Return the balancer that ``cfg.MODEL.BALANCING.NAME`` names."""
     name = cfg.MODEL.BALANCING.NAME
-    if name not in BALANCER_REGISTRY:
-        known = ", ".join(name for name, _ in BALANCER_REGISTRY)
-        raise ValueError(f"MODEL.BALANCING.NAME: {name!r} is none of {known}")
-    return BALANCER_REGISTRY.get(name)(cfg)
+    return registered(BALANCER_REGISTRY, name, setting="MODEL.BALANCING.NAME")(cfg)
 
 
 class Balancer(nn.Module):

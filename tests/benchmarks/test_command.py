@@ -1,20 +1,42 @@
-"""Subjects that need a data set, from the command line to the JSON."""
+"""Every benchmark, from the command line to the JSON."""
 
 import json
 
+import benchmark
 import pytest
-from command_line import run_warm
+from command_line import ROOT
 
-SETTINGS = ("INPUT.SIZE", "[48,64]", "SOLVER.MAX_ITER", "4")
+ROWS = {"train": 4, "infer": 4, "data": 5, "losses": 2, "eval": 2}
+LIBRARIES = {"infer": ["onnxscript", "onnxruntime"], "eval": ["hotcoco"]}
+CONFIG = ("--config", "quick_schedules/rock_rooms_quick.yaml", "INPUT.SIZE", "[48,64]")
 
 
-@pytest.mark.parametrize(("what", "rows"), [("data", 5), ("loop", 3), ("overlap", 2)])
-def test_command_times_all_rows(what, rows, rooms_root, tmp_path):
-    file = tmp_path / "times.json"
-    options = ("--rounds", "1", "--batch-size", "2", "--threads", "1", "--json", file)
-    config = ("--config", "quick_schedules/rock_rooms_quick.yaml")
-    done = run_warm("tools/benchmark.py", what, *options, *config, *SETTINGS, root=rooms_root)
-    assert done.returncode == 0, done.stderr
-    times = json.loads(file.read_text())["seconds"]
-    assert len(times) == rows and all(seconds > 0 for (seconds,) in times.values())
-    assert all(name in done.stdout for name in times)
+@pytest.fixture
+def command(rooms_root, tmp_path, monkeypatch, capsys):
+    """Run a benchmark of one round; return its output and its folder of JSON files."""
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(rooms_root))
+
+    def run(what: str, *words: object) -> tuple[str, list[dict]]:
+        options = ["--rounds", 1, "--batch-size", 2, "--json", tmp_path / "json" / "times.json"]
+        benchmark.main([str(word) for word in (what, *options, *CONFIG[:2], *words, *CONFIG[2:])])
+        files = sorted((tmp_path / "json").glob("*.json"))
+        return capsys.readouterr().out, [json.loads(file.read_text())["seconds"] for file in files]
+
+    return run
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("what", ROWS)
+def test_every_row_is_timed(what, command):
+    for library in LIBRARIES.get(what, ()):
+        pytest.importorskip(library, reason=f"{library}: pip install -e .[dev]")
+    output, (times,) = command(what)
+    assert len(times) == ROWS[what] and all(seconds > 0 for (seconds,) in times.values())
+    assert all(name in output for name in times)
+
+
+def test_another_checkout_is_timed_beside_this_one(command, tmp_path):
+    _, measured = command("against", "--other", ROOT)
+    assert [list(times) for times in measured] == [["other", "this"]] * 4
+    with pytest.raises(FileNotFoundError, match="has no folder rock_d2"):
+        command("against", "--other", tmp_path)

@@ -60,23 +60,20 @@ def weight(folder: Path, name: str = "model_best") -> float:
     return torch.load(folder / f"{name}.pth")["model"]["weight"].item()
 
 
-def test_best_model_is_that_of_the_best_score(tmp_path):
-    trainer = Scripted([10.0, 30.0, float("nan"), 30.0], tmp_path, num_iterations=8)
+@pytest.mark.parametrize(
+    ("scores", "num_iterations", "mode", "best"),
+    [
+        ([10.0, 30.0, float("nan"), 30.0], 8, "max", (30.0, 4)),
+        # After 2, and after 3 since that is the end.
+        ([10.0, 20.0], 3, "max", (20.0, 3)),
+        ([3.0, 1.0, 2.0], 6, "min", (1.0, 4)),
+    ],
+)
+def test_best_model_is_that_of_the_best_score(scores, num_iterations, mode, best, tmp_path):
+    trainer = Scripted(scores, tmp_path, num_iterations=num_iterations, mode=mode)
     trainer.train()
-    assert (trainer.best.best, trainer.best.best_iteration) == (30.0, 4)
-    assert (weight(tmp_path), weight(tmp_path, "model_final")) == (4.0, 8.0)
-
-
-def test_last_evaluation_can_be_the_best(tmp_path):
-    # After 2, and after 3 since that is the end.
-    Scripted([10.0, 20.0], tmp_path, num_iterations=3).train()
-    assert weight(tmp_path) == 3.0
-
-
-def test_least_can_be_best(tmp_path):
-    trainer = Scripted([3.0, 1.0, 2.0], tmp_path, num_iterations=6, mode="min")
-    trainer.train()
-    assert (trainer.best.best, weight(tmp_path)) == (1.0, 4.0)
+    assert (trainer.best.best, trainer.best.best_iteration) == best
+    assert (weight(tmp_path), weight(tmp_path, "model_final")) == (best[1], num_iterations)
 
 
 def test_training_stops_after_patience_evaluations_without_a_better_one(tmp_path):

@@ -29,6 +29,7 @@ def network() -> nn.Module:
 def test_steps_are_those_of_pytorchs_optimizer(name):
     ours, theirs = network(), network()
     options = ("SOLVER.OPTIMIZER", name, "SOLVER.WEIGHT_DECAY", 0.1, "SOLVER.NESTEROV", True)
+    options += ("SOLVER.MOMENTUM", 0.7)
     optimizer = build_optimizer(settings(*options), ours)
     # As few groups as there are settings, however many parameters.
     assert [len(group["params"]) for group in optimizer.param_groups] == [2, 2]
@@ -39,6 +40,7 @@ def test_steps_are_those_of_pytorchs_optimizer(name):
         for group in optimizer.param_groups
     ]
     plain = getattr(torch.optim, name)(groups)
+    assert {group.get("momentum", 0.7) for group in plain.param_groups} == {0.7}
     for _ in range(3):
         for parameter, twin in twins.items():
             parameter.grad = torch.randn_like(parameter)
@@ -47,12 +49,6 @@ def test_steps_are_those_of_pytorchs_optimizer(name):
         plain.step()
         for parameter, twin in twins.items():
             torch.testing.assert_close(parameter, twin, rtol=1e-5, atol=1e-6)
-
-
-def test_sgd_has_detectron2s_momentum():
-    options = ("SOLVER.OPTIMIZER", "SGD", "SOLVER.MOMENTUM", 0.7, "SOLVER.NESTEROV", True)
-    (first, *_) = build_optimizer(settings(*options), network()).param_groups
-    assert (first["momentum"], first["nesterov"]) == (0.7, True)
 
 
 def test_normalization_and_biases_have_their_own_weight_decay():
@@ -67,19 +63,15 @@ def test_normalization_and_biases_have_their_own_weight_decay():
     assert [decay[p] for p in part.parameters()] == [0.1, 0.3, 0.2, 0.3]
 
 
-def test_clipping_bounds_what_a_step_moves():
+@pytest.mark.parametrize(
+    ("slope", "precision"), [(100.0, None), (0.125, None), (0.125, torch.float16)]
+)
+def test_clipping_bounds_the_gradient_without_the_scale_of_fp16(slope, precision):
     model = Slope()
     optimizer = build_optimizer(settings(*CLIPPED, *PLAIN_SGD), model)
-    new_step(model, [[{"slope": 100.0}]], optimizer).run_step()
-    # 0.5, the learning rate, times 0.25.
-    assert model.weight.item() == -0.125
-
-
-def test_clipping_is_of_gradients_without_the_scale_of_fp16():
-    model = Slope()
-    optimizer = build_optimizer(settings(*CLIPPED, *PLAIN_SGD), model)
-    new_step(model, [[{"slope": 0.125}]], optimizer, precision=torch.float16).run_step()
-    assert model.weight.item() == -0.0625
+    new_step(model, [[{"slope": slope}]], optimizer, precision=precision).run_step()
+    # The learning rate is 0.5.
+    assert model.weight.item() == -0.5 * min(slope, 0.25)
 
 
 def test_unknown_optimizer_names_the_known_ones():

@@ -1,5 +1,6 @@
 """Two processes train as one does on the same batches, however they are started and interrupted."""
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ AGREEING = (
 )
 # A part of one's own, which asks all processes to end in their second step.
 PART = """
-import os, signal
+import os, signal, threading
 from rock_d2.modeling.balancing import BALANCER_REGISTRY, Balancer
 
 @BALANCER_REGISTRY.register()
@@ -28,11 +29,10 @@ class Asking(Balancer):
         self.steps += 1
         if self.steps == 2 and "ASKING" in os.environ and os.environ["LOCAL_RANK"] == "1":
             # The launcher passes the signal on, and this step does not end before.
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+            arrived, note = threading.Event(), signal.getsignal(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, lambda *received: (arrived.set(), note(*received)))
             os.kill(os.getppid(), signal.SIGTERM)
-            signal.sigwait([signal.SIGTERM])
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
-            signal.raise_signal(signal.SIGTERM)
+            arrived.wait()
 """
 PROGRAM = """
 import asking
@@ -40,15 +40,6 @@ from rock_d2.engine import main
 
 main()
 """
-
-
-@pytest.fixture(scope="module")
-def program(tmp_path_factory) -> Path:
-    """A training program of one's own, and a part of a network beside it."""
-    folder = tmp_path_factory.mktemp("program")
-    (folder / "asking.py").write_text(PART)
-    (folder / "program.py").write_text(PROGRAM)
-    return folder / "program.py"
 
 
 def command_line(folder: Path, *flags: object) -> list[object]:
@@ -65,23 +56,22 @@ def command_line(folder: Path, *flags: object) -> list[object]:
     ]
 
 
-def test_two_processes_are_one_even_after_an_interruption(
-    program, rooms_root, tmp_path, monkeypatch
-):
-    folder = tmp_path / "two"
-    arguments = command_line(folder, "--num-gpus", 2)
-    done = run(program, *arguments, root=rooms_root, ASKING="")
+def test_two_processes_are_one_even_after_an_interruption(rooms_root, tmp_path, monkeypatch):
+    part, program, folder = tmp_path / "asking.py", tmp_path / "program.py", tmp_path / "two"
+    part.write_text(PART)
+    program.write_text(PROGRAM)
+    done = run(program, *command_line(folder, "--num-gpus", 2), root=rooms_root, ASKING="")
     assert done.returncode == 75, done.stderr
     assert [path.name for path in folder.glob("*.pth")] == ["model_0000001.pth"], done.stderr
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-    tool = (*torchrun, "tools/train_net.py", "--import", program.with_name("asking.py"))
+    tool = (*torchrun, "tools/train_net.py", "--import", part)
     done = run(*tool, *command_line(folder, "--resume"), root=rooms_root)
     assert done.returncode == 0, done.stderr
     assert len(stored(folder)["processes"]) == 2
 
     monkeypatch.setenv("DETECTRON2_DATASETS", str(rooms_root))
-    monkeypatch.syspath_prepend(program.parent)
-    __import__("asking")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("asking")
     new_trainer(tmp_path / "one", *AGREEING).train()
     steps = {}
     for name in ("one", "two"):

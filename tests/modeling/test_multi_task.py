@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
-from tiny import DETECTORS, LABELS, SIZE, detector_cfg, item, tiny_cfg
+from tiny import DETECTORS, LABELS, SIZE, detector_cfg, item, on_meta, tiny_cfg
 from torch import nn
 from torch.nn import functional as F
 
@@ -19,13 +18,8 @@ from rock_d2.modeling.multi_task import merge_losses, refined_part
 
 ALL = ("ssd", *DETECTORS)
 # Every box is a detection, so that there is something to compare.
-EAGER = {
-    "ssd": ("MODEL.SSD.SCORE_THRESH_TEST", 0.0),
-    "retinanet": ("MODEL.RETINANET.SCORE_THRESH_TEST", 0.0),
-    "fcos": ("MODEL.FCOS.SCORE_THRESH_TEST", 0.0),
-    "faster_rcnn": ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0),
-    "mask_rcnn": ("MODEL.ROI_HEADS.SCORE_THRESH_TEST", 0.0),
-}
+NODES = ("SSD", "RETINANET", "FCOS", "ROI_HEADS")
+EAGER = [part for node in NODES for part in (f"MODEL.{node}.SCORE_THRESH_TEST", 0.0)]
 ROCK = ("MODEL.NECK.NAME", "ROCK")
 FLAT = ("MODEL.NECK.NAME", "FlatMTL")
 PYRAMID = (
@@ -37,12 +31,12 @@ each_detector = pytest.mark.parametrize("name", ALL)
 
 def build(name: str, *options: Any) -> nn.Module:
     torch.manual_seed(0)
-    return build_model(detector_cfg(name, *EAGER[name], *options))
+    return build_model(detector_cfg(name, *EAGER, *options))
 
 
 def bare(name: str) -> nn.Module:
     """The detector without MultiTask."""
-    cfg = detector_cfg(name, *EAGER[name])
+    cfg = detector_cfg(name, *EAGER)
     torch.manual_seed(0)
     cfg.MODEL.META_ARCHITECTURE = cfg.MODEL.DETECTOR
     return build_model(cfg)
@@ -214,12 +208,6 @@ def test_rock_adds_the_papers_parameters():
         model = on_meta(model_zoo.get_config(name))
         counts.append(sum(p.numel() for p in model.parameters()))
     assert counts[1] - counts[0] == 4_802_587
-
-
-def on_meta(cfg: CfgNode) -> nn.Module:
-    cfg.MODEL.DEVICE = "meta"
-    with torch.device("meta"):
-        return build_model(cfg)
 
 
 @pytest.mark.parametrize(

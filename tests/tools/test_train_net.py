@@ -15,7 +15,7 @@ from rock_d2.data.loader import epoch_order
 from rock_d2.engine import main
 
 CONFIG = ("--config-file", "configs/quick_schedules/rock_rooms_quick.yaml")
-SEED, BATCH_SIZE, NUM_IMAGES = 1, 4, 15
+SEED, BATCH_SIZE = 1, 4
 TINY = (
     *("SEED", SEED, "INPUT.SIZE", "[96, 128]", "SOLVER.IMS_PER_BATCH", BATCH_SIZE),
     *("SOLVER.MAX_ITER", 4, "SOLVER.STEPS", "()", "SOLVER.WARMUP_ITERS", 3),
@@ -23,7 +23,7 @@ TINY = (
     *("SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.LOG_PERIOD", 1),
     *("TEST.EVAL_PERIOD", 2, "TEST.NUM_PICTURES", 2, "MODEL_EMA.ENABLED", True),
 )
-LOSSES = {"loss_cls", "loss_box_reg", "loss_scene", "loss_depth", "loss_normals"}
+LOSSES = ("loss_cls", "loss_box_reg", "loss_scene", "loss_depth", "loss_normals")
 
 
 def train_net(*arguments: object) -> None:
@@ -53,23 +53,16 @@ def trained(rooms_root, tmp_path_factory) -> Path:
     return folder
 
 
-def lines(folder: Path, key: str) -> list[dict[str, float]]:
-    found = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
-    return [line for line in found if key in line]
-
-
-def test_every_iteration_is_recorded(trained):
-    steps = lines(trained, "total_loss")
+def test_every_iteration_and_every_evaluation_is_recorded(trained):
+    lines = [json.loads(line) for line in (trained / "metrics.json").read_text().splitlines()]
+    steps = [line for line in lines if "total_loss" in line]
     assert [step["iteration"] for step in steps] == [0, 1, 2, 3]
     for step in steps:
-        assert step.keys() >= LOSSES | {"lr", "images_per_second", "memory_gb", "eta_seconds"}
+        assert step.keys() >= {*LOSSES, "lr", "images_per_second", "memory_gb", "eta_seconds"}
         assert sum(step[name] for name in LOSSES) == pytest.approx(step["total_loss"])
     # Warm-up from a thousandth to all of 1e-3, evenly over three iterations.
     assert [step["lr"] for step in steps] == pytest.approx([1e-6, 3.34e-4, 6.67e-4, 1e-3])
-
-
-def test_every_evaluation_is_recorded_and_the_last_one_is_the_result(trained):
-    evaluations = lines(trained, "bbox/AP50")
+    evaluations = [line for line in lines if "bbox/AP50" in line]
     assert [line["iteration"] for line in evaluations] == [1, 4]
     results = json.loads((trained / "results.json").read_text())
     assert results.keys() == {"bbox", "scene", "depth", "normals"}
@@ -81,9 +74,7 @@ def test_every_evaluation_is_recorded_and_the_last_one_is_the_result(trained):
 
 def test_tensorboard_has_all_scalars_and_pictures_of_each_evaluation(trained):
     events = EventAccumulator(str(trained)).Reload()
-    scalars = set(events.Tags()["scalars"])
-    assert scalars >= LOSSES | {"total_loss", "lr", "images_per_second", "memory_gb"}
-    assert scalars >= {"bbox/AP50", "depth/rmse", "normals/mean_angle", "scene/acc"}
+    assert {*events.Tags()["scalars"]} >= {*LOSSES, "total_loss", "lr", "bbox/AP50", "depth/rmse"}
     images = events.Tags()["images"]
     assert len(images) == 2
     assert [len(events.Images(name)) for name in images] == [2, 2]
@@ -94,12 +85,9 @@ def test_run_describes_itself(trained):
     environment = (trained / "environment.txt").read_text()
     assert re.search(r"^commit: ([0-9a-f]{40}|unknown)", environment, re.MULTILINE)
     assert re.search(r"^machine: .+, \d+ threads, torch \d", environment, re.MULTILINE)
-    assert "detectron2" in environment
-    log = (trained / "log.txt").read_text()
     results = json.loads((trained / "results.json").read_text())
-    table = log[log.rindex("| metric ") :]
+    table = (trained / "log.txt").read_text().rpartition("| metric ")[2]
     assert re.search(rf"\| depth/rmse +\| +{results['depth']['rmse']:.3f} \|", table)
-    assert "| bookshelf " in table
 
 
 def test_evaluation_of_the_stored_model_gives_the_trainings_last_results(trained, tmp_path):
@@ -122,40 +110,28 @@ def test_evaluation_of_the_stored_model_gives_the_trainings_last_results(trained
         (("DATASETS.TRAIN", "('room_train',)"), "DATASETS.TRAIN: 'room_train' is not registered"),
         (("SOLVER.COMPILE", "fast"), "SOLVER.COMPILE is 'fast'"),
         (("MODEL.DEVICE", "cuda:99"), "MODEL.DEVICE is 'cuda:99'"),
+        (("DATASETS.TRAIN", "('nyuv2_train',)"), "nyuv2_train.json"),
     ],
 )
 def test_impossible_settings_end_with_one_line(arguments, message, tmp_path):
     assert message in error_of(*TINY, "OUTPUT_DIR", tmp_path, *arguments)
 
 
-def test_missing_data_and_files_end_with_one_line(tmp_path, monkeypatch):
-    assert "--import nowhere.py" in error_of("--import", "nowhere.py")
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    assert "rooms_train.json" in error_of(*TINY, "OUTPUT_DIR", tmp_path / "out")
-
-
-@pytest.fixture
-def broken(rooms_root, tmp_path, monkeypatch) -> Path:
-    """An image of the third batch, which is cut short in a copy of the rooms."""
-    root = tmp_path / "datasets"
+def test_unreadable_image_ends_a_training_or_is_replaced(rooms_root, tmp_path, monkeypatch):
+    root, folder = tmp_path / "datasets", tmp_path / "out"
     shutil.copytree(rooms_root, root)
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
     document = json.loads((root / "rooms/annotations/rooms_train.json").read_text())
-    number = epoch_order(SEED, 0, NUM_IMAGES)[2 * BATCH_SIZE]
+    # One of the third batch is cut short.
+    number = epoch_order(SEED, 0, len(document["images"]))[2 * BATCH_SIZE]
     image = root / "rooms" / document["images"][number]["file_name"]
     image.write_bytes(image.read_bytes()[:-100])
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(root))
-    return image
-
-
-def test_unreadable_image_ends_a_training_or_is_replaced(broken, tmp_path):
-    folder = tmp_path / "out"
     settings = (*TINY, "DATALOADER.RETRIES", 0, "DATALOADER.RESIDENT", False)
     settings += ("DATASETS.TEST", "()", "OUTPUT_DIR", folder)
-    assert str(broken) in error_of(*settings)
+    assert str(image) in error_of(*settings)
     assert [path.name for path in folder.glob("*.pth")] == ["model_0000001.pth"]
     train_net("--resume", *settings, "DATALOADER.MAX_UNREADABLE", 1)
-    log = (folder / "log.txt").read_text()
-    assert "cannot be read and is replaced by another" in log and str(broken) in log
+    assert f"replaced by another: {image}" in (folder / "log.txt").read_text()
 
 
 def test_divergence_keeps_a_whole_checkpoint(tmp_path):

@@ -1,4 +1,4 @@
-"""Reads a whole data set once and tells everything that is wrong with it."""
+"""Reading a whole data set once, and reporting everything that is wrong with it."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,17 +6,24 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from detectron2.data import Metadata, MetadataCatalog
 from tqdm import tqdm
 
-from rock_d2.data.datasets.coco import read_coco_json
+from rock_d2.data.datasets.box_checks import box_faults
+from rock_d2.data.datasets.coco import COCO_FIELDS, read_coco_json
+from rock_d2.data.datasets.label_checks import (
+    MOST_COMPARED,
+    measure,
+    numbers,
+    same_pictures,
+    set_faults,
+)
 from rock_d2.data.datasets.validation import (
-    ANNOTATION_FIELDS,
-    CATEGORY_FIELDS,
-    IMAGE_FIELDS,
     class_problems,
     entries,
     is_file,
@@ -29,7 +36,7 @@ from rock_d2.tasks import Task
 
 @dataclass
 class DatasetReport:
-    """What a check found.
+    """The findings of a check.
 
     Attributes:
         problems: a line each, in the order of the file.
@@ -37,67 +44,71 @@ class DatasetReport:
         objects: number of boxes of each class.
         coverage: for each task, the mean share of the images' pixels whose label is known; an
             image without a label counts as 0.
+        numbers: a line each about boxes, scenes, depth and normals.
+        pictures: thumbnails by the images' file names.
     """
 
     problems: list[str]
     num_images: int = 0
     objects: Counter = field(default_factory=Counter)
     coverage: dict[str, float] = field(default_factory=dict)
+    numbers: dict[str, str] = field(default_factory=dict)
+    pictures: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def check_dataset(name: str, tasks: Sequence[Task], num_processes: int) -> DatasetReport:
-    """Checks ids, fields and files of a registered data set, then reads every image and label."""
+    """Check ids, fields and files of a registered data set, then read every image and label."""
     metadata = MetadataCatalog.get(name)
     document = read_coco_json(metadata.json_file, name)
-    empty_boxes = metadata.get("empty_boxes", False)
-    root = Path(metadata.image_root)
+    root, empty_boxes = Path(metadata.image_root), metadata.get("empty_boxes", False)
     report = DatasetReport(list(structure_problems(document, root, empty_boxes=empty_boxes)))
     if missing_tables(document):
         return report
     if not report.problems:
         report.problems += class_problems(document, metadata)
-    images = entries(document["images"], IMAGE_FIELDS)
-    report.problems += shared_sequences(name, images)
-    report.num_images = len(images)
-    report.objects = count_objects(document)
+    images, known, measured = entries(document, "images"), Counter(), []
+    report.problems += [*box_faults(document), *shared_sequences(name, images)]
     check = partial(check_image, root=root, tasks=tasks, metadata=metadata)
-    known = Counter()
     with ProcessPoolExecutor(num_processes) if num_processes > 1 else nullcontext() as pool:
         found = pool.map(check, images, chunksize=8) if pool else map(check, images)
-        for problems, shares in tqdm(found, total=len(images), desc=f"reading {name}"):
+        for problems, shares, measures in tqdm(found, total=len(images), desc=f"reading {name}"):
             report.problems += problems
             known.update(shares)
+            if len(measured) % -(-len(images) // MOST_COMPARED):
+                # The largest of the measures; enough other images have it.
+                measures.pop("edges", None)
+            measured.append(measures)
+    files = [image["file_name"] for image in images]
+    report.num_images = len(images)
     report.coverage = {task.name: known[task.name] / max(len(images), 1) for task in tasks}
+    report.problems += [*set_faults(files, measured), *unlabelled(report.coverage, metadata)]
+    report.objects = count_objects(document)
+    report.numbers = facts(document, metadata) | numbers(measured)
+    pictures = zip(files, measured, strict=True)
+    report.pictures = {file: found["picture"] for file, found in pictures if found}
     return report
-
-
-def count_objects(document: Mapping[str, Any]) -> Counter:
-    """The number of boxes of each class, of what is whole."""
-    classes = {c["id"]: c["name"] for c in entries(document["categories"], CATEGORY_FIELDS)}
-    objects = entries(document["annotations"], ANNOTATION_FIELDS)
-    counted = Counter(dict.fromkeys(classes.values(), 0))
-    counted.update(classes[o["category_id"]] for o in objects if o["category_id"] in classes)
-    return counted
 
 
 def check_image(
     image: Mapping[str, Any], *, root: Path, tasks: Sequence[Task], metadata: Metadata
-) -> tuple[list[str], dict[str, float]]:
-    """The problems of one image's files, and the share of its pixels that each task knows."""
-    where = f"image id {image.get('id')}"
+) -> tuple[list[str], dict[str, float], dict[str, np.ndarray]]:
+    """Return the faults of an image's files, each task's known share, and what measures it."""
     files = {k: str(root / str(v)) for k, v in image.items() if k.endswith("file_name")}
-    record = {**image, **files}
-    problems, shares = [], {}
-    size = (image.get("height"), image.get("width"))
+    record, problems, shares = {**image, **files}, [], {}
     if is_file(Path(record["file_name"])):
-        problems += [f"{where}: {p}" for p in _image_problems(record["file_name"], size)]
+        problems += _image_problems(record["file_name"], (image["height"], image["width"]))
     for task in tasks:
         stored = record.get(task.field)
         if stored is None or (isinstance(stored, str) and not is_file(Path(stored))):
             continue
         found, shares[task.name] = task.check(record, metadata)
-        problems += [f"{where}: {problem}" for problem in found]
-    return problems, shares
+        problems += found
+        if not found and shares[task.name] == 0:
+            problems.append(f"{stored}: nothing is known")
+    measures: dict[str, np.ndarray] = {}
+    if not problems and all(is_file(Path(file)) for file in files.values()):
+        problems, measures = measure(record, metadata)
+    return [f"{image['file_name']}: {problem}" for problem in problems], shares, measures
 
 
 def _image_problems(path: str, size: tuple[int, int]) -> Iterator[str]:
@@ -107,20 +118,57 @@ def _image_problems(path: str, size: tuple[int, int]) -> Iterator[str]:
         yield str(error)
         return
     if found != size:
-        yield f"{path}: is {found[0]} x {found[1]}, `height` and `width` say {size[0]} x {size[1]}"
+        yield f"is {found[0]} x {found[1]}, `height` and `width` say {size[0]} x {size[1]}"
+
+
+def count_objects(document: Mapping[str, Any]) -> Counter:
+    """Return the number of boxes of each class, of what is whole."""
+    classes = {kind["id"]: kind["name"] for kind in entries(document, "categories")}
+    counted = Counter(dict.fromkeys(classes.values(), 0))
+    kinds = (found["category_id"] for found in entries(document, "annotations"))
+    counted.update(classes[kind] for kind in kinds if kind in classes)
+    return counted
+
+
+def facts(document: Mapping[str, Any], metadata: Metadata) -> dict[str, str]:
+    """Return a line each about boxes, scenes and the further fields of images."""
+    images, objects = entries(document, "images"), entries(document, "annotations")
+    names, found = metadata.get("scene_classes", ()), {}
+    if objects:
+        areas = [max(a["bbox"][2] * a["bbox"][3], 0) for a in objects]
+        sides = np.quantile(np.sqrt(areas), (0.05, 0.5, 0.95)).round()
+        found["boxes"] = "{:g} / {:g} / {:g} pixels wide and high (5, 50 and 95 %)".format(*sides)
+    scenes = [s for s in (i.get("scene_id") for i in images) if type(s) is int]
+    counted = Counter(names[s] if 0 <= s < len(names) else str(s) for s in scenes)
+    if scenes:
+        found["scene"] = ", ".join(f"{name} {count}" for name, count in counted.most_common())
+    further = sorted({name for image in images for name in image} - COCO_FIELDS)
+    return found | ({"fields of images": ", ".join(further)} if further else {})
+
+
+def unlabelled(coverage: Mapping[str, float], metadata: Metadata) -> Iterator[str]:
+    """Yield a line for each task that a set has facts for, and no labels."""
+    for name in (name for name, share in coverage.items() if share == 0):
+        for fact in (f"{name}_classes", f"{name}_range"):
+            if metadata.get(fact) is not None:
+                yield f"no image has a known label of `{name}`, and the set has {fact}"
 
 
 def shared_sequences(name: str, images: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """A line for every sequence that is also in a data set which must be disjoint."""
-    sequences = sequences_of(images)
+    """Yield a line for every sequence that is also in a data set which must be disjoint."""
     for other in MetadataCatalog.get(name).get("disjoint_from", ()):
         path = MetadataCatalog.get(other).json_file
-        if not Path(path).is_file():
-            continue
-        others = sequences_of(read_coco_json(path, other)["images"])
-        for sequence in sorted(sequences & others):
+        others = read_coco_json(path, other)["images"] if Path(path).is_file() else ()
+        for sequence in sorted(sequences_of(images) & sequences_of(others)):
             yield f"sequence `{sequence}` is in {name} and in {other}"
 
 
 def sequences_of(images: Sequence[Mapping[str, Any]]) -> set[str]:
     return {image["sequence"] for image in images if isinstance(image.get("sequence"), str)}
+
+
+def shared_pictures(reports: Mapping[str, DatasetReport]) -> Iterator[str]:
+    """Yield a line for every image that shows the same as one of another data set."""
+    for (first, one), (second, other) in combinations(reports.items(), 2):
+        for file, same in same_pictures(other.pictures, one.pictures):
+            yield f"{second}: {file}: shows the same as {same} of {first}"

@@ -9,24 +9,14 @@ from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
 from rock_d2.data.datasets.validation import (
-    CATEGORY_FIELDS,
+    IMAGE_FIELDS,
+    category_names,
     class_problems,
-    entries,
-    missing_tables,
     structure_problems,
 )
 
-# COCO's own fields of an image; load_coco_json reads them.
-COCO_FIELDS = {
-    "coco_url",
-    "date_captured",
-    "file_name",
-    "flickr_url",
-    "height",
-    "id",
-    "license",
-    "width",
-}
+# COCO's own fields of an image.
+COCO_FIELDS = {*IMAGE_FIELDS, "coco_url", "date_captured", "flickr_url", "license"}
 
 
 def register_multitask_coco(name: str, json_file: str, image_root: str, **metadata: Any) -> None:
@@ -112,12 +102,6 @@ def read_coco_json(json_file: str | os.PathLike, name: str) -> Any:
         return json.loads(Path(json_file).read_bytes())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{json_file}: is no JSON ({error}); make or download it again") from None
-
-
-def category_names(document: Any) -> list[str]:
-    """Return the names of a document's categories, by id."""
-    table = [] if missing_tables(document) else entries(document["categories"], CATEGORY_FIELDS)
-    return [category["name"] for category in sorted(table, key=lambda category: category["id"])]
 
 
 def _image_labels(image: dict[str, Any], root: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Rooms: rendered by datasets/make_rooms.py, with the classes of NYUv2. Not NYUv2."""
 
 from rock_d2.data.datasets.coco import register_multitask_coco
-from rock_d2.data.datasets.nyuv2 import DEPTH_RANGE, SCENE_CLASSES, THING_CLASSES
+from rock_d2.data.datasets.nyuv2 import SCENE_CLASSES, THING_CLASSES
 
 for name, other in (("rooms_train", "rooms_val"), ("rooms_val", "rooms_train")):
     register_multitask_coco(
@@ -10,6 +10,6 @@ for name, other in (("rooms_train", "rooms_val"), ("rooms_val", "rooms_train")):
         image_root="rooms",
         thing_classes=list(THING_CLASSES),
         scene_classes=list(SCENE_CLASSES),
-        depth_range=DEPTH_RANGE,
+        depth_range=(0.2, 10.0),
         disjoint_from=[other],
     )

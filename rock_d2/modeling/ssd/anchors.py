@@ -13,6 +13,9 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.anchor_generator import ANCHOR_GENERATOR_REGISTRY
 from torch import nn
 
+# Pixels; of smaller images the last maps of a backbone would be empty.
+SMALLEST_SIDE = 32
+
 
 @ANCHOR_GENERATOR_REGISTRY.register()
 class SSDAnchorGenerator(nn.Module):
@@ -87,6 +90,11 @@ class SSDAnchorGenerator(nn.Module):
 
 def nominal_size(cfg: CfgNode) -> tuple[int, int]:
     """Return (H, W) of the images that default boxes and extra maps are designed for."""
+    size = cfg.INPUT.SIZE
+    if len(size) not in (0, 2) or min(size, default=SMALLEST_SIDE) < SMALLEST_SIDE:
+        raise ValueError(
+            f"INPUT.SIZE is {size}; it must be [height, width] of {SMALLEST_SIDE} or more, or []"
+        )
     return tuple(cfg.INPUT.SIZE) or (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
 
 
@@ -98,6 +106,10 @@ def box_shapes(
     As SSD512: scales rise evenly from the second map to the last, and each map has one more
     square, of the geometric mean of its scale and the next.
     """
+    if len(scales) != 3 or min(scales) <= 0:
+        raise ValueError(f"MODEL.SSD.SCALES is {list(scales)}, not three positive numbers")
+    if min(aspect_ratios, default=1) <= 0:
+        raise ValueError(f"MODEL.SSD.ASPECT_RATIOS is {list(aspect_ratios)}; each must be positive")
     first, second, last = scales
     step = (last - second) / max(num_maps - 2, 1)
     sizes = [first * side] + [(second + step * i) * side for i in range(num_maps)]

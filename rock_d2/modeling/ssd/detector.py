@@ -70,6 +70,8 @@ class SSD(nn.Module):
             pixel_mean, pixel_std: of each channel, in the images' order.
         """
         super().__init__()
+        if len(box_weights) != 4:
+            raise ValueError(f"MODEL.SSD.BBOX_REG_WEIGHTS is {list(box_weights)}, not four numbers")
         self.backbone = backbone
         self.head = head
         self.matcher = matcher

@@ -14,6 +14,7 @@ from fvcore.common.registry import Registry
 from torch import nn
 from torch.nn import functional as F
 
+from rock_d2.layers import check_norm
 from rock_d2.modeling.ssd.anchors import nominal_size
 from rock_d2.registry import registered
 
@@ -60,6 +61,8 @@ class SSDHead(nn.Module):
                 f"MODEL.SSD.NUM_CLASSES is {num_classes}; 0 needs a data set in DATASETS.TRAIN or "
                 "TEST whose thing_classes can be counted"
             )
+        if not 0 < prior_prob < 1:
+            raise ValueError(f"MODEL.SSD.PRIOR_PROB is {prior_prob}; it must be between 0 and 1")
         self.in_features = tuple(in_features)
         self.num_classes = num_classes
         self.anchor_generator = anchor_generator
@@ -80,8 +83,12 @@ class SSDHead(nn.Module):
                 f"MODEL.SSD.IN_FEATURES: {ssd.IN_FEATURES} must name maps of the backbone, which "
                 f"are {list(input_shape)}"
             )
+        extra = ssd.EXTRA_CHANNELS
+        if min(extra, default=2) < 2:
+            raise ValueError(f"MODEL.SSD.EXTRA_CHANNELS is {extra}; each map needs 2 or more")
+        check_norm(ssd.NORM, [*extra, *(count // 2 for count in extra)], setting="MODEL.SSD.NORM")
         given = [input_shape[name] for name in ssd.IN_FEATURES]
-        map_shapes = cls.map_shapes(given, nominal_size(cfg), ssd.EXTRA_CHANNELS)
+        map_shapes = cls.map_shapes(given, nominal_size(cfg), extra)
         return {
             "in_features": ssd.IN_FEATURES,
             "map_shapes": map_shapes,

@@ -107,7 +107,9 @@ def test_fields_that_would_replace_others_are_refused_by_name(registered, field)
     document = json.loads(path.read_text())
     document["images"][1][field] = 10
     path.write_text(json.dumps(document))
-    with pytest.raises(ValueError, match=rf"train.json: image id 11: has a field `{field}`"):
+    with pytest.raises(
+        ValueError, match=rf"train.json: images/b.png \(image id 11\): has a field `{field}`"
+    ):
         DatasetCatalog.get("pots")
 
 

@@ -95,16 +95,6 @@ def test_flat_is_one_convolution_a_task():
     torch.testing.assert_close(predictions["normals"], [unit])
 
 
-def test_maps_share_a_trunk_only_if_they_can():
-    shapes = {name: ShapeSpec(channels=c, stride=s) for name, c, s in (("a", 8, 8), ("b", 4, 16))}
-    settings = {"tasks": TASKS, "width": 7, "norm": "BN", "fusion": "SumFusion"}
-    own = ROCK(input_shape=shapes, in_features=["a", "b"], shared_trunk=False, **settings)
-    # From the coarsest.
-    assert list(own.trunk) == list(own.encoders) == ["b", "a"]
-    with pytest.raises(ValueError, match=r"SHARED_TRUNK: .* different channels"):
-        ROCK(input_shape=shapes, in_features=["a", "b"], shared_trunk=True, **settings)
-
-
 def test_losses_are_weighted_once_and_summed_over_the_predictions():
     tasks = (Scene(num_classes=5, loss_weight=2.0), Depth(loss_weight=0.0))
     neck = FlatMTL(input_shape=SHAPES, in_features=["x"], tasks=tasks)

@@ -45,31 +45,6 @@ def test_a_batch_equals_detectron2s_nms_of_each_image(seed):
         assert torch.equal(result.pred_boxes.tensor, expected.boxes)
 
 
-def test_limits_are_kept():
-    scores, _ = random_scores(0)
-    boxes = random_boxes(60, size=SIZE, smallest=10).expand(3, -1, -1)
-    free = {"score_thresh": 0.0, "num_candidates": 240, "nms_thresh": 1.0, "num_kept": 240}
-
-    def found(**limit) -> list:
-        return detect(scores, boxes, image_sizes=[SIZE] * 3, **{**free, **limit})
-
-    assert [len(r) for r in found()] == [240] * 3
-    assert [len(r) for r in found(num_kept=7)] == [7] * 3
-    assert [len(r) for r in found(num_candidates=11)] == [11] * 3
-    for i, result in enumerate(found(score_thresh=0.75)):
-        assert len(result) == (scores[i] > 0.75).sum()
-        assert torch.equal(result.scores, result.scores.sort(descending=True).values)
-    assert [len(r) for r in found(score_thresh=1.0)] == [0] * 3
-
-
-def test_a_box_may_be_two_classes():
-    scores = torch.tensor([[[0.9, 0.8], [0.7, 0.1]]])
-    boxes = torch.tensor([[[10.0, 10, 50, 50], [12.0, 10, 50, 50]]])
-    (result,) = detect(scores, boxes, image_sizes=[SIZE], **OPTIONS)
-    assert result.pred_classes.tolist() == [0, 1]
-    assert result.scores.tolist() == pytest.approx([0.9, 0.8])
-
-
 def test_outputs_have_the_size_that_is_asked_for():
     model = tiny_model("MODEL.NECK.NAME", "ROCK", "MODEL.SSD.SCORE_THRESH_TEST", 0.0).eval()
     image = item(0)["image"]

@@ -1,0 +1,255 @@
+"""check_dataset against labels that are well-formed and wrong; right ones give no line."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from PIL import Image
+
+from rock_d2 import register_multitask_coco
+from rock_d2.data.datasets.checks import DatasetReport, check_dataset, shared_pictures
+from rock_d2.data.datasets.label_checks import (
+    AXES,
+    angles_to_depth,
+    depth_edges,
+    depth_faults,
+    image_edges,
+    label_numbers,
+    mismatched_depth,
+)
+from rock_d2.tasks import Depth, Normals, Scene
+
+TASKS = [Scene(), Depth(), Normals()]
+DEPTH, NORMALS = "depth_file_name", "normals_file_name"
+
+
+class Rooms:
+    """A copy of the rooms that a test may spoil."""
+
+    def __init__(self, root: Path, split: str):
+        self.root = root
+        self.json_file = root / f"annotations/rooms_{split}.json"
+        self.document = json.loads(self.json_file.read_text())
+        self.images = self.document["images"]
+        register_multitask_coco(
+            f"spoilt_{split}",
+            str(self.json_file),
+            str(root),
+            scene_classes=["any"] * 27,
+            depth_range=(0.2, 10.0),
+        )
+        self.name = f"spoilt_{split}"
+
+    def change(self, field: str, change: Callable[[np.ndarray], np.ndarray], chosen=slice(None)):
+        for image in self.images[chosen]:
+            path = str(self.root / image[field])
+            cv2.imwrite(path, change(cv2.imread(path, cv2.IMREAD_UNCHANGED)))
+
+    def move(self, field: str, shift: int) -> None:
+        """Give each image the label of another one."""
+        files = [image[field] for image in self.images]
+        for image, file in zip(self.images, files[shift:] + files[:shift], strict=True):
+            image[field] = file
+
+    def change_boxes(self, change: Callable[[list], list]) -> None:
+        for found in self.document["annotations"]:
+            found["bbox"] = change(found["bbox"])
+
+    def report(self) -> DatasetReport:
+        self.json_file.write_text(json.dumps(self.document))
+        return check_dataset(self.name, TASKS, num_processes=1)
+
+
+@pytest.fixture
+def rooms(rooms_root, tmp_path):
+    shutil.copytree(rooms_root / "rooms", tmp_path / "rooms")
+    found = [Rooms(tmp_path / "rooms", split) for split in ("train", "val")]
+    yield found
+    for each in found:
+        DatasetCatalog.remove(each.name)
+        MetadataCatalog.remove(each.name)
+
+
+def bgr(pixels: np.ndarray) -> np.ndarray:
+    return pixels[..., ::-1]
+
+
+def turned(*signs: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Changes the signs of x, y, z, which OpenCV has in the order z, y, x."""
+    return lambda levels: np.uint8((levels.astype(int) - 127) * signs[::-1] + 127)
+
+
+# A fault of a whole set, and a part of the line that names it.
+WHOLE_SET = {
+    "depth in metres": (lambda r: r.change(DEPTH, lambda d: d // 1000), "looks like metres"),
+    "depth in centimetres": (lambda r: r.change(DEPTH, lambda d: d // 10), "like centimetres"),
+    "depth ten times": (lambda r: r.change(DEPTH, lambda d: d * 10), r"looks like .*1/10 mm"),
+    "depth in 1/5000 m": (lambda r: r.change(DEPTH, lambda d: d * 5), "looks like 1/5000 m or"),
+    "depth unknown": (lambda r: r.change(DEPTH, np.zeros_like), "no image has a known .*`depth`"),
+    "depth constant": (lambda r: r.change(DEPTH, lambda d: d * 0 + 2500), "2.5 m everywhere"),
+    "depth upside down": (lambda r: r.change(DEPTH, np.flipud), "maps look upside down"),
+    "depth mirrored": (lambda r: r.change(DEPTH, np.fliplr), "maps look mirrored"),
+    "depth turned": (lambda r: r.change(DEPTH, lambda d: d[::-1, ::-1]), "maps look turned"),
+    "depth of others": (lambda r: r.move(DEPTH, 6), "look like those of other images"),
+    "normals turned away": (lambda r: r.change(NORMALS, turned(-1, -1, -1)), "turned away"),
+    "normals with y up": (lambda r: r.change(NORMALS, turned(1, -1, 1)), "y points up; so"),
+    "normals of OpenGL": (lambda r: r.change(NORMALS, turned(1, -1, -1)), "y points up and z to"),
+    "normals in BGR": (lambda r: r.change(NORMALS, bgr), "in the order BGR"),
+    "normals of others": (lambda r: r.move(NORMALS, 6), "degrees from those of the depth"),
+    "normals unknown": (
+        lambda r: r.change(NORMALS, lambda n: n * 0 + 127),
+        "normals.*: nothing is known",
+    ),
+    "boxes in 0 to 1": (
+        lambda r: r.change_boxes(lambda b: [b[0] / 160, b[1] / 120, b[2] / 160, b[3] / 120]),
+        "boxes lie within 0 and 1.*shares of the image's sides",
+    ),
+    "boxes doubled": (
+        lambda r: r.change_boxes(lambda b: [2 * v for v in b]),
+        r"leave their image, up to 2\.\d of its size",
+    ),
+    "boxes halved": (
+        lambda r: r.change_boxes(lambda b: [v / 2 for v in b]),
+        "no box reaches beyond 50% of its image",
+    ),
+    "boxes as corners": (
+        lambda r: r.change_boxes(lambda b: [b[0], b[1], b[0] + b[2], b[1] + b[3]]),
+        r"they look like \[x0, y0, x1, y1\]",
+    ),
+    "scenes without labels": (
+        lambda r: [image.pop("scene_id") for image in r.images],
+        "no image has a known label of `scene`",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE_SET)
+def test_a_fault_of_a_whole_set_is_named(rooms, kind):
+    spoil, message = WHOLE_SET[kind]
+    spoil(rooms[0])
+    problems = "\n".join(rooms[0].report().problems)
+    assert re.search(message, problems), problems
+
+
+# A fault of one image, and a part of its line.
+ONE_IMAGE = {
+    "depth in metres": (DEPTH, lambda d: d // 1000, "this looks like metres"),
+    "depth unknown": (DEPTH, np.zeros_like, "nothing is known"),
+    "depth beyond": (DEPTH, lambda d: np.where(np.arange(160) < 8, 20_000, d), "5% of the depth"),
+    "normals upside down": (NORMALS, np.flipud, "degrees from those of the depth on average"),
+    "normals turned away": (NORMALS, turned(-1, -1, -1), "turned away from the camera"),
+    "black": ("file_name", np.zeros_like, "is of one colour everywhere"),
+    "grey": ("file_name", lambda i: i * 0 + 128, "is of one colour everywhere"),
+}
+
+
+@pytest.mark.parametrize("kind", ONE_IMAGE)
+def test_a_fault_of_one_image_is_named_with_the_image(rooms, kind):
+    field, change, message = ONE_IMAGE[kind]
+    rooms[0].change(field, lambda pixels: change(pixels).astype(pixels.dtype), slice(4, 5))
+    problems = rooms[0].report().problems
+    # Depth of whole metres has no normals either.
+    assert all(line.startswith(f"{rooms[0].images[4]['file_name']}: ") for line in problems)
+    assert re.search(message, problems[0]), problems
+
+
+def test_right_labels_give_no_line_and_their_numbers(rooms):
+    report = rooms[0].report()
+    assert report.problems == []
+    assert report.coverage == {"scene": 1.0, "depth": 1.0, "normals": 1.0}
+    metres = np.concatenate(
+        [Depth().read({DEPTH: str(rooms[0].root / i[DEPTH])}).ravel() for i in rooms[0].images]
+    )
+    found = re.match(r"(\S+) / (\S+) / (\S+) m", report.numbers["depth"]).groups()
+    expected = np.quantile(metres, (0.01, 0.5, 0.99))
+    np.testing.assert_allclose(np.float64(found), expected, rtol=0.02)
+    assert float(report.numbers["normals"].split()[0]) < 12
+    assert report.numbers["scene"].startswith("any ")
+    # The header of a training has the same, of all of so few images.
+    header = label_numbers(DatasetCatalog.get(rooms[0].name), MetadataCatalog.get(rooms[0].name))
+    assert header == {kind: report.numbers[kind] for kind in ("depth", "normals")}
+
+
+def test_a_depth_map_of_another_image_is_named_with_that_image():
+    """Images of twelve grey boxes each, at depths of their own."""
+    rng = np.random.default_rng(0)
+    edges = []
+    for _ in range(10):
+        image, depth = np.full((120, 160, 3), 90, np.uint8), np.full((120, 160), 5.0, np.float32)
+        for x, y in rng.integers(0, (130, 90), (12, 2)):
+            grey, metres = rng.uniform((100, 1), (250, 4))
+            image[y : y + 25, x : x + 25], depth[y : y + 25, x : x + 25] = grey, metres
+        edges.append([image_edges(image), depth_edges(depth)])
+    edges, files = np.array(edges), [f"{i}.png" for i in range(10)]
+    assert list(mismatched_depth(files, edges)) == []
+    edges[[2, 7], 1] = edges[[7, 2], 1]
+    first, second = mismatched_depth(files, edges)
+    assert first.startswith("2.png: the depth looks like that of 7.png")
+    assert second.startswith("7.png: the depth looks like that of 2.png")
+    edges[[2, 7], 1] = edges[[7, 2], 1]
+    edges[5, 1] = edges[5, 1, ::-1].copy()
+    (line,) = mismatched_depth(files, edges)
+    assert line.startswith("5.png: the depth looks upside down")
+
+
+def test_a_box_that_is_given_twice_is_named(rooms):
+    objects = rooms[0].document["annotations"]
+    objects.append({**objects[0], "id": 10_000})
+    (problem,) = rooms[0].report().problems
+    assert f"annotation id 10000 is the same as annotation id {objects[0]['id']}" in problem
+
+
+def test_an_exif_turn_that_the_label_maps_do_not_share_is_named(rooms):
+    path = rooms[0].root / rooms[0].images[2]["file_name"]
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.open(path).save(path, exif=exif)
+    (problem,) = rooms[0].report().problems[:1]
+    assert re.match(r".*: an EXIF tag turns the image, but not depth_file_name", problem)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_an_image_in_two_sets_is_found_by_its_content(rooms, ending):
+    train, val = rooms
+    source = cv2.imread(str(train.root / train.images[3]["file_name"]))
+    copy = f"images/copy.{ending}"
+    cv2.imwrite(str(val.root / copy), source)
+    val.images[1]["file_name"] = copy
+    reports = {each.name: each.report() for each in rooms}
+    (line,) = shared_pictures(reports)
+    assert f"{copy}: shows the same as {train.images[3]['file_name']} of {train.name}" in line
+
+
+def test_axes_are_told_apart_by_arithmetic():
+    """A wall that faces the camera: all normals are (0, 0, -1)."""
+    depth = np.full((60, 80), 2.0)
+    normals = np.zeros((60, 80, 3), np.float32)
+    normals[..., 0] = 1
+    angles = angles_to_depth(normals, depth, (70.0, 70.0, 39.5, 29.5))
+    # Channels that give (0, 0, -1): those where -R is z. All others are 90 or 180 degrees away.
+    right = [bool((axes[2] == [-1, 0, 0]).all()) for axes in AXES]
+    assert sum(right) == 8
+    np.testing.assert_allclose(angles[right], 0, atol=0.1)
+    assert angles[~np.array(right)].min() > 89
+
+
+@pytest.mark.parametrize(
+    ("metres", "limits", "expected"),
+    [
+        ([2.0, 3.0], None, ""),
+        # 2.5 m in centimetres, read as millimetres.
+        ([0.25, 0.3], (0.5, 10), "looks like centimetres"),
+        ([200.0, 300.0], (0.5, 1.0), "outside of 0.5 to 1 m"),
+        ([2.0, 3.0, 11.0], (0.5, 10), "33% of the depth is outside"),
+        ([2.0, 2.0], None, "2 m everywhere"),
+    ],
+)
+def test_depth_by_hand(metres, limits, expected):
+    assert expected in "; ".join(depth_faults(np.array(metres), limits))
+    assert bool(expected) == bool(list(depth_faults(np.array(metres), limits)))
