@@ -15,11 +15,8 @@ import torch
 from detectron2.data import Metadata
 from torch.nn import functional as F
 
-from rock_d2.layers import known_average, mean_over_processes, resize
-from rock_d2.tasks import TASK_REGISTRY
-from rock_d2.tasks.base import Drawing
-from rock_d2.tasks.maps import MapTask
-from rock_d2.tasks.meters import Meter
+from rock_d2.layers import known_average, known_mean, resize
+from rock_d2.tasks import TASK_REGISTRY, Drawing, MapTask, Meter
 
 UNKNOWN = 255
 
@@ -49,7 +46,7 @@ class Edges(MapTask):
         loss = (1 - self.edge_weight) * F.binary_cross_entropy_with_logits(
             prediction.float(), share, pos_weight=ratio, reduction="none"
         )
-        return (loss * known).sum() / mean_over_processes(known.sum())
+        return known_mean(loss, known)
 
     def postprocess(self, prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:
         """Return the probability of an edge, fp32 (1, H, W)."""

@@ -66,7 +66,7 @@ def read_outcome(run: Run) -> Outcome | None:
 
 
 def read_log(file: Path) -> dict[int, dict[str, float]]:
-    """Return the lines of metrics.json; iterations that a resumed run repeats count the last time."""
+    """Return the lines of metrics.json; of a repeated iteration the last values count."""
     lines: dict[int, dict[str, float]] = defaultdict(dict)
     if file.is_file():
         for text in file.read_text().splitlines():

@@ -11,8 +11,8 @@ from detectron2.config import CfgNode
 
 from reproduce.tables import BASELINE, Row, Table
 from rock_d2 import model_zoo
+from rock_d2.checkpoint.identity import flat_settings
 from rock_d2.config import load_config
-from rock_d2.engine.writers import deviations
 
 # The config that all models of a table share, by data set and split. Rooms have no third part.
 BASES = {
@@ -21,8 +21,10 @@ BASES = {
     ("rooms", "val"): "rock/ssd_rooms.yaml",
     ("rooms", "test"): "rock/ssd_rooms.yaml",
 }
-# Settings that change how a training is observed and not what it learns.
-OBSERVATION = (
+# Settings of the place, the speed and the observation of a training; it learns the same.
+NO_DIFFERENCE = (
+    *("VERSION", "OUTPUT_DIR", "SEED", "MODEL.DEVICE"),
+    *("DATALOADER.NUM_WORKERS", "DATALOADER.RESIDENT"),
     *("SOLVER.CHECKPOINT_PERIOD", "SOLVER.LOG_PERIOD", "SOLVER.GRADIENT_CONFLICT_PERIOD"),
     *("TEST.EVAL_PERIOD", "TEST.NUM_PICTURES"),
 )
@@ -87,7 +89,7 @@ class Plan:
     options: Sequence[str] = ()
 
     def runs(self) -> list[Run]:
-        """Return all runs, evaluations last, and before that the first seed of every model first."""
+        """Return all runs: trainings by their seeds, then evaluations."""
         rows = [(table, row) for table in self.tables for row in table.rows]
         runs = [self.run(table, row, seed) for seed in self.seeds for table, row in rows]
         needed = [run.trained for run in runs if run.trained is not None]
@@ -144,7 +146,12 @@ def as_argument(value: Any) -> str:
 
 def differences(config: CfgNode, other: CfgNode) -> list[tuple[str, Any, Any]]:
     """Return the settings that change what is learnt and differ: (name, here, there)."""
-    return [found for found in deviations(config, other) if found[0] not in OBSERVATION]
+    here, there = dict(flat_settings(config)), dict(flat_settings(other))
+    return [
+        (name, here.get(name), there.get(name))
+        for name in {**there, **here}
+        if here.get(name) != there.get(name) and name not in NO_DIFFERENCE
+    ]
 
 
 def schedule(cfg: CfgNode, factor: float) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Statistics over seeds, and of differences between models that were trained with the same seeds."""
+"""Statistics over seeds, and of differences between models with the same seeds."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

@@ -12,6 +12,7 @@ from detectron2.utils.env import seed_all_rng
 from rock_d2 import model_zoo
 from rock_d2.engine import RockTrainer
 
+QUICK = "quick_schedules/rock_rooms_quick.yaml"
 # Six iterations on 15 images in batches of 4, so that passes end within batches; losses are read
 # and written after 3 and 6, nothing is evaluated.
 SETTINGS = (
@@ -27,14 +28,16 @@ SETTINGS = (
 TIMES = {"time", "data_time", "images_per_second", "eta_seconds", "memory_gb"}
 
 
-def config(folder: Path, *settings: object) -> CfgNode:
-    cfg = model_zoo.get_config("quick_schedules/rock_rooms_quick.yaml")
+def config(folder: Path, *settings: object, file: str = QUICK) -> CfgNode:
+    cfg = model_zoo.get_config(file)
     cfg.merge_from_list([*SETTINGS, *settings, "OUTPUT_DIR", str(folder)])
     return cfg
 
 
-def new_trainer(folder: Path, *settings: object, resume: bool = False, **options) -> RockTrainer:
-    cfg = config(folder, *settings)
+def new_trainer(
+    folder: Path, *settings: object, file: str = QUICK, resume: bool = False, **options
+) -> RockTrainer:
+    cfg = config(folder, *settings, file=file)
     folder.mkdir(exist_ok=True)
     # A resumed process starts with random numbers of its own.
     seed_all_rng(77 if resume or cfg.SEED < 0 else cfg.SEED)
@@ -61,14 +64,15 @@ def differences(one: Path, other: Path) -> list[str]:
     contents = [stored(folder) for folder in (one, other)]
     for content in contents:
         del content["identity"]
-    return list(_differing(*contents))
+    return list(differing(*contents))
 
 
-def _differing(one: Any, other: Any, place: str = "") -> Iterator[str]:
+def differing(one: Any, other: Any, place: str = "") -> Iterator[str]:
+    """Yield the places at which two nested values are not equal bit for bit."""
     if isinstance(one, list | tuple):
         one, other = dict(enumerate(one)), dict(enumerate(other))
     if isinstance(one, dict):
         for key in {**one, **other}:
-            yield from _differing(one.get(key), other.get(key), f"{place}.{key}")
+            yield from differing(one.get(key), other.get(key), f"{place}.{key}")
     elif not (torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other):
         yield place

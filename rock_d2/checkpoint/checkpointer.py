@@ -1,6 +1,5 @@
 """Loading and saving of weights: any known layout as MODEL.WEIGHTS, checked against the model."""
 
-import reprlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -91,7 +90,6 @@ class RockCheckpointer(DetectionCheckpointer):
             raise ValueError(f"{file}: not {kind.title}, as it seems: {error}") from error
         check_fit(file, kind, tensors, state)
         check_style(file, wanted=kind.style(stored) or recorded, found=self.style)
-        check_finite(file, {name: x for name, x in tensors.items() if name in state})
         # Optimizers and counters of other projects are of no use here.
         return {"model": tensors} if kind.fills else {**checkpoint, "model": tensors}
 
@@ -128,12 +126,6 @@ class RockCheckpointer(DetectionCheckpointer):
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise ValueError(f"{file}: its `{key}` is not of such a training ({reason})") from error
 
-    def has_checkpoint(self) -> bool:
-        return bool(self.files.resumable())
-
-    def get_checkpoint_file(self) -> str:
-        return str(self.files.newest() or "")
-
 
 class CompleteCheckpointer(RockCheckpointer):
     """Refuses weights that leave a part of the model untrained."""
@@ -151,24 +143,20 @@ def style_of(cfg: CfgNode) -> dict[str, Any]:
     resnets = cfg.MODEL.RESNETS
     return {
         "INPUT.FORMAT": cfg.INPUT.FORMAT,
-        "MODEL.PIXEL_MEAN": _rounded(cfg.MODEL.PIXEL_MEAN),
-        "MODEL.PIXEL_STD": _rounded(cfg.MODEL.PIXEL_STD),
+        "MODEL.PIXEL_MEAN": [round(x, 3) for x in cfg.MODEL.PIXEL_MEAN],
+        "MODEL.PIXEL_STD": [round(x, 3) for x in cfg.MODEL.PIXEL_STD],
         # ResNet-18 and 34 have no bottlenecks.
         "MODEL.RESNETS.STRIDE_IN_1X1": resnets.STRIDE_IN_1X1 if resnets.DEPTH >= 50 else None,
     }
-
-
-def _rounded(values: Sequence[float]) -> list[float]:
-    return [round(x, 3) for x in values]
 
 
 def recorded_style(path: str, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Return the style in a checkpoint: ours hold all of it, old ones of Detectron2 some."""
     style = checkpoint.pop("style", {})
     if not isinstance(style, dict):
-        raise ValueError(f"{path}: its `style` is {reprlib.repr(style)}, not a dict of settings")
+        raise ValueError(f"{path}: its `style` is no dict of settings")
     pixels = {
-        f"MODEL.{name.upper()}": _rounded(value.flatten().tolist())
+        f"MODEL.{name.upper()}": [round(x, 3) for x in value.flatten().tolist()]
         for name, value in checkpoint["model"].items()
         if name in ("pixel_mean", "pixel_std")
     }
@@ -201,9 +189,8 @@ def check_fit(
     names = learned(state)
     fits = {name for name in names if name in tensors and tensors[name].shape == state[name].shape}
     required = [name for name in names if name.startswith(backbone_place(state))]
-    remedy = "compare MODEL.BACKBONE and MODEL.RESNETS with the network of these weights"
     if kind.fills == "model":
-        required, remedy = [*names, *learned(tensors)], f"use {kind.configs}"
+        required = [*names, *learned(tensors)]
     elif kind.fills != "backbone" and fits.intersection(required):
         required = [name for name in required if name.endswith(("running_mean", "running_var"))]
     unfit = [name for name in required if name not in fits]
@@ -212,11 +199,5 @@ def check_fit(
         there, here = (tuple(x[first].shape) if first in x else "missing" for x in (tensors, state))
         raise ValueError(
             f"{path}: {kind.title}, fits {len(required) - len(unfit)} of {len(required)} tensors "
-            f"that it must fill: {first} is {there} there and {here} here; {remedy}"
+            f"that it must fill: {first} is {there} there and {here} here; {kind.remedy}"
         )
-
-
-def check_finite(path: str, tensors: Tensors) -> None:
-    for name, value in tensors.items():
-        if value.is_floating_point() and not value.float().isfinite().all():
-            raise ValueError(f"{path}: `{name}` has values that are NaN or infinite")

@@ -29,12 +29,6 @@ MSRA_STYLE = {
     "MODEL.PIXEL_STD": [1.0, 1.0, 1.0],
     "MODEL.RESNETS.STRIDE_IN_1X1": True,
 }
-# Detectron2's X-101-32x8d.
-RESNEXT_STYLE = {
-    **MSRA_STYLE,
-    "MODEL.PIXEL_STD": [57.375, 57.12, 58.395],
-    "MODEL.RESNETS.STRIDE_IN_1X1": False,
-}
 # 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225 times 255.
 TORCHVISION_STYLE = {
     "INPUT.FORMAT": "RGB",
@@ -52,13 +46,13 @@ class WeightFormat:
         signature: with which a name starts in each such file and in no other.
         fills: the part of the model that such a file must fill completely: "backbone", "model", or
             "" if none has to be.
-        configs: of the models that such files are for, for messages.
+        remedy: for messages: how to get a model that such a file fits.
     """
 
     title = "weights with the model's own names"
     signature = ""
     fills = ""
-    configs = ""
+    remedy = "compare MODEL.BACKBONE and MODEL.RESNETS with the network of these weights"
 
     def recognises(self, tensors: Tensors, model_names: Collection[str]) -> bool:
         return any(name.startswith(self.signature) for name in tensors)
@@ -72,9 +66,11 @@ class WeightFormat:
         return tensors
 
 
+@WEIGHT_FORMATS.register()
 class ResNetFormat(WeightFormat):
-    """Other names of Detectron2's ResNet, wherever it is in the model."""
+    """The names of Detectron2's ResNet, or others, for one that is anywhere in the model."""
 
+    title = "a torchvision ResNet converted for Detectron2"
     signature = "res2.0.conv1.weight"
     fills = "backbone"
 
@@ -112,13 +108,6 @@ class Detectron2Format(WeightFormat):
 
 
 @WEIGHT_FORMATS.register()
-class ConvertedFormat(ResNetFormat):
-    """``res2.0.conv1.weight``."""
-
-    title = "a torchvision ResNet converted for Detectron2"
-
-
-@WEIGHT_FORMATS.register()
 class Caffe2Format(ResNetFormat):
     """``res2_0_branch2a_w``."""
 
@@ -126,9 +115,10 @@ class Caffe2Format(ResNetFormat):
     signature = "res2_0_branch2a_w"
 
     def style(self, tensors: Tensors) -> Mapping[str, Any]:
+        # ResNeXt has grouped convolutions, and its publishers' settings differ.
         weight = tensors.get("res2_0_branch2b_w")
         is_grouped = weight is not None and weight.shape[0] != weight.shape[1]
-        return RESNEXT_STYLE if is_grouped else MSRA_STYLE
+        return {} if is_grouped else MSRA_STYLE
 
     def rename(self, name: str) -> str:
         return convert_basic_c2_names([name])[0]
@@ -172,7 +162,7 @@ class PortFormat(TorchvisionFormat):
     title = "a checkpoint of rock-pytorch"
     signature = f"{PORT_BACKBONE}layer1."
     fills = "model"
-    configs = "configs/port/ssd_nyuv2.yaml or configs/port/rock_nyuv2.yaml"
+    remedy = "use configs/port/ssd_nyuv2.yaml or configs/port/rock_nyuv2.yaml"
 
     def translate(self, tensors: Tensors, model_names: Collection[str]) -> Tensors:
         backbone = {name: x for name, x in tensors.items() if name.startswith(PORT_BACKBONE)}

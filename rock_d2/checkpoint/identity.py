@@ -3,15 +3,11 @@
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
-
-from rock_d2.files import hash_of
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +17,6 @@ DECISIVE = (
     *("SOLVER.IMS_PER_BATCH", "SOLVER.OPTIMIZER", "SOLVER.ACCUMULATE", "SOLVER.AMP."),
 )
 INDIFFERENT = ("MODEL.WEIGHTS", "MODEL.DEVICE")
-SHAPES = "shapes of the weights"
 DIFFERENCES_SHOWN = 5
 
 Identity = dict[str, str]
@@ -42,17 +37,13 @@ def identity(
         for key, value in flat_settings(cfg)
         if key.startswith(DECISIVE) and not key.startswith(INDIFFERENT)
     }
-    for name in cfg.DATASETS.TRAIN:
-        file = Path(MetadataCatalog.get(name).get("json_file", ""))
-        if file.is_file():
-            found[f"annotations of {name}"] = hash_of(file)[:16]
     shapes = [(name, tuple(value.shape)) for name, value in model.state_dict().items()]
     return {
         **found,
         "SEED": "drawn" if cfg.SEED < 0 else str(cfg.SEED),
         "processes": str(comm.get_world_size()),
         "training images": f"{len(records)} ({_digest([r.get('image_id') for r in records])})",
-        SHAPES: _digest(shapes),
+        "shapes of the weights": _digest(shapes),
     }
 
 

@@ -4,7 +4,6 @@ import io
 import json
 import pickle
 import pickletools
-import re
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -16,9 +15,8 @@ from safetensors import safe_open
 from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 LONGEST_REASON = 200
-# Where the tensors are in files that hold more: of Detectron2, torchvision and timm, Detectron,
-# pycls.
-WRAPPERS = ("model", "state_dict", "blobs", "model_state")
+# Where the tensors are in files that hold more: of Detectron2, torchvision and timm, Detectron.
+WRAPPERS = ("model", "state_dict", "blobs")
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:
@@ -36,8 +34,10 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     except Exception as error:  # pickle documents that a damaged file may raise any of them
         if isinstance(error, OSError) and error.filename:
             raise
+        # Around the cause, PyTorch explains how to read such files without any precaution.
+        reason = repr(error.__context__ or error)[:LONGEST_REASON]
         raise ValueError(
-            f"{path}: damaged, or more than tensors and plain values: {_reason(error)}"
+            f"{path}: damaged, or more than tensors and plain values: {reason}"
         ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}, not tensors by name")
@@ -67,9 +67,7 @@ def _read(path: Path) -> Any:
 
 def _check_sizes(path: Path) -> None:
     """Raise ValueError if a zip archive holds more than its size: PyTorch does not compress."""
-    with open(path, "rb") as file:
-        is_zip = file.read(2) == b"PK"
-    if is_zip:
+    if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             stated = sum(entry.file_size for entry in archive.infolist())
         if stated > path.stat().st_size:
@@ -78,7 +76,7 @@ def _check_sizes(path: Path) -> None:
 
 def _plain_tensor(path: str | Path, name: str, value: Any) -> torch.Tensor:
     if isinstance(value, np.ndarray):
-        return torch.from_numpy(value)
+        value = torch.from_numpy(value)
     if not isinstance(value, torch.Tensor):
         raise ValueError(f"{path}: `{name}` is a {type(value).__name__}, not a tensor")
     is_plain = value.layout == torch.strided and not (
@@ -90,16 +88,9 @@ def _plain_tensor(path: str | Path, name: str, value: Any) -> torch.Tensor:
             f"{path}: `{name}` is sparse, quantized, complex or repeats its memory; save it as "
             "an ordinary tensor"
         )
+    if value.is_floating_point() and not value.float().isfinite().all():
+        raise ValueError(f"{path}: `{name}` has values that are NaN or infinite")
     return value
-
-
-def _reason(error: Exception) -> str:
-    """Return the part of an error's message that a line has room for."""
-    if isinstance(error, pickle.UnpicklingError) and error.__context__:
-        # Around the cause, PyTorch explains how to read such files without any precaution.
-        error = error.__context__
-    sentence = re.split(r"\. |\n", str(error).strip())[0].partition(" was not an allowed")[0]
-    return sentence[:LONGEST_REASON] or type(error).__name__
 
 
 def load_arrays(content: bytes) -> Any:

@@ -1,6 +1,5 @@
 """Checkpoints of a training, from which it resumes as if it had not been interrupted."""
 
-import logging
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,8 @@ from detectron2.utils import comm
 from torch import nn
 
 from rock_d2.checkpoint.checkpointer import RockCheckpointer
-from rock_d2.checkpoint.identity import SHAPES, Identity, check_identity
+from rock_d2.checkpoint.identity import Identity, check_identity
 from rock_d2.files import remove_unfinished
-
-logger = logging.getLogger(__name__)
 
 
 class TrainingCheckpointer(RockCheckpointer):
@@ -50,7 +47,6 @@ class TrainingCheckpointer(RockCheckpointer):
         )
         self._identity = identity
         self._average = average
-        self._last: Path | None = None
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Save from all processes.
@@ -70,12 +66,7 @@ class TrainingCheckpointer(RockCheckpointer):
                 problem = f"{self.save_dir}/{name}.pth cannot be written: {reason}"
         problem = comm.all_gather(problem)[0]
         if problem:
-            raise OSError(f"{problem}; {self.last_good()}")
-        self._last = self.files.folder / f"{name}.pth"
-
-    def last_good(self) -> str:
-        """Return in words from where a training that ends now can resume."""
-        return f"the last checkpoint is {self._last}" if self._last else "there is no checkpoint"
+            raise OSError(f"{problem}; earlier checkpoints are as they were")
 
     def find_last(self) -> Path | None:
         """Return the checkpoint to resume from, the same for all processes, if there is one.
@@ -83,30 +74,17 @@ class TrainingCheckpointer(RockCheckpointer):
         Raises:
             ValueError: if there are checkpoints, but none of them loads.
         """
-        path, problem = None, ""
+        path = None
         if comm.is_main_process():
-            try:
-                remove_unfinished(self.files.folder)
-                path = self.files.newest()
-            except (OSError, ValueError) as error:
-                problem = str(error)
-        path, problem = comm.all_gather((path, problem))[0]
-        if problem:
-            raise ValueError(problem)
-        return path
+            remove_unfinished(self.files.folder)
+            path = self.files.newest()
+        return comm.all_gather(path)[0]
 
     def start_from(self, weights: str) -> None:
         """Start a training with these weights, or from scratch without any."""
         self.load(weights, checkpointables=[])
         if comm.is_main_process():
             remove_unfinished(self.files.folder)
-            earlier = self.files.resumable()
-            if earlier:
-                logger.warning(
-                    f"{self.save_dir} has checkpoints of an earlier training, up to "
-                    f"{earlier[-1].name}: this one replaces them, and until then --resume would "
-                    "resume the earlier one"
-                )
 
     def resume_from(self, path: Path, *, anyway: bool) -> dict[str, Any] | None:
         """Load everything and return this process's own state, if it has one.
@@ -114,19 +92,13 @@ class TrainingCheckpointer(RockCheckpointer):
         Raises:
             ValueError: if it is another training's, unless ``anyway`` is set.
         """
-        file, now, rank = str(path), self._identity, comm.get_rank()
+        file, rank = str(path), comm.get_rank()
         checkpoint = self.read(file)
         if not isinstance(checkpoint.get("trainer"), dict):
             raise ValueError(f"{file}: holds weights, but no training to resume")
         stored = checkpoint.get("identity")
-        check_identity(file, stored=stored, now=now, anyway=anyway)
-        if isinstance(stored, dict) and stored.get(SHAPES) != now[SHAPES]:
-            # Moments and averages belong to weights of other shapes.
-            for state in ("step", "average"):
-                checkpoint["trainer"].pop(state, None)
-            checkpoint.pop("processes", None)
+        check_identity(file, stored=stored, now=self._identity, anyway=anyway)
         states = self.restore(file, checkpoint).get("processes")
-        self._last = path
         return states[rank] if isinstance(states, list) and rank < len(states) else None
 
 
@@ -141,10 +113,8 @@ def load_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) -> 
     optimizer.load_state_dict(stored)
     for parameter, values in optimizer.state.items():
         for name, value in values.items():
-            if not isinstance(value, torch.Tensor | float | int | None):
-                raise ValueError(f"the optimizer's {name} is a {type(value).__name__}")
-            if isinstance(value, torch.Tensor) and value.shape:
-                if value.shape != parameter.shape:
-                    shapes = f"{tuple(value.shape)}, of a parameter {tuple(parameter.shape)}"
-                    raise ValueError(f"the optimizer's {name} is {shapes}")
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
                 values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+            elif getattr(value, "shape", ()) or not isinstance(value, torch.Tensor | float | int):
+                found = list(getattr(value, "shape", [type(value).__name__]))
+                raise ValueError(f"an {name} is {found}, its parameter {list(parameter.shape)}")

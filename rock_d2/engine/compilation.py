@@ -16,18 +16,14 @@ def compile_network(model: nn.Module, mode: str) -> None:
         mode: of torch.compile; "" compiles nothing.
     """
     if mode not in MODES:
-        raise ValueError(
-            f"SOLVER.COMPILE is {mode!r}; it must be one of {', '.join(map(repr, MODES))}"
-        )
+        raise ValueError(f"SOLVER.COMPILE is {mode!r}; it must be one of {MODES}")
     if not mode:
         return
     try:
         torch.compile(torch.exp)(torch.zeros(2, device=next(model.parameters()).device))
     except RuntimeError as problem:
         reason = str(problem).strip().partition("\n")[0]
-        raise ValueError(
-            f"SOLVER.COMPILE is {mode!r}, but torch.compile fails here: {reason}"
-        ) from None
+        raise ValueError(f"SOLVER.COMPILE: torch.compile fails here: {reason}") from None
     detector = getattr(model, "detector", model)
     parts = (model.backbone, getattr(model, "neck", None), getattr(detector, "head", None))
     for part in parts:

@@ -56,13 +56,17 @@ class GradientConflict(HookBase):
 
 @contextmanager
 def unnoticed(model: nn.Module) -> Iterator[None]:
-    """Put back the model's buffers and the state of the random numbers."""
+    """Put back the model's buffers, the detector's attributes and the random numbers' state."""
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    # Detectron2's dense detectors keep an average there.
+    attributes = dict(vars(model.detector))
     gpus = [model.device] if model.device.type == "cuda" else []
     try:
         with torch.random.fork_rng(devices=gpus):
             yield
     finally:
+        vars(model.detector).clear()
+        vars(model.detector).update(attributes)
         with torch.no_grad():
             for buffer, value in buffers:
                 buffer.copy_(value)

@@ -20,15 +20,12 @@ logger = logging.getLogger(__name__)
 
 
 class LossReader(HookBase):
-    """Reads the losses from the device every ``period`` iterations, and what else the log shows."""
+    """Reads the losses from the device every ``period`` iterations, and what else the log shows.
+
+    ``batch_size`` is that of all processes.
+    """
 
     def __init__(self, step: TrainingStep, *, period: int, batch_size: int):
-        """
-        Args:
-            step: whose losses are read.
-            period: iterations.
-            batch_size: of all processes.
-        """
         if period < 1:
             raise ValueError(f"SOLVER.LOG_PERIOD is {period}; it must be at least 1")
         self._step = step

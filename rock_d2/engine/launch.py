@@ -33,11 +33,7 @@ def check_devices(args: argparse.Namespace, device: str) -> None:
 
 
 def launch(args: argparse.Namespace) -> None:
-    """Run this process's own command in ``--num-gpus`` processes and exit as they do.
-
-    Args:
-        args: of Detectron2's ``default_argument_parser``.
-    """
+    """Run this process's own command in ``--num-gpus`` processes and exit as they do."""
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // args.num_gpus)))
     place = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost"}
     if args.num_machines > 1:

@@ -13,14 +13,9 @@ logger = logging.getLogger(__name__)
 
 
 class NonFiniteGuard:
-    """Counts the steps that are skipped, and undoes their changes of statistics."""
+    """Skips up to ``max_skipped`` steps, and undoes their changes of the modules' buffers."""
 
     def __init__(self, modules: Sequence[nn.Module], max_skipped: int):
-        """
-        Args:
-            modules: whose buffers a step may change.
-            max_skipped: steps that may be not finite.
-        """
         self.num_skipped = 0
         self._max_skipped = max_skipped
         self._buffers = [b for module in modules for b in module.buffers()] if max_skipped else []

@@ -32,11 +32,7 @@ WITHOUT_EFFECT = {
 
 
 def setup_config(args: argparse.Namespace) -> CfgNode:
-    """Return the config of a command line.
-
-    Raises:
-        ValueError, OSError: if there is none, or it asks for what is not there.
-    """
+    """Return the config of a command line; raise ValueError or OSError if it cannot be."""
     if not args.config_file:
         raise ValueError("--config-file is missing; configs/ has some")
     cfg = load_config(args.config_file, args.opts or ())

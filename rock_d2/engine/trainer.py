@@ -35,6 +35,9 @@ from rock_d2.modeling.balancing import build_balancer
 
 logger = logging.getLogger(__name__)
 
+# The average that Detectron2's dense detectors keep in an attribute and not in a buffer.
+NORMALIZER = "loss_normalizer"
+
 
 class RockTrainer(DefaultTrainer):
     """Detectron2's DefaultTrainer with this project's data, step, checkpoints and log."""
@@ -177,9 +180,7 @@ class RockTrainer(DefaultTrainer):
         super().before_train()
         # Last of all, since building anything may draw from the generators.
         if self._process_state is not None:
-            torch.set_rng_state(self._process_state["random"])
-            if "random_gpu" in self._process_state:
-                torch.cuda.set_rng_state(self._process_state["random_gpu"])
+            self._load_process_state(self._process_state)
 
     def run_step(self) -> None:
         super().run_step()
@@ -200,7 +201,17 @@ class RockTrainer(DefaultTrainer):
         state = {"random": torch.get_rng_state()}
         if torch.cuda.is_initialized():
             state["random_gpu"] = torch.cuda.get_rng_state()
+        detector = getattr(self.checkpointer.model, "detector", None)
+        if hasattr(detector, NORMALIZER):
+            state[NORMALIZER] = getattr(detector, NORMALIZER)
         return state
+
+    def _load_process_state(self, state: dict[str, Any]) -> None:
+        torch.set_rng_state(state["random"])
+        if "random_gpu" in state:
+            torch.cuda.set_rng_state(state["random_gpu"])
+        if NORMALIZER in state:
+            setattr(self.checkpointer.model.detector, NORMALIZER, state[NORMALIZER])
 
     def state_dict(self) -> dict[str, Any]:
         state = TrainerBase.state_dict(self) | {

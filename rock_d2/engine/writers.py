@@ -47,13 +47,6 @@ class WandbWriter(EventWriter):
     """Sends every value; a training that is resumed in its folder continues its run."""
 
     def __init__(self, project: str, folder: Path, settings: dict[str, Any], *, resumed: bool):
-        """
-        Args:
-            project: of Weights & Biases.
-            folder: of the training.
-            settings: of the training, by name.
-            resumed: whether the training is resumed.
-        """
         try:
             import wandb
         except ImportError:

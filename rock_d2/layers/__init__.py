@@ -2,7 +2,7 @@
 
 from rock_d2.layers.conv import check_norm, conv_norm_relu
 from rock_d2.layers.init import own_seed
-from rock_d2.layers.normalizers import max_over_processes, mean_over_processes
+from rock_d2.layers.normalizers import known_mean, max_over_processes, mean_over_processes
 from rock_d2.layers.pooling import block_average, global_average, known_average, resize
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "conv_norm_relu",
     "global_average",
     "known_average",
+    "known_mean",
     "max_over_processes",
     "mean_over_processes",
     "own_seed",

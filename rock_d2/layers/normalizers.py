@@ -14,6 +14,16 @@ def mean_over_processes(count: torch.Tensor) -> torch.Tensor:
     return _reduce(count, distributed.ReduceOp.SUM).clamp(min=1) / comm.get_world_size()
 
 
+def known_mean(losses: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Return the mean of losses where ``known``, over the batch of all processes.
+
+    Args:
+        losses: any shape; finite everywhere.
+        known: bool, the same shape.
+    """
+    return (losses * known).sum() / mean_over_processes(known.sum())
+
+
 def max_over_processes(value: torch.Tensor) -> torch.Tensor:
     """Return the largest value of all processes."""
     return _reduce(value, distributed.ReduceOp.MAX)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from detectron2.data import Metadata
 
-from rock_d2.layers import known_average, max_over_processes, mean_over_processes, resize
+from rock_d2.layers import known_average, known_mean, max_over_processes, resize
 from rock_d2.tasks.base import TASK_REGISTRY, ColourScale, Drawing, rgb_colours
 from rock_d2.tasks.geometry import CameraChange
 from rock_d2.tasks.maps import MapTask
@@ -136,7 +136,7 @@ def berhu_loss(error: torch.Tensor, known: torch.Tensor, *, fraction: float) -> 
     size = error.abs()
     threshold = (fraction * max_over_processes(size.max())).clamp(min=1e-6)
     loss = torch.where(size <= threshold, size, (error**2 + threshold**2) / (2 * threshold))
-    return (loss * known).sum() / mean_over_processes(known.sum())
+    return known_mean(loss, known)
 
 
 def encode_depth(depth: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 from detectron2.data import Metadata
 from torch.nn import functional as F
 
-from rock_d2.layers import known_average, mean_over_processes, resize
+from rock_d2.layers import known_average, known_mean, resize
 from rock_d2.tasks.base import TASK_REGISTRY, Drawing
 from rock_d2.tasks.geometry import CameraChange
 from rock_d2.tasks.maps import MapTask
@@ -138,8 +138,7 @@ def cosine_l2_loss(
     """
     dot = (prediction * target).sum(dim=1, keepdim=True)
     squared_distance = (prediction - target).square().sum(dim=1, keepdim=True)
-    loss = torch.where(known, 1 - dot + squared_distance, 0)
-    return loss.sum() / mean_over_processes(known.sum())
+    return known_mean(1 - dot + squared_distance, known)
 
 
 def encode_normals(normals: np.ndarray) -> np.ndarray:

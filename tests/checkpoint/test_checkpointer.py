@@ -11,12 +11,6 @@ from torchvision_resnets import TORCHVISION_SETTINGS
 from rock_d2.checkpoint.checkpointer import CompleteCheckpointer, RockCheckpointer
 
 
-@pytest.fixture
-def weights(resnets, tmp_path) -> str:
-    torch.save(resnets[18].state_dict(), tmp_path / "resnet18.pth")
-    return str(tmp_path / "resnet18.pth")
-
-
 def assert_equal(state: dict, other: dict) -> None:
     assert state.keys() == other.keys()
     different = [name for name in state if not torch.equal(state[name], other[name])]
@@ -27,19 +21,17 @@ def test_resume_restores_the_model_and_the_rest(small_config, tmp_path):
     cfg = small_config()
     # As trainings have it: its weights are strided.
     models = [build_model(cfg).to(memory_format=torch.channels_last) for _ in range(2)]
-    optimizers = [
-        torch.optim.SGD(model.parameters(), lr=lr)
-        for model, lr in zip(models, (0.1, 1), strict=True)
-    ]
     first, second = (
-        RockCheckpointer(cfg, model=model, save_dir=str(tmp_path), optimizer=optimizer)
-        for model, optimizer in zip(models, optimizers, strict=True)
+        RockCheckpointer(
+            cfg, model=m, save_dir=str(tmp_path), optimizer=torch.optim.SGD(m.parameters(), lr=lr)
+        )
+        for m, lr in zip(models, (0.1, 1), strict=True)
     )
     torch.nn.init.constant_(models[0].backbone.stem.conv1.weight, 7)
     first.save("model_0000006", iteration=6)
     assert second.resume_or_load("", resume=True) == {"iteration": 6}
     assert_equal(models[0].state_dict(), models[1].state_dict())
-    assert optimizers[1].param_groups[0]["lr"] == 0.1
+    assert second.checkpointables["optimizer"].param_groups[0]["lr"] == 0.1
 
 
 @pytest.mark.parametrize("detector", ["retinanet", "faster_rcnn"])
@@ -81,61 +73,50 @@ def test_checkpoints_of_detectron2_and_of_multitask_go_both_ways(
     assert_equal(bare.state_dict(), zoo.state_dict())
 
 
-STD = torch.tensor([57.375, 57.12, 58.395], dtype=torch.float64)
-
-
-@pytest.mark.parametrize(
-    "recorded", [{"style": {"MODEL.PIXEL_STD": STD.tolist()}}, {"pixel_std": STD.view(3, 1, 1)}]
-)
-def test_checkpoint_is_refused_under_other_pixel_statistics(recorded, small_config, tmp_path):
+# Ours have a style, old ones of Detectron2 a buffer.
+@pytest.mark.parametrize("old", [False, True])
+def test_checkpoint_is_refused_under_other_pixel_statistics(old, small_config, tmp_path):
     cfg = small_config("MODEL.PIXEL_STD", "[1.0, 1.0, 1.0]")
-    model = build_model(cfg)
-    # Ours have a style, old ones of Detectron2 a buffer.
-    buffer = {name: x for name, x in recorded.items() if name == "pixel_std"}
-    torch.save({**recorded, "model": model.state_dict() | buffer}, tmp_path / "a.pth")
+    model, std = build_model(cfg), [57.375, 57.12, 58.395]
+    state = model.state_dict() | ({"pixel_std": torch.tensor(std).view(3, 1, 1)} if old else {})
+    style = {} if old else {"MODEL.PIXEL_STD": std}
+    torch.save({"style": style, "model": state}, tmp_path / "a.pth")
     with pytest.raises(ValueError, match=r'set MODEL\.PIXEL_STD "\[57\.375, 57\.12, 58\.395\]"'):
         RockCheckpointer(cfg, model=model).load(str(tmp_path / "a.pth"))
 
 
+BGR_MEAN = "[103.53, 116.28, 123.675]"
+RESNET50 = ("MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.RES2_OUT_CHANNELS", 256)
+
+
 @pytest.mark.parametrize(
-    ("key", "wrong", "right"),
+    ("settings", "message"),
     [
-        ("INPUT.FORMAT", "BGR", "RGB"),
-        ("MODEL.PIXEL_MEAN", "[103.53, 116.28, 123.675]", "[123.675, 116.28, 103.53]"),
-        ("MODEL.PIXEL_STD", "[1.0, 1.0, 1.0]", "[58.395, 57.12, 57.375]"),
+        (("INPUT.FORMAT", "BGR"), 'set INPUT.FORMAT "RGB"'),
+        (("MODEL.PIXEL_MEAN", BGR_MEAN), 'set MODEL.PIXEL_MEAN "[123.675, 116.28, 103.53]"'),
+        (
+            (*RESNET50, "MODEL.RESNETS.STRIDE_IN_1X1", True),
+            'set MODEL.RESNETS.STRIDE_IN_1X1 "False"',
+        ),
+        # ResNet-18 has 20 convolutions with 5 tensors each, ResNet-34 has 36.
+        (("MODEL.RESNETS.DEPTH", 34), "fits 100 of 180 tensors that it must fill: backbone.res2.2"),
     ],
 )
-def test_wrong_setting_is_refused_with_the_right_one(key, wrong, right, small_config, weights):
-    cfg = small_config(*TORCHVISION_SETTINGS, key, wrong)
+def test_wrong_setting_is_refused_with_the_right_one(
+    settings, message, small_config, resnets, tmp_path
+):
+    file = str(tmp_path / "resnet.pth")
+    torch.save(resnets[50 if settings[:4] == RESNET50 else 18].state_dict(), file)
+    cfg = small_config(*TORCHVISION_SETTINGS, *settings)
     model = build_model(cfg)
     before = model.backbone.stem.conv1.weight.clone()
-    with pytest.raises(ValueError, match=re.escape(f'set {key} "{right}"') + "$"):
-        RockCheckpointer(cfg, model=model).load(weights)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        RockCheckpointer(cfg, model=model).load(file)
     assert torch.equal(model.backbone.stem.conv1.weight, before)
-
-
-def test_wrong_stride_is_refused_where_there_are_bottlenecks(small_config, weights):
-    cfg = small_config(*TORCHVISION_SETTINGS, "MODEL.RESNETS.STRIDE_IN_1X1", True)
-    model = build_model(cfg)
-    RockCheckpointer(cfg, model=model).load(weights)
-    cfg.MODEL.RESNETS.DEPTH = 50
-    with pytest.raises(ValueError, match=r'set MODEL\.RESNETS\.STRIDE_IN_1X1 "False"$'):
-        RockCheckpointer(cfg, model=model).load(weights)
-
-
-def test_another_depth_is_refused(small_config, weights):
-    cfg = small_config(*TORCHVISION_SETTINGS, "MODEL.RESNETS.DEPTH", 34)
-    # ResNet-18 has 20 convolutions with 5 tensors each, ResNet-34 has 36.
-    with pytest.raises(ValueError, match=r"fits 100 of 180 tensors .*: backbone\.res2\.2"):
-        RockCheckpointer(cfg, model=build_model(cfg)).load(weights)
 
 
 def without(state: dict, part: str) -> dict:
     return {name: value for name, value in state.items() if part not in name}
-
-
-def filled_with(state: dict, name: str, value: float) -> dict:
-    return state | {name: torch.full_like(state[name], value, dtype=torch.float64)}
 
 
 VARIANCE = "backbone.res3.0.conv1.norm.running_var"
@@ -150,11 +131,8 @@ VARIANCE = "backbone.res3.0.conv1.norm.running_var"
         ),
         # Detectron2 fills frozen statistics that a file does not have with 0 and 1, in silence.
         (lambda state: without(state, VARIANCE), f"fits 39 of 40 .*: {VARIANCE} is missing"),
-        (lambda state: filled_with(state, "neck.trunk.res5.0.weight", float("nan")), "are NaN"),
-        # Infinite as fp32.
-        (lambda state: filled_with(state, VARIANCE, 1e39), f"`{VARIANCE}` has values that are NaN"),
     ],
-    ids=["names", "frozen", "nan", "infinite"],
+    ids=["names", "frozen"],
 )
 def test_weights_that_a_model_must_not_have_are_refused(change, message, small_config, tmp_path):
     cfg = small_config("MODEL.RESNETS.NORM", "FrozenBN")

@@ -1,131 +1,113 @@
 """Checkpoints of rock-pytorch: all of it by its own configs, and nothing by others."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from detectron2.config import CfgNode
+import torchvision
 from detectron2.modeling import build_model
-from port_network import NUM_OUTPUTS, Port
 from torch import nn
-from torchvision_resnets import with_random_statistics
+from torch.nn import functional as F
 
 from rock_d2 import model_zoo
 from rock_d2.checkpoint.checkpointer import RockCheckpointer
 from rock_d2.checkpoint.formats import PortFormat, learned
+from rock_d2.modeling.rock_pytorch import convert_port
 
-# The smallest image whose fourth map, 3 x 3, has room for the window that makes the fifth.
-SIZE = (272, 272)
-WIDTH = 8
-TASKS = {"scene": 27, "depth": 2, "normals": 6}
-EXTRA_CHANNELS = (10, 8, 8, 6, 6)
-# Cells of the six maps with the boxes that each has.
-MAPS = ((17, 4), (9, 6), (5, 6), (3, 6), (1, 4), (1, 4))
+# Boxes of each map, and channels of the maps after conv5.
+BOXES, CHANNELS = (4, 6, 6, 6, 4, 4), (1024, 512, 256, 256, 256)
+# The windows of the last two maps have no border and cover 3 x 3 cells and all of 2 x 3.
+WINDOWS = ((3, 3), (3, 3), (3, 3), (3, 3), (2, 3))
 
 
-def config(name: str, *settings: object) -> CfgNode:
-    """The port's config with narrow layers after the backbone."""
-    cfg = model_zoo.get_config(f"port/{name}_nyuv2.yaml")
-    cfg.merge_from_list(
-        [
-            *("MODEL.DEVICE", "cpu", "INPUT.SIZE", SIZE, "MODEL.ROCK.WIDTH", WIDTH),
-            *("MODEL.TASKS.DEPTH.CHANNELS", 2, "MODEL.TASKS.NORMALS.CHANNELS", 6),
-            *("MODEL.SSD.EXTRA_CHANNELS", EXTRA_CHANNELS, *settings),
-        ]
+def normalised(conv: str, norm: str, c_out: int, c_in: int, *window: int) -> dict[str, tuple]:
+    """Return the tensors of a convolution with a bias and of its normalisation."""
+    vectors = (f"{conv}.bias", *(f"{norm}.{x}" for x in ("weight", "bias")))
+    statistics = [f"{norm}.{x}" for x in ("running_mean", "running_var")]
+    return {f"{conv}.weight": (c_out, c_in, *window)} | dict.fromkeys(
+        (*vectors, *statistics), (c_out,)
     )
-    return cfg
 
 
-@pytest.fixture(scope="module")
-def ports() -> dict[str, nn.Module]:
-    torch.manual_seed(3)
-    shared = {"width": WIDTH, "extra_channels": EXTRA_CHANNELS, "last_window": (1, 1)}
-    return {
-        name: with_random_statistics(Port(tasks=tasks, **shared))
-        for name, tasks in (("ssd", {}), ("rock", TASKS))
-    }
+def released_layout(tasks: dict[str, int]) -> dict[str, tuple]:
+    """Return the names and shapes of the port's only release."""
+    with torch.device("meta"):
+        resnet = torchvision.models.resnet50(num_classes=0).state_dict()
+    found = {f"feature_extractor.{n}": x.shape for n, x in resnet.items() if "fc." not in n}
+    maps, middles = (2048, *CHANNELS), (1024, 256, 128, 128, 128)
+    for i, window in enumerate(WINDOWS):
+        layer = f"detection.additional_layers.{i}."
+        found |= normalised(f"{layer}0", f"{layer}1", middles[i], maps[i], 1, 1)
+        found |= normalised(f"{layer}3", f"{layer}4", maps[i + 1], middles[i], *window)
+    for i, (channels, boxes) in enumerate(zip(maps, BOXES, strict=True)):
+        for name, outputs in (("loc", 4 * boxes), ("conf", 20 * boxes)):
+            found[f"detection.{name}.{i}.weight"] = (outputs, channels, 3, 3)
+            found[f"detection.{name}.{i}.bias"] = (outputs,)
+    if tasks:
+        found |= normalised("auxiliary.conv1", "auxiliary.bn1", 512, 2048, 1, 1)
+        found |= normalised("auxiliary.conv2", "auxiliary.bn2", 512, 512, 3, 3)
+        norm = normalised("", "auxiliary.bn3", 2048, 0)
+        found |= {name: shape for name, shape in norm.items() if name.startswith("auxiliary")}
+    for task, channels in tasks.items():
+        part = f"auxiliary.{task}_extractor."
+        for i, c_out, c_in, side in ((1, 256, 512, 1), (2, 256, 256, 3), (3, 512, 256, 1)):
+            found |= normalised(f"{part}conv{i}", f"{part}bn{i}", c_out, c_in, side, side)
+        found[f"{part}{task}_in.weight"], found[f"{part}{task}_in.bias"] = (
+            (channels, 512, 1, 1),
+            (channels,),
+        )
+        found |= normalised(f"{part}{task}_out", f"{part}bn_out", 2048, channels, 1, 1)
+    return found
 
 
-@pytest.fixture(scope="module")
-def files(ports, tmp_path_factory) -> dict[str, str]:
-    folder = tmp_path_factory.mktemp("port")
-    # PyTorch's older format too: it was the only one when the port was trained.
-    for name, legacy in (("ssd", True), ("rock", False)):
-        state = ports[name].trained_state()
-        torch.save(state, folder / f"{name}.pt", _use_new_zipfile_serialization=not legacy)
-    return {name: str(folder / f"{name}.pt") for name in ports}
-
-
-def loaded(cfg: CfgNode, file: str | Path) -> nn.Module:
-    torch.manual_seed(4)
-    model = build_model(cfg).eval()
-    assert RockCheckpointer(cfg, model=model).load(str(file)) == {}
-    return model
-
-
-# Of the port's source at its only release, all three tasks or none.
+# Parameters of the port's source, all three tasks or none.
 @pytest.mark.parametrize(
-    ("name", "parameters"), [("ssd", 41_948_560), ("rock", 49_327_531)], ids=["ssd", "rock"]
+    ("name", "parameters", "tasks"),
+    [
+        ("ssd", 41_948_560, {}),
+        ("rock", 49_327_531, {"scene": 27, "depth": 128, "normals": 384}),
+    ],
+    ids=["ssd", "rock"],
 )
-def test_released_layout_fills_the_whole_model(name, parameters):
+def test_released_layout_fills_the_whole_model(name, parameters, tasks):
+    port = {n: torch.empty(shape, device="meta") for n, shape in released_layout(tasks).items()}
+    assert parameters == sum(x.numel() for n, x in port.items() if "running" not in n and x.ndim)
     cfg = model_zoo.get_config(f"port/{name}_nyuv2.yaml")
     cfg.MODEL.DEVICE = "meta"
     with torch.device("meta"):
-        port = Port() if name == "rock" else Port(tasks={})
-        model = build_model(cfg)
-    assert sum(p.numel() for p in port.parameters()) == parameters
-    state = model.state_dict()
-    ours = PortFormat().translate(port.state_dict(), state)
+        state = build_model(cfg).state_dict()
+    ours = PortFormat().translate(port, state)
     assert {n: ours[n].shape for n in learned(ours)} == {n: state[n].shape for n in learned(state)}
 
 
-def box_by_box(outputs: torch.Tensor) -> torch.Tensor:
-    """(N, K, A) in the port's order of boxes to (N, A, K) in ours, cell by cell."""
-    start, parts = 0, []
-    for side, boxes in MAPS:
-        count = boxes * side**2
-        of_map = outputs[..., start : start + count].reshape(len(outputs), -1, boxes, side, side)
-        parts.append(of_map.permute(0, 3, 4, 2, 1).flatten(1, 3))
-        start += count
-    assert start == outputs.shape[2]
-    return torch.cat(parts, dim=1)
+def test_bias_before_normalisation_becomes_a_part_of_the_mean():
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(3, 5, 1), nn.BatchNorm2d(5).eval()
+    for values in norm.state_dict().values():
+        values.copy_(torch.rand(values.shape) + 0.5)
+    stored = {f"a.{n}": x for n, x in conv.state_dict().items()}
+    stored |= {f"a.norm.{n}": x for n, x in norm.state_dict().items()}
+    x = torch.randn(2, 3, 4, 4)
+    expected = norm(conv(x))
+    converted = convert_port(stored)
+    assert "a.bias" not in converted
+    norm.load_state_dict({n[7:]: v for n, v in converted.items() if n.startswith("a.norm.")})
+    torch.testing.assert_close(norm(F.conv2d(x, converted["a.weight"])), expected)
 
 
-@pytest.mark.parametrize("name", ["ssd", "rock"])
-def test_loaded_weights_give_the_outputs_of_the_port(name, ports, files):
-    image = torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(2))
-    model = loaded(config(name), files[name])
-    with torch.no_grad():
-        deltas, logits, encodings = ports[name](image)
-        # Not by a call, which would pass its maps through the neck.
-        features, predictions = model.neck(model.backbone.forward(image))
-        our_logits, our_deltas, _ = model.detector.head(features, SIZE)
-    assert logits.std() > 0.1 and deltas.std() > 0.1
-    exact = {"atol": 2e-4, "rtol": 1e-4}
-    torch.testing.assert_close(our_deltas, box_by_box(deltas), **exact)
-    # Class 0 there, the background, is the last one here.
-    scores = box_by_box(logits)
-    assert our_logits.shape[2] == NUM_OUTPUTS
-    torch.testing.assert_close(our_logits[..., -1], scores[..., 0], **exact)
-    torch.testing.assert_close(our_logits[..., :-1], scores[..., 1:], **exact)
-
-    assert predictions.keys() == encodings.keys()
-    if name == "rock":
-        blocks = [encodings["normals"][:, i : i + 2].mean(dim=1) for i in (0, 2, 4)]
-        vectors = torch.stack(blocks, dim=1)
-        expected = {
-            "scene": encodings["scene"].mean(dim=(2, 3)),
-            "depth": encodings["depth"].mean(dim=1, keepdim=True),
-            "normals": vectors / vectors.norm(dim=1, keepdim=True),
-        }
-        found = {name: final for name, (final,) in predictions.items()}
-        torch.testing.assert_close(found, expected, **exact)
+def test_predictors_channels_go_from_output_by_output_to_box_by_box():
+    # One class and the background, 2 boxes: the port has (output, box), the background first.
+    deltas = torch.tensor([[k, box] for k in range(4) for box in range(2)])
+    logits = torch.tensor([[k, box] for k in range(2) for box in range(2)])
+    found = convert_port({"head.bbox_pred.0.weight": deltas, "head.cls_score.0.weight": logits})
+    by_box = [[k, box] for box in range(2) for k in range(4)]
+    assert found["head.bbox_pred.0.weight"].tolist() == by_box
+    assert found["head.cls_score.0.weight"].tolist() == [[1, 0], [0, 0], [1, 1], [0, 1]]
 
 
-@pytest.mark.parametrize(("name", "other"), [("ssd", "rock"), ("rock", "ssd")])
-def test_other_configs_are_refused(name, other, files, small_config):
-    for cfg in (small_config(), config(other)):
-        with pytest.raises(
-            ValueError, match=r"rock-pytorch, .*use configs/port/ssd_nyuv2\.yaml or"
-        ):
-            RockCheckpointer(cfg, model=build_model(cfg)).load(files[name])
+def test_other_configs_are_refused(small_config, tmp_path):
+    port = {"feature_extractor.layer1.0.conv1.weight": torch.zeros(64, 64, 1, 1)}
+    # PyTorch's older format: it was the only one when the port was trained.
+    content = {"model": port, "iteration": 30000}
+    torch.save(content, tmp_path / "ssd.pt", _use_new_zipfile_serialization=False)
+    cfg = small_config()
+    with pytest.raises(ValueError, match=r"rock-pytorch, .*use configs/port/ssd_nyuv2\.yaml or"):
+        RockCheckpointer(cfg, model=build_model(cfg)).load(str(tmp_path / "ssd.pt"))

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from detectron2.config import get_cfg
-from detectron2.data import MetadataCatalog
 from quota import files_up_to
 from torch import nn
 
@@ -31,8 +30,7 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.iteration = state["iteration"]
-        if "step" in state:
-            self.step.copy_(state["step"])
+        self.step.copy_(state["step"])
 
 
 class Average:
@@ -48,25 +46,15 @@ class Average:
 
 
 def checkpointer(
-    folder: Path,
-    *settings: object,
-    width: int = 2,
-    images: int = 4,
-    text: str = "{}",
-    **options: Any,
+    folder: Path, *settings: object, width: int = 2, images: int = 4, averaged: bool = False
 ) -> TrainingCheckpointer:
-    """Return that of a training on ``images`` images, whose annotations are ``text``."""
+    """Return that of a training on ``images`` images."""
     cfg = get_cfg()
     add_rock_config(cfg)
-    cfg.merge_from_list(["OUTPUT_DIR", str(folder), "DATASETS.TRAIN", ("toys",), "SEED", 1])
-    cfg.merge_from_list(list(settings))
-    (folder / "annotations.json").write_text(text)
-    MetadataCatalog.pop("toys", None)
-    MetadataCatalog.get("toys").json_file = str(folder / "annotations.json")
+    cfg.merge_from_list(["OUTPUT_DIR", str(folder), "SEED", 1, *settings])
     model = nn.ModuleDict({"backbone": nn.Linear(2, 3), "neck": nn.Linear(2, width)})
-    records = [{"image_id": i} for i in range(images)]
-    average = Average(model) if options.get("averaged") else None
-    this = identity(cfg, records=records, model=model)
+    this = identity(cfg, records=[{"image_id": i} for i in range(images)], model=model)
+    average = Average(model) if averaged else None
     return TrainingCheckpointer(cfg, model, identity=this, average=average, trainer=Trainer())
 
 
@@ -83,41 +71,19 @@ def saved(folder: Path, iteration: int = 5, **options: Any) -> TrainingCheckpoin
 def test_resumed_training_has_the_state_of_the_saved_one(averaged, tmp_path):
     first = saved(tmp_path, averaged=averaged)
     second = checkpointer(tmp_path)
-    path = second.find_last()
-    assert second.resume_from(path, anyway=False) == {"random": 5}
+    assert second.resume_from(second.find_last(), anyway=False) == {"random": 5}
     trainer = second.checkpointables["trainer"]
     assert (trainer.iteration, trainer.step.tolist()) == (5, [1, 2])
     # The averaged weights are the model; the learned ones are the training's own affair.
     expected = first.model.backbone.weight + averaged
     assert torch.equal(second.model.backbone.weight, expected)
-    assert second.last_good() == f"the last checkpoint is {path}"
 
 
-def test_what_cannot_be_written_is_an_error_that_names_the_last_checkpoint(tmp_path):
+def test_what_cannot_be_written_is_named_and_the_last_checkpoint_stays(tmp_path):
     found = saved(tmp_path)
-    with files_up_to(500), pytest.raises(OSError, match=r"6\.pth cannot .* File .*; the .*5\.pth"):
+    with files_up_to(500), pytest.raises(OSError, match=r"6\.pth cannot be written: File too la"):
         found.save("model_0000006")
     assert found.find_last().name == "model_0000005.pth"
-
-
-def test_newest_checkpoint_that_loads_is_found(tmp_path, heard):
-    saved(tmp_path, 5)
-    saved(tmp_path, 6)
-    (tmp_path / "model_0000006.pth").write_bytes(b"PK")
-    (tmp_path / "last_checkpoint").write_text("")
-    assert checkpointer(tmp_path).find_last().name == "model_0000005.pth"
-    assert "model_0000006.pth: damaged" in heard.text
-    (tmp_path / "model_0000005.pth").write_bytes(b"")
-    with pytest.raises(ValueError, match="none of its checkpoints loads"):
-        checkpointer(tmp_path).find_last()
-
-
-def test_new_training_says_that_an_earlier_one_is_there(tmp_path, heard):
-    checkpointer(tmp_path).start_from("")
-    assert "earlier training" not in heard.text
-    saved(tmp_path)
-    checkpointer(tmp_path).start_from("")
-    assert "checkpoints of an earlier training, up to model_0000005.pth" in heard.text
 
 
 @pytest.mark.parametrize(
@@ -129,7 +95,6 @@ def test_new_training_says_that_an_earlier_one_is_there(tmp_path, heard):
         (("INPUT.FORMAT", "RGB"), {}, "set INPUT.FORMAT"),
         ((), {"images": 3}, "training images was 4 .* and is 3"),
         ((), {"width": 4}, "shapes of the weights was"),
-        ((), {"text": "[]"}, "annotations of toys was [0-9a-f]{16} and is [0-9a-f]{16} "),
     ],
 )
 def test_another_training_is_not_resumed(settings, options, message, tmp_path):
@@ -139,15 +104,12 @@ def test_another_training_is_not_resumed(settings, options, message, tmp_path):
         other.resume_from(other.find_last(), anyway=False)
 
 
-def test_anyway_resumes_with_what_fits(tmp_path, heard):
+def test_anyway_resumes_another_training(tmp_path, heard):
     first = saved(tmp_path)
-    other = checkpointer(tmp_path, "SEED", 2, width=5)
-    assert other.resume_from(other.find_last(), anyway=True) is None
+    other = checkpointer(tmp_path, "SEED", 2)
+    assert other.resume_from(other.find_last(), anyway=True) == {"random": 5}
     assert "SEED was 1 and is 2" in heard.text
     assert torch.equal(other.model.backbone.weight, first.model.backbone.weight)
-    trainer = other.checkpointables["trainer"]
-    # The optimizer's moments would be of other weights.
-    assert (trainer.iteration, trainer.step.tolist()) == (5, [0, 0])
 
 
 @pytest.mark.parametrize(
@@ -157,7 +119,7 @@ def test_anyway_resumes_with_what_fits(tmp_path, heard):
         ({"trainer": {}}, "its `trainer` is not"),
         ({"trainer": {"iteration": 3, "step": [1]}}, "its `trainer` is not"),
         ({"trainer": {"iteration": 3, "step": torch.zeros(3)}}, "its `trainer` is not"),
-        ({"style": 3}, "its `style` is 3"),
+        ({"style": 3}, "its `style` is no"),
         ({"style": {"INPUT.FORMAT": [torch.zeros(9)]}}, "contradicts"),
         ({"model": {}}, "belong to no known layout"),
         ({"model": {"backbone.weight": torch.zeros(3)}}, "fits 0 of 2"),
@@ -177,8 +139,8 @@ def test_forged_checkpoint_is_one_line(changes, message, tmp_path):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("exp_avg", torch.zeros(5), r"exp_avg is \(5,\), of a parameter \(3, 2, 1, 1\)"),
-        ("exp_avg", "x", "exp_avg is a str"),
+        ("exp_avg", torch.zeros(5), r"an exp_avg is \[5\], its parameter \[3, 2, 1, 1\]"),
+        ("exp_avg", "x", r"an exp_avg is \['str'\]"),
         # A fused step would take another memory format's numbers in the wrong order.
         ("exp_avg_sq", torch.arange(6.0).view(2, 3, 1, 1).transpose(0, 1), None),
     ],

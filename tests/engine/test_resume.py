@@ -1,14 +1,15 @@
 """A training that is interrupted and resumed is, bit for bit, the one that never was."""
 
 import os
-import resource
 import shutil
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import torch
 from detectron2.engine.hooks import CallbackHook
+from quota import files_up_to
 from trainings import differences, metrics, new_trainer, stored
 
 # Everything that has a state: averaged weights, a best metric, learnt weights of losses, parts of
@@ -45,8 +46,8 @@ def straight(rooms_root, tmp_path_factory) -> Path:
 def interrupted(straight: Path, folder: Path, after: int) -> Path:
     """Return the folder as it is if the process dies in the next iteration after ``after``."""
     folder.mkdir()
-    for i in range(after):
-        shutil.copy2(straight / f"model_{i:07d}.pth", folder)
+    for path in sorted(straight.glob("model_0*.pth"))[:after]:
+        shutil.copy2(path, folder)
     return folder
 
 
@@ -76,6 +77,15 @@ def test_resumed_training_in_half_precision_is_the_uninterrupted_one(precision, 
     new_trainer(folder, *settings, resume=True).train()
     assert bool(stored(folder)["trainer"]["step"]["scaler"]) == (precision == "fp16")
     assert ("random_gpu" in stored(folder)["processes"][0]) == (device == "cuda")
+    assert differences(straight, folder) == []
+
+
+def test_resumed_detector_of_detectron2_is_the_uninterrupted_one(tmp_path):
+    """RetinaNet averages the number of objects in an attribute."""
+    straight, file = tmp_path / "straight", "detectors/retinanet_rock_rooms.yaml"
+    new_trainer(straight, "SOLVER.CHECKPOINT_PERIOD", 3, file=file).train()
+    folder = interrupted(straight, tmp_path / "run", after=1)
+    new_trainer(folder, "SOLVER.CHECKPOINT_PERIOD", 3, file=file, resume=True).train()
     assert differences(straight, folder) == []
 
 
@@ -119,19 +129,16 @@ def test_another_training_is_not_resumed_but_anyway(straight, tmp_path, heard):
     trainer.train()
 
 
-def test_full_disk_ends_the_training_and_keeps_its_checkpoints(tmp_path, monkeypatch):
-    def full(trainer) -> None:
+def test_full_disk_ends_the_training_and_keeps_its_checkpoints(tmp_path):
+    def fill(trainer) -> None:
         # Metrics and events fit, megabytes of weights do not.
         if trainer.iter == 2:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+            quota.enter_context(files_up_to(200_000))
 
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     trainer = new_trainer(tmp_path)
-    trainer.register_hooks([CallbackHook(before_step=full)])
-    try:
-        with pytest.raises(OSError, match=r"2.pth cannot be written: File too large"):
-            trainer.train()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    trainer.register_hooks([CallbackHook(before_step=fill)])
+    full = pytest.raises(OSError, match=r"2.pth cannot be written: File too large")
+    with ExitStack() as quota, full:
+        trainer.train()
     assert [path.stem[-1] for path in sorted(tmp_path.glob("*.pth"))] == ["0", "1"]
     assert new_trainer(tmp_path, resume=True).start_iter == 2

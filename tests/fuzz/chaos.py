@@ -1,7 +1,6 @@
 """Trains while processes are killed, and compares the end with that of an undisturbed training."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -22,8 +21,6 @@ TRAIN = Path(__file__).parents[2] / "tools" / "train_net.py"
 ITERATIONS_PER_KILL = 6
 # Seconds that a process may need for anything.
 PATIENCE = 300
-# Torchrun waits half a minute for its processes before it kills them.
-SECONDS_TO_END = 45
 
 
 def run_chaos(
@@ -77,16 +74,9 @@ def training(cfg: CfgNode, processes: int, restarts: int) -> Iterator[subprocess
         run.wait(PATIENCE)
         check(run.returncode == 0, run)
     finally:
-        end(run)
-
-
-def end(run: subprocess.Popen) -> None:
-    """Ask torchrun to end, which ends its processes first; killed, it would leave them behind."""
-    run.terminate()
-    try:
-        run.wait(SECONDS_TO_END)
-    except subprocess.TimeoutExpired:
-        run.kill()
+        # Torchrun ends its processes first; killed, it would leave them behind.
+        run.terminate()
+        run.wait(PATIENCE)
 
 
 def wait_for(run: subprocess.Popen, condition) -> None:
@@ -109,9 +99,8 @@ def unfinished(cfg: CfgNode) -> list[Path]:
 
 
 def last_iteration(cfg: CfgNode) -> int:
-    names = (path.name for path in Path(cfg.OUTPUT_DIR).glob("model_*.pth"))
-    found = (re.fullmatch(r"model_(\d+)\.pth", name) for name in names)
-    return max((int(match[1]) for match in found if match), default=-1)
+    files = Path(cfg.OUTPUT_DIR).glob("model_[0-9]*.pth")
+    return max((int(path.stem.removeprefix("model_")) for path in files), default=-1)
 
 
 def children(pid: int) -> list[int]:

@@ -79,18 +79,14 @@ class Json(Target):
             MetadataCatalog.remove(name)
 
 
-class Images(Target):
+class Images(BinaryFile):
     def __init__(self, folder: Path):
         super().__init__(folder)
         self.record = write_images(folder) | {"annotations": []}
         self.originals = [(folder / f"image.{end}").read_bytes() for end in ("png", "jpg")]
-        self.record["file_name"] = str(folder / "changed.png")
+        self.file = folder / "changed.png"
+        self.record["file_name"] = str(self.file)
         self.mapper = RockDatasetMapper(small_config(), is_train=True)
-
-    def change(self, rng: Generator) -> str:
-        what, content = changed_bytes(rng, self.originals[rng.integers(2)])
-        Path(self.record["file_name"]).write_bytes(content)
-        return what
 
     def use(self) -> None:
         self.mapper(self.record)
@@ -104,7 +100,7 @@ class LabelFiles(BinaryFile):
         self.record = write_images(folder)
         self.task = task
         self.file = Path(self.record[task.field])
-        self.original = self.file.read_bytes()
+        self.originals = [self.file.read_bytes()]
 
     def use(self) -> None:
         label = self.task.to_tensor(self.task.load(self.record))
@@ -119,7 +115,7 @@ class Predictions(BinaryFile):
         self.record = {"image_id": 3, "file_name": "image.png"}
         save_prediction(folder, self.record, np.ones((1, HEIGHT, WIDTH), np.float32))
         self.file = folder / "3.npz"
-        self.original = self.file.read_bytes()
+        self.originals = [self.file.read_bytes()]
 
     def use(self) -> None:
         load_prediction(self.folder, self.record)

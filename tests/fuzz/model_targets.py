@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 from safetensors.torch import save
 
@@ -34,8 +34,8 @@ NUMBERS = {
     int: (-3, -1, 0, 1, 2, 3, 5, 7, 12, 18, 50, 101),
     float: (-1.0, -0.0, 0.0, 1e-9, 0.3, 1.0, 1.5, 7.0, 1e9, float("nan"), float("inf")),
 }
+ODD_WEIGHTS = (None, 3, "", [], {}, [1], "backbone.stem.conv1.weight", float("nan"))
 WORDS = ("", " ", "nothing", "auto", "cpu", "BN", "SyncBN", "FrozenBN", "GN", "LN", "res2", "min")
-DATA_SET = "fuzzed_settings"
 
 
 class Configs(Target):
@@ -76,12 +76,11 @@ class Settings(Target):
         file = folder / "annotations.json"
         document = coco_document(write_images(folder), names=rooms["thing_classes"])
         file.write_text(json.dumps(document))
-        if DATA_SET in DatasetCatalog.list():
-            DatasetCatalog.remove(DATA_SET)
-            MetadataCatalog.remove(DATA_SET)
+        # Each folder has its own, as a process may build this twice.
+        name = f"fuzzed_{folder}"
         facts = {key: rooms[key] for key in known if key in rooms}
-        register_multitask_coco(DATA_SET, str(file), str(folder), **facts)
-        data = ("DATASETS.TRAIN", (DATA_SET,), "DATASETS.TEST", (DATA_SET,))
+        register_multitask_coco(name, str(file), str(folder), **facts)
+        data = ("DATASETS.TRAIN", (name,), "DATASETS.TEST", (name,))
         self.original = load_config(small_config(), [*data, "DATALOADER.RESIDENT", False])
         settings = [x for x in flat_settings(self.original) if x[0].startswith(FUZZED)]
         self.settings = [x for x in settings if not x[0].startswith(OTHERS)]
@@ -103,11 +102,9 @@ class Settings(Target):
         with tempfile.TemporaryDirectory() as folder:
             self.cfg.OUTPUT_DIR = folder
             check_config(self.cfg)
-            # One worker shows as much as a hundred.
+            # One worker and one iteration show as much as a hundred; evaluations are long.
             self.cfg.DATALOADER.NUM_WORKERS = min(self.cfg.DATALOADER.NUM_WORKERS, 1)
-            # Evaluations and pictures are long.
             self.cfg.SOLVER.MAX_ITER = min(self.cfg.SOLVER.MAX_ITER, 1)
-            self.cfg.TEST.EVAL_PERIOD = min(self.cfg.TEST.EVAL_PERIOD, 0)
             test, self.cfg.DATASETS.TEST = self.cfg.DATASETS.TEST, ()
             trainer = RockTrainer(self.cfg)
             trainer.resume_or_load(resume=False)
@@ -164,14 +161,11 @@ class Checkpoints(Target):
     def _changed_content(self, rng: Generator) -> tuple[str, Any]:
         """Return another tree of the same tensors; their names stand for them meanwhile."""
         tensors = self.content["model"]
-        odd = (None, 3, "", [], {}, [1], "backbone.stem.conv1.weight", float("nan"))
         tree = {**self.content, "model": {name: name for name in tensors}}
-        what, tree = changed_tree(rng, tree, odd)
+        what, tree = changed_tree(rng, tree, ODD_WEIGHTS)
         if isinstance(tree.get("model"), dict):
-            tree["model"] = {
-                name: tensors[x] if isinstance(x, str) and x in tensors else x
-                for name, x in tree["model"].items()
-            }
+            names = [(n, x) for n, x in tree["model"].items() if isinstance(x, str)]
+            tree["model"] |= {name: tensors.get(x, x) for name, x in names}
         return what, tree
 
     def _write(self, content: Any) -> None:

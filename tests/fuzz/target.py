@@ -30,14 +30,11 @@ class Target(ABC):
     """An input of the project.
 
     Attributes:
+        folder: of the inputs.
         names: texts of which a refusal has to contain one; files are among them.
     """
 
     def __init__(self, folder: Path):
-        """
-        Args:
-            folder: for the inputs; nothing else is in it.
-        """
         self.folder = folder
         self.names: tuple[str, ...] = (str(folder),)
 
@@ -51,13 +48,13 @@ class Target(ABC):
 
 
 class BinaryFile(Target):
-    """One file whose bytes are damaged."""
+    """A file whose bytes are those of one of the originals, damaged."""
 
     file: Path
-    original: bytes
+    originals: Sequence[bytes]
 
     def change(self, rng: Generator) -> str:
-        what, content = changed_bytes(rng, self.original)
+        what, content = changed_bytes(rng, self.originals[rng.integers(len(self.originals))])
         self.file.write_bytes(content)
         return what
 

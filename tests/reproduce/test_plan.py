@@ -25,13 +25,6 @@ def test_a_model_is_trained_once_for_all_tables():
     assert len({run.folder for run in runs}) == len(runs) == 2 * (4 + 6 + 3 + 3 + 3)
 
 
-def test_the_first_seed_of_every_model_comes_first_and_evaluations_last():
-    runs = plan_of("decoders", "1", seeds=2).runs()
-    assert [run.seed for run in runs if run.trained is None] == [1] * 4 + [2] * 4
-    assert [run.trained is None for run in runs] == [True] * 8 + [False] * 8
-    assert {run.trained.name for run in runs[8:]} == {"table1_rock"}
-
-
 @pytest.mark.parametrize("name", ["1", "2", "5"])
 def test_rows_are_their_yaml_files(name):
     """On the paper's data the run is the file, on others the file's difference to row 1."""
@@ -46,28 +39,21 @@ def test_rows_are_their_yaml_files(name):
 
 
 def test_shares_and_switched_off_decoders_are_settings():
-    (run,) = [r for r in plan_of("6").runs() if r.name == "table1_rock_70"]
-    assert run.config().DATASETS.TRAIN_FRACTION == 0.7
     # Shares of what all models of the table see.
     few = plan_of("6", options=["DATASETS.TRAIN_FRACTION", "0.25"])
     shares = {r.name: r.config().DATASETS.TRAIN_FRACTION for r in few.runs()}
     assert shares["table1_rock_60"] == 0.15
     assert shares["table1_rock"] == shares["table1_baseline"] == 0.25
-    (run,) = [r for r in plan_of("decoders").runs() if r.name == "table1_rock_without_depth"]
-    cfg = run.config()
-    assert cfg.MODEL.ROCK.FUSION.SWITCHED_OFF == ["Depth"]
-    assert str(Path("out/table1_rock/seed1/model_final.pth")) == cfg.MODEL.WEIGHTS
-    assert "--eval-only" in run.arguments()[0]
+    evaluated = [run.config() for run in plan_of("decoders").runs() if run.trained is not None]
+    off = [cfg.MODEL.ROCK.FUSION.SWITCHED_OFF for cfg in evaluated]
+    assert off == [["Scene"], ["Depth"], ["Normals"], ["Scene", "Depth", "Normals"]]
+    assert {cfg.MODEL.WEIGHTS for cfg in evaluated} == {"out/table1_rock/seed1/model_final.pth"}
 
 
 def test_the_schedule_is_stretched_as_a_whole():
     (run, *_) = plan_of("1", dataset="nyuv2", iterations=0.1).runs()
     solver = run.config().SOLVER
     assert (solver.MAX_ITER, solver.STEPS, solver.CHECKPOINT_PERIOD) == (4000, (3000,), 800)
-    # Further settings hold for every run, and are stretched too.
-    options = ["SOLVER.MAX_ITER", "300", "SOLVER.WARMUP_ITERS", "50"]
-    for run in plan_of("1", iterations=2.0, options=options).runs():
-        assert (run.config().SOLVER.MAX_ITER, run.config().SOLVER.WARMUP_ITERS) == (600, 100)
 
 
 def test_a_folder_of_other_settings_is_refused(tmp_path):
@@ -82,7 +68,4 @@ def test_a_folder_of_other_settings_is_refused(tmp_path):
     stored.SOLVER.BASE_LR = 0.5
     (run.folder / "config.yaml").write_text(stored.dump())
     with pytest.raises(ValueError, match=r"seed1.config.yaml.*SOLVER.BASE_LR 0.5, not 0.0"):
-        check_stored_settings(plan.runs())
-    (run.folder / "config.yaml").write_text("SOLVER: {SPEED: 9}\n")
-    with pytest.raises(ValueError, match=r"seed1.config.yaml: .*SPEED.*; choose another --output"):
         check_stored_settings(plan.runs())

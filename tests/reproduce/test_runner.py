@@ -1,19 +1,20 @@
-"""Runs side by side, kept, resumed and reported, with a script in place of the training."""
+"""Runs side by side, kept and resumed, with a script in place of the training."""
 
 from pathlib import Path
 
 import pytest
 
 from reproduce.plan import Run
-from reproduce.runner import CONSOLE, Runner, command_line, last_line
+from reproduce.runner import Runner
 
 # Takes the arguments of tools/train_net.py. It notes its starts and ends in its folder's parents.
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
 folder = Path(sys.argv[sys.argv.index("OUTPUT_DIR") + 1])
+times = folder.parents[1] / "times.txt"
 def note(sign):
-    with open(folder.parents[1] / "times.txt", "a") as file:
+    with open(times, "a") as file:
         file.write(f"{sign} {folder.parent.name}\\n")
 note("+")
 if "FAIL" in sys.argv:
@@ -24,7 +25,6 @@ if "STOP" in sys.argv and not (folder / "model_0000004.pth").exists():
     os.kill(os.getpid(), 9)
 # Until the other has started; alone it goes on after all.
 end = time.monotonic() + 20
-times = folder.parents[1] / "times.txt"
 while "MEET" in sys.argv and times.read_text().count("+ ") < 2 and time.monotonic() < end:
     time.sleep(0.01)
 time.sleep(60 if "LONG" in sys.argv else 0)
@@ -72,15 +72,6 @@ def test_finished_runs_are_kept_and_interrupted_ones_are_resumed(new_runner, tmp
     assert sorted(file.name for file in runs[1].folder.glob("*.pth")) == ["model_final.pth"]
 
 
-def test_jobs_run_side_by_side_and_evaluations_wait(new_runner, tmp_path):
-    trainings = [run_of(tmp_path, name, "MEET", "1") for name in "ab"]
-    evaluation = run_of(tmp_path, "evaluated", trained=trainings[0])
-    new_runner(jobs=2).run([*trainings, evaluation])
-    lines = notes(tmp_path)
-    assert sorted(lines[:2]) == ["+ a", "+ b"]
-    assert lines[4:] == ["+ evaluated", "- evaluated"]
-
-
 def test_an_interruption_ends_the_runs(new_runner, tmp_path):
     def interrupt(line: str) -> None:
         if line.startswith("short"):
@@ -92,19 +83,3 @@ def test_an_interruption_ends_the_runs(new_runner, tmp_path):
     assert [run.finished for run in runs] == [True, False]
     # It has been waited for, so it will not finish later either.
     assert "- long" not in notes(tmp_path)
-
-
-def test_command_line_is_for_a_shell(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    run = run_of(tmp_path, "model", "MODEL.TASKS.AUXILIARY", '["A"]')
-    assert command_line(run, tmp_path / "tools" / "train_net.py") == (
-        "python tools/train_net.py --config-file base.yaml --resume MODEL.TASKS.AUXILIARY "
-        "'[\"A\"]' SEED 1 OUTPUT_DIR out/model/seed1"
-    )
-
-
-def test_last_line_of_a_log(tmp_path):
-    (tmp_path / CONSOLE).write_text("one\ntwo  \n\n \n")
-    assert last_line(tmp_path / CONSOLE) == "two"
-    (tmp_path / CONSOLE).write_text("")
-    assert last_line(tmp_path / CONSOLE) == "its log is empty"

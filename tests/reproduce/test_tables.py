@@ -1,9 +1,11 @@
-"""What is compared, and the paper's figures."""
+"""What is compared, the paper's figures, and statistics over seeds against formulas."""
+
+import math
 
 import pytest
 
+from reproduce.statistics import paired_difference, spread
 from reproduce.tables import DECODERS, TABLES, find_table
-from rock_d2.data.datasets.nyuv2 import THING_CLASSES
 
 
 def test_gains_that_the_paper_names():
@@ -15,39 +17,36 @@ def test_gains_that_the_paper_names():
         assert found == pytest.approx(gains)
 
 
-def test_every_row_is_compared_with_one_of_its_table():
+def test_rows_are_compared_within_their_table_and_have_the_same_figures_everywhere():
+    figures = {}
     for table in [*TABLES, find_table(DECODERS)]:
         titles = [row.title for row in table.rows]
         assert len(set(titles)) == len(titles)
         assert {row.against for row in table.rows} <= {"", *titles}
+        for row in table.rows if table in TABLES and table.split == "val" else ():
+            assert figures.setdefault((row.config, row.fraction), row.paper) == row.paper
 
 
-def test_the_same_model_has_the_same_figures_everywhere():
-    figures = {}
-    for table in TABLES:
-        for row in table.rows:
-            if table.split == "val":
-                assert figures.setdefault((row.config, row.fraction), row.paper) == row.paper
+def test_spread_is_that_of_a_sample():
+    # Squares of the distances from 30 are 4, 1, 1, 4; their sum over 4 - 1 is 10 / 3.
+    assert spread([28, 29, 31, 32]) == pytest.approx((30, math.sqrt(10 / 3), 4))
+    assert math.isnan(spread([28]).std)
 
 
-def test_decoders_are_switched_off_one_by_one_and_together():
-    off = [row.switched_off for row in find_table(DECODERS).rows]
-    assert off == [
-        None,
-        ("Scene",),
-        ("Depth",),
-        ("Normals",),
-        ("Scene", "Depth", "Normals"),
-    ]
+def test_pairs_are_of_the_same_seed():
+    found = paired_difference({1: 5.0, 2: 6.0, 3: 9.0}, {3: 1.0, 2: 2.0, 4: 50.0})
+    # A bootstrap sample of two pairs has the mean 4, 6 or 8, with chances of 1/4, 1/2 and 1/4.
+    assert (found.mean, found.low, found.high, found.count) == (6, 4, 8, 2)
+    single = paired_difference({1: 11.0}, {1: 10.0})
+    assert single.mean == 1 and math.isnan(single.low) and math.isnan(single.p_value)
+    assert paired_difference({1: 5.0}, {2: 4.0}) is None
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("4", r"table 4 .* tools/analyze_model.py --latency; there are 1, 2, 3, 5, 6 and decoders"),
-        ("8", r"'8' is no table of the paper; there are 1, .* and decoders"),
-    ],
-)
-def test_other_tables_are_refused(name, message):
-    with pytest.raises(ValueError, match=message):
-        find_table(name)
+def test_p_value_of_three_pairs():
+    # Differences 1, 2, 3: t = 2 / (1 / sqrt(3)) = 3.464 with two degrees of freedom, of which the
+    # two-sided tail is 1 - t / sqrt(t^2 + 2).
+    found = paired_difference({1: 11, 2: 27, 3: 10}, {1: 10, 2: 25, 3: 7})
+    t = 2 * math.sqrt(3)
+    assert found.p_value == pytest.approx(1 - t / math.sqrt(t**2 + 2))
+    # Differences without spread have no test.
+    assert math.isnan(paired_difference({1: 11.0, 2: 21.0}, {1: 10.0, 2: 20.0}).p_value)

@@ -54,9 +54,8 @@ def scripts():
     sys.path.remove(str(FOLDER))
 
 
-@pytest.mark.parametrize("modules", [MODULES, MODULES[::-1]], ids=["forward", "backward"])
-def test_modules_are_imported_in_any_order(modules):
-    result = run("-c", f"import {', '.join(modules)}")
+def test_modules_are_imported_in_another_order():
+    result = run("-c", f"import {', '.join(MODULES[::-1])}")
     assert result.returncode == 0, result.stderr
 
 

@@ -183,7 +183,8 @@ def final_output(
     own = cut(prediction, extent)
     # The cells at the image's border may reach into the padding; so does the map that is resized.
     reached = [
-        round(pixels * cells / (all_cells * share))
+        # Where the model is traced, shapes are tensors.
+        round(float(pixels * cells / (all_cells * share)))
         for pixels, cells, all_cells, share in zip(
             size, own.shape[-2:], prediction.shape[-2:], extent, strict=True
         )

@@ -19,7 +19,7 @@ from rock_d2.modeling.necks.neck import (
     coarse_to_fine,
 )
 from rock_d2.registry import registered
-from rock_d2.tasks import TASK_REGISTRY
+from rock_d2.tasks import TASK_REGISTRY, Task
 
 
 @NECK_REGISTRY.register()
@@ -55,19 +55,7 @@ class ROCK(Neck):
         """
         super().__init__(**settings)
         shapes = coarse_to_fine(input_shape, in_features, setting="MODEL.ROCK.IN_FEATURES")
-        if shared_trunk and len({shape.channels for shape in shapes.values()}) > 1:
-            raise ValueError(
-                f"MODEL.ROCK.SHARED_TRUNK: the maps {list(shapes)} have different channels"
-            )
-        if width < 1:
-            raise ValueError(f"MODEL.ROCK.WIDTH is {width}; it must be 1 or more")
-        check_norm(norm, [width, *(x.channels for x in shapes.values())], setting="MODEL.ROCK.NORM")
-        for task in self.tasks:
-            if task.channels < 1 or task.channels % task.num_outputs:
-                raise ValueError(
-                    f"MODEL.TASKS.{task.name.upper()}.CHANNELS is {task.channels}; it must be a "
-                    f"multiple of {task.num_outputs}"
-                )
+        check_settings(shapes, self.tasks, shared_trunk=shared_trunk, width=width, norm=norm)
         fusion_type = registered(FUSION_REGISTRY, fusion, setting="MODEL.ROCK.FUSION.NAME")
         # By the name of the map whose encoders it feeds.
         self.trunk_of = {name: next(iter(shapes)) if shared_trunk else name for name in shapes}
@@ -153,3 +141,27 @@ class ROCK(Neck):
         """Return y_t = Pool_t(Enc_t(X)) (equation 2)."""
         maps = {t.name: block_average(encodings[t.name], t.num_outputs) for t in self.predicted}
         return self.activate(maps, extents)
+
+
+def check_settings(
+    shapes: Mapping[str, ShapeSpec],
+    tasks: Sequence[Task],
+    *,
+    shared_trunk: bool,
+    width: int,
+    norm: str,
+) -> None:
+    """Raise ValueError for settings of ROCK that do not fit the maps or the tasks."""
+    if shared_trunk and len({shape.channels for shape in shapes.values()}) > 1:
+        raise ValueError(
+            f"MODEL.ROCK.SHARED_TRUNK: the maps {list(shapes)} have different channels"
+        )
+    if width < 1:
+        raise ValueError(f"MODEL.ROCK.WIDTH is {width}; it must be 1 or more")
+    check_norm(norm, [width, *(x.channels for x in shapes.values())], setting="MODEL.ROCK.NORM")
+    for task in tasks:
+        if task.channels < 1 or task.channels % task.num_outputs:
+            raise ValueError(
+                f"MODEL.TASKS.{task.name.upper()}.CHANNELS is {task.channels}; it must be a "
+                f"multiple of {task.num_outputs}"
+            )
