@@ -50,7 +50,7 @@ def _write_report(plan: Plan, table: Table) -> Iterator[Path]:
 
 def settings_section(comparison: Comparison) -> str:
     rows = [(f"`{name}`", here, there) for name, here, there in comparison.settings()]
-    text = "Beside the deviations that README.md lists:" if rows else "README.md lists them all."
+    text = "Beside the deviations that docs/PAPERS.md lists:"
     table = grid(["setting", "here", "the paper"], rows)
     return f"## Differences to the paper's settings\n\n{text}\n\n{table}"
 
@@ -96,8 +96,7 @@ def curves_section(comparison: Comparison, figure: Path) -> str:
     if not series:
         return ""
     line_chart(figure, series, x_title="iterations", y_title=UNIT)
-    text = f"Pale: single seeds; full: their mean.\n\n![Curves]({figure.name})"
-    return f"## {UNIT} over the training\n\n{text}"
+    return f"## {UNIT} over the training\n\n![Single seeds and their mean]({figure.name})"
 
 
 def categories_section(comparison: Comparison) -> str:

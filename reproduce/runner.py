@@ -80,7 +80,8 @@ class Runner:
             for file in run.folder.glob("model_[0-9]*.pth"):
                 file.unlink()
         else:
-            self.failed[run] = f"failed with exit status {code}: {last_line(run.folder / CONSOLE)}"
+            *_, last = (run.folder / CONSOLE).read_text(errors="replace").strip().split("\n")
+            self.failed[run] = f"failed with exit status {code}: {last}"
         outcome = self.failed.get(run, "finished")
         self.report(f"{run.name} seed {run.seed}: {outcome} after {duration}")
 
@@ -107,9 +108,3 @@ def command_line(run: Run, train_net: Path) -> str:
     """Return the same for a shell, with paths as seen from the working folder."""
     here = str(Path.cwd()) + os.sep
     return shlex.join(["python", *(word.removeprefix(here) for word in command(run, train_net))])
-
-
-def last_line(file: Path) -> str:
-    """Return the last line of a log that is not empty."""
-    lines = [line.strip() for line in file.read_text(errors="replace").splitlines()]
-    return next((line for line in reversed(lines) if line), "its log is empty")

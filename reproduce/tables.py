@@ -133,7 +133,6 @@ TABLES = (
         ),
     ),
 )
-# Tables without a comparison of trainings here.
 ELSEWHERE = {
     "4": "table 4 (size and speed) comes from tools/analyze_model.py --latency",
     "7": "table 7 needs Cityscapes, which this comparison does not have",

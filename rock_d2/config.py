@@ -149,7 +149,6 @@ def _add_ssd_config(cfg: CfgNode) -> None:
     cfg.MODEL.SSD.BOX_REG_LOSS_WEIGHT = 3.0
     # Probability of 'some object' that every default box starts with (RetinaNet, sec. 3.3).
     cfg.MODEL.SSD.PRIOR_PROB = 0.01
-
     cfg.MODEL.SSD.SCORE_THRESH_TEST = 0.01
     # Boxes of an image that go into NMS.
     cfg.MODEL.SSD.TOPK_CANDIDATES_TEST = 400

@@ -30,13 +30,10 @@ def make_parser() -> argparse.ArgumentParser:
 def show(name: str, report: DatasetReport) -> None:
     for problem in report.problems:
         print(f"{name}: {problem}")
-    objects = sorted(report.objects.items(), key=lambda item: -item[1])
-    print(f"\n{name}: {report.num_images} images, {report.objects.total()} boxes")
-    print(tabulate(objects, headers=["class", "boxes"]))
+    print(f"\n{name}: {report.num_images} images")
     shares = [(task, f"{100 * share:.1f} %") for task, share in report.coverage.items()]
     print(tabulate(shares, headers=["label", "known pixels"]))
-    for what, number in report.numbers.items():
-        print(f"{what}: {number}")
+    print("\n".join(f"{what}: {number}" for what, number in report.numbers.items()))
     print(f"{name}: {len(report.problems)} problem(s)\n")
 
 

@@ -1,14 +1,14 @@
 """How many parameters, operations and activations each part of a model and each task has.
 
-The paper (table 4) counts 27.8 M parameters without ROCK and 32.6 M with it. The 4.8 M between
-them are ours too. Our detectors are 2.9 M larger: a ResNet-50 has 23.5 M, which leaves 4.3 M for
-the paper's extra maps and predictors, whose widths it does not give; ours are SSD512's.
+The paper (table 4) counts 27.8 M parameters without ROCK and 32.6 M with it. ROCK adds 4.8 M here,
+too; both models are 2.9 M larger, since SSD512's extra maps are wider than the paper's can be.
 """
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
+from detectron2.evaluation import inference_context
 from detectron2.export import TracingAdapter
 from detectron2.utils.analysis import FlopCountAnalysis
 from fvcore.nn import ActivationCountAnalysis
@@ -54,21 +54,18 @@ def complexity_of(model: nn.Module, image_size: tuple[int, int]) -> ModelComplex
         image_size: height and width.
     """
     inputs = [{"image": torch.zeros(3, *image_size, dtype=torch.uint8)}]
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
+    with inference_context(model), torch.no_grad():
         adapter = TracingAdapter(model, inputs, allow_non_tensor=True)
         flops = FlopCountAnalysis(model, inputs)
         activations = ActivationCountAnalysis(adapter, adapter.flattened_inputs)
         for analysis in (flops, activations):
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         operations, values = flops.by_module_and_operator(), activations.by_module()
-    model.train(was_training)
-    paths = {module: path for path, module in model.named_modules()}
+    # The tracing wrapper calls the model `model`.
+    paths = {m: f"model.{path}".removesuffix(".") for path, m in model.named_modules()}
 
     def complexity(module: nn.Module) -> Complexity:
-        # The tracing wrapper calls the model `model`.
-        path = ".".join(filter(None, ("model", paths[module])))
+        path = paths[module]
         counted = sum(int(operations[path][operation]) for operation in COUNTED)
         return Complexity(num_parameters(module), counted, int(values[path]))
 

@@ -4,7 +4,8 @@ N images, A default boxes, C classes of objects, P candidates of an image, K det
 """
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,34 +82,32 @@ class Exportable(nn.Module):
         """
         Args:
             model: in evaluation mode.
-            suppress: class-wise NMS, from boxes (N, P, 4), scores and classes (N, P), the number
-                of classes and the IoU to bool (N, P), which candidates stay.
+            suppress: ``torch_nms`` or its equal.
             image_size: H and W.
         """
         super().__init__()
         self.detector = model.detector
         self.suppress = suppress
         self.image_size = image_size
-        self.limits = dict(model.detector.select.keywords)
         self.tasks: Sequence[Task] = model.neck.predicted
         self.names = ["boxes", "scores", "classes", *(task.name for task in self.tasks)]
-        self.predictions: Mapping[str, list[torch.Tensor]] = {}
-        model.neck.register_forward_hook(self._keep)
-
-    def _keep(self, neck: nn.Module, inputs: Any, outputs: tuple[Any, Any]) -> None:
-        _, self.predictions = outputs
+        self.predictions: dict[str, list[torch.Tensor]] = {}
+        model.neck.register_forward_hook(lambda neck, x, found: self.predictions.update(found[1]))
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         detector = self.detector
         found = detector.predict((images - detector.pixel_mean) / detector.pixel_std)
-        detections = self.detect(*detector.decode(*found))
-        return (*detections, *(self.of_batch(task) for task in self.tasks))
+        outputs = [*self.detect(*detector.decode(*found))]
+        for task in self.tasks:
+            rule = partial(task.postprocess, output_size=self.image_size)
+            outputs.append(torch.vmap(rule)(self.predictions[task.name][-1]))
+        return tuple(outputs)
 
     def detect(
         self, scores: torch.Tensor, boxes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Do what SSD's ``detect`` does, in shapes that do not depend on the values."""
-        limits, num_classes = self.limits, scores.shape[2]
+        limits, num_classes = self.detector.select.keywords, scores.shape[2]
         boxes, scores, classes, chosen = candidates(
             scores,
             boxes,
@@ -124,11 +123,6 @@ class Exportable(nn.Module):
         classes = torch.where(found, classes.gather(1, best), -1)
         return boxes * found[..., None], scores.clamp(min=0), classes
 
-    def of_batch(self, task: Task) -> torch.Tensor:
-        """Return a task's final predictions of all images at their size."""
-        final = self.predictions[task.name][-1]
-        return torch.vmap(lambda of_image: task.postprocess(of_image, self.image_size))(final)
-
 
 def torch_nms(
     boxes: torch.Tensor,
@@ -137,16 +131,19 @@ def torch_nms(
     num_classes: int,
     nms_thresh: float,
 ) -> torch.Tensor:
-    """Return the candidates that class-wise NMS keeps, bool (N, P), by torchvision's nms."""
+    """Return which candidates class-wise NMS keeps, bool (N, P).
+
+    Args:
+        boxes, scores, classes: of the candidates, (N, P, 4), (N, P) and (N, P).
+        num_classes: C.
+        nms_thresh: IoU from which the lower of two boxes of a class is dropped.
+    """
     # The images' numbers, of an operation that is traced for any N.
     image = torch.ones_like(classes[:, :1]).cumsum(dim=0)
     # Boxes of different classes or images never meet: each such group is moved to its own place.
     place = (image * num_classes + classes).double() * (boxes.max().double() + 1)
-    kept = nms(
-        (boxes + place[..., None]).flatten(0, 1),
-        scores.flatten().double(),
-        iou_threshold=nms_thresh,
-    )
+    moved = (boxes + place[..., None]).flatten(0, 1)
+    kept = nms(moved, scores.flatten().double(), nms_thresh)
     stays = torch.zeros_like(scores.flatten(), dtype=torch.bool)
     return stays.index_fill(0, kept, 1).view_as(scores)
 
@@ -160,12 +157,11 @@ def onnx_nms(boxes: Any, scores: Any, classes: Any, num_classes: int, nms_thresh
     """Do what ``torch_nms`` does by NonMaxSuppression, which takes scores as (N, C, P)."""
     from onnxscript import opset18 as op
 
+    one = op.Constant(value_ints=[1])
     every_class = op.Constant(value_ints=list(range(num_classes)))
     every_class = op.Reshape(every_class, op.Constant(value_ints=[1, num_classes, 1]))
-    mine = op.Equal(op.Unsqueeze(classes, op.Constant(value_ints=[1])), every_class)
-    by_class = op.Where(
-        mine, op.Unsqueeze(scores, op.Constant(value_ints=[1])), op.Constant(value_float=0.0)
-    )
+    mine = op.Equal(op.Unsqueeze(classes, one), every_class)
+    by_class = op.Where(mine, op.Unsqueeze(scores, one), op.Constant(value_float=0.0))
     # Rows of image, class and place of those that stay; a score of 0 is another class's candidate.
     rows = op.NonMaxSuppression(
         boxes,
@@ -175,9 +171,8 @@ def onnx_nms(boxes: Any, scores: Any, classes: Any, num_classes: int, nms_thresh
         op.Constant(value_floats=[0.0]),
     )
     places = op.Gather(rows, op.Constant(value_ints=[0, 2]), axis=1)
-    ones = op.Squeeze(op.Slice(places, [0], [1], [1]), op.Constant(value_ints=[1]))
-    ones = op.Add(op.Mul(ones, op.Constant(value_int=0)), op.Constant(value_int=1))
     none = op.Mul(classes, op.Constant(value_int=0))
+    ones = op.Expand(one, op.Slice(op.Shape(places), [0], [1]))
     return op.Cast(op.ScatterND(none, places, ones), to=9)
 
 

@@ -13,9 +13,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from rock_d2.modeling.backbones.timm import FrozenBatchNormAct2d
 
-# Compared as exact types: a subclass may compute something else.
+# Compared as exact types, since subclasses differ. All but the plain ones apply an activation.
 PLAIN = (FrozenBatchNorm2d, nn.BatchNorm2d, nn.SyncBatchNorm, NaiveSyncBatchNorm)
-# The others apply the activation, too.
 BATCH_NORMS = (*PLAIN, BatchNormAct2d, FrozenBatchNormAct2d, SyncBatchNormAct)
 
 
@@ -84,8 +83,7 @@ def consecutive_pairs(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
 
     A module whose control flow torch.fx cannot trace has none.
     """
-    children = module.named_children()
-    norms = {name for name, child in children if has_statistics(child, BATCH_NORMS)}
+    norms = {name for name, x in module.named_children() if has_statistics(x, BATCH_NORMS)}
     if not norms:
         return
     try:

@@ -1,5 +1,6 @@
 """Reading a whole data set once, and reporting everything that is wrong with it."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -27,6 +28,7 @@ from rock_d2.data.datasets.validation import (
     class_problems,
     entries,
     is_file,
+    is_int,
     missing_tables,
     structure_problems,
 )
@@ -41,16 +43,14 @@ class DatasetReport:
     Attributes:
         problems: a line each, in the order of the file.
         num_images: in the JSON.
-        objects: number of boxes of each class.
         coverage: for each task, the mean share of the images' pixels whose label is known; an
             image without a label counts as 0.
-        numbers: a line each about boxes, scenes, depth and normals.
+        numbers: a line each about boxes, objects, scenes, depth and normals.
         pictures: thumbnails by the images' file names.
     """
 
     problems: list[str]
     num_images: int = 0
-    objects: Counter = field(default_factory=Counter)
     coverage: dict[str, float] = field(default_factory=dict)
     numbers: dict[str, str] = field(default_factory=dict)
     pictures: dict[str, np.ndarray] = field(default_factory=dict)
@@ -82,7 +82,6 @@ def check_dataset(name: str, tasks: Sequence[Task], num_processes: int) -> Datas
     report.num_images = len(images)
     report.coverage = {task.name: known[task.name] / max(len(images), 1) for task in tasks}
     report.problems += [*set_faults(files, measured), *unlabelled(report.coverage, metadata)]
-    report.objects = count_objects(document)
     report.numbers = facts(document, metadata) | numbers(measured)
     pictures = zip(files, measured, strict=True)
     report.pictures = {file: found["picture"] for file, found in pictures if found}
@@ -121,29 +120,27 @@ def _image_problems(path: str, size: tuple[int, int]) -> Iterator[str]:
         yield f"is {found[0]} x {found[1]}, `height` and `width` say {size[0]} x {size[1]}"
 
 
-def count_objects(document: Mapping[str, Any]) -> Counter:
-    """Return the number of boxes of each class, of what is whole."""
-    classes = {kind["id"]: kind["name"] for kind in entries(document, "categories")}
-    counted = Counter(dict.fromkeys(classes.values(), 0))
-    kinds = (found["category_id"] for found in entries(document, "annotations"))
-    counted.update(classes[kind] for kind in kinds if kind in classes)
-    return counted
-
-
 def facts(document: Mapping[str, Any], metadata: Metadata) -> dict[str, str]:
-    """Return a line each about boxes, scenes and the further fields of images."""
-    images, objects = entries(document, "images"), entries(document, "annotations")
-    names, found = metadata.get("scene_classes", ()), {}
-    if objects:
-        areas = [max(a["bbox"][2] * a["bbox"][3], 0) for a in objects]
-        sides = np.quantile(np.sqrt(areas), (0.05, 0.5, 0.95)).round()
-        found["boxes"] = "{:g} / {:g} / {:g} pixels wide and high (5, 50 and 95 %)".format(*sides)
-    scenes = [s for s in (i.get("scene_id") for i in images) if type(s) is int]
-    counted = Counter(names[s] if 0 <= s < len(names) else str(s) for s in scenes)
-    if scenes:
-        found["scene"] = ", ".join(f"{name} {count}" for name, count in counted.most_common())
-    further = sorted({name for image in images for name in image} - COCO_FIELDS)
-    return found | ({"fields of images": ", ".join(further)} if further else {})
+    """Return a line each about boxes, objects, scenes and the further fields of images."""
+    images, boxes = entries(document, "images"), entries(document, "annotations")
+    sides = [math.sqrt(max(found["bbox"][2] * found["bbox"][3], 0)) for found in boxes]
+    kinds = {kind["id"]: kind["name"] for kind in entries(document, "categories")}
+    objects = Counter(dict.fromkeys(kinds.values(), 0))
+    objects.update(kinds.get(found["category_id"], "unknown") for found in boxes)
+    names = dict(enumerate(metadata.get("scene_classes", ())))
+    scenes = [image["scene_id"] for image in images if is_int(image.get("scene_id"))]
+    further = {name for image in images for name in image} - COCO_FIELDS
+    few, median, many = np.quantile(sides or [0], (0.05, 0.5, 0.95))
+    return {
+        "boxes": f"{few:.0f} / {median:.0f} / {many:.0f} pixels wide and high (5, 50 and 95 %)",
+        "objects": listed(objects),
+        "scenes": listed(Counter(str(names.get(scene, scene)) for scene in scenes)),
+        "further fields of images": ", ".join(sorted(further)),
+    }
+
+
+def listed(counter: Counter) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counter.most_common())
 
 
 def unlabelled(coverage: Mapping[str, float], metadata: Metadata) -> Iterator[str]:

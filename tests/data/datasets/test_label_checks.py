@@ -170,7 +170,9 @@ def test_right_labels_give_no_line_and_their_numbers(rooms):
     expected = np.quantile(metres, (0.01, 0.5, 0.99))
     np.testing.assert_allclose(np.float64(found), expected, rtol=0.02)
     assert float(report.numbers["normals"].split()[0]) < 12
-    assert report.numbers["scene"].startswith("any ")
+    assert report.numbers["scenes"] == "any 15"
+    objects = dict(part.rsplit(" ", 1) for part in report.numbers["objects"].split(", "))
+    assert sum(map(int, objects.values())) == len(rooms[0].document["annotations"])
     # The header of a training has the same, of all of so few images.
     header = label_numbers(DatasetCatalog.get(rooms[0].name), MetadataCatalog.get(rooms[0].name))
     assert header == {kind: report.numbers[kind] for kind in ("depth", "normals")}
