@@ -162,6 +162,8 @@ def check_dict(dataset_dict: Mapping[str, Any]) -> None:
     where = f"{dataset_dict.get('file_name')}: "
     for problem in field_problems(dataset_dict, DICT_FIELDS):
         raise ValueError(where + problem)
+    if ("height" in dataset_dict) != ("width" in dataset_dict):
+        raise ValueError(f"{where}has one of `height` and `width`, and not the other")
     for number, found in enumerate(dataset_dict.get("annotations", ())):
         for problem in field_problems(found, OBJECT_FIELDS):
             raise ValueError(f"{where}`annotations` number {number}: {problem}")

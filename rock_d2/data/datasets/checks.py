@@ -71,7 +71,7 @@ def check_dataset(name: str, tasks: Sequence[Task], num_processes: int) -> Datas
     check = partial(check_image, root=root, tasks=tasks, metadata=metadata)
     with ProcessPoolExecutor(num_processes) if num_processes > 1 else nullcontext() as pool:
         found = pool.map(check, images, chunksize=8) if pool else map(check, images)
-        for problems, shares, measures in tqdm(found, total=len(images), desc=f"reading {name}"):
+        for problems, shares, measures in tqdm(found, total=len(images), desc=name, disable=None):
             report.problems += problems
             known.update(shares)
             if len(measured) % -(-len(images) // MOST_COMPARED):

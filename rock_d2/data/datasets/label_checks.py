@@ -53,7 +53,7 @@ AXES_NAMES = {
     "x +B y +G z +R": "the channels are in the order BGR",
 }
 # Degrees by which other axes have to be better, and by which an image is worse than is usual.
-AXES_MARGIN, ANGLE_MARGIN, LARGEST_ANGLE = 5.0, 12.0, 25.0
+AXES_MARGIN, ANGLE_MARGIN, LARGEST_ANGLE, LARGEST_MEAN = 5.0, 12.0, 25.0, 40.0
 
 # Correlation of thumbnails above which two files show the same.
 SAME_PICTURE = 0.999
@@ -233,6 +233,11 @@ def wrong_normals(files: Sequence[str], angles: np.ndarray) -> Iterator[str]:
         yield (
             f"normals: {name_of_axes(best)}; so they would be {means[best]:.0f} degrees from those "
             f"of the depth on average, and are {means[0]:.0f}"
+        )
+    elif means[0] > LARGEST_MEAN:
+        yield (
+            f"normals: they are {means[0]:.0f} degrees from those of the depth on average, and "
+            "under no axes much less: they look like those of other images"
         )
     usual = float(np.median(angles[:, best]))
     for file, found in zip(files, angles, strict=True):

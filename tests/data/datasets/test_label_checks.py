@@ -101,7 +101,7 @@ WHOLE_SET = {
     "normals with y up": (lambda r: r.change(NORMALS, turned(1, -1, 1)), "y points up; so"),
     "normals of OpenGL": (lambda r: r.change(NORMALS, turned(1, -1, -1)), "y points up and z to"),
     "normals in BGR": (lambda r: r.change(NORMALS, bgr), "in the order BGR"),
-    "normals of others": (lambda r: r.move(NORMALS, 6), "degrees from those of the depth"),
+    "normals of others": (lambda r: r.move(NORMALS, 6), "under no axes .* of other images"),
     "normals unknown": (
         lambda r: r.change(NORMALS, lambda n: n * 0 + 127),
         "normals.*: nothing is known",
