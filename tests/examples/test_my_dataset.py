@@ -8,12 +8,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from check_dataset import check_dataset
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
 from rock_d2 import build_train_loader, load_config
-from rock_d2.data.datasets.checks import check_dataset
 from rock_d2.tasks import Depth
 
 ROOT = Path(__file__).parents[2]

@@ -9,11 +9,11 @@ import check_dataset as tool
 import cv2
 import numpy as np
 import pytest
+from check_dataset import check_dataset
 from command_line import run
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from rock_d2 import register_multitask_coco
-from rock_d2.data.datasets.checks import check_dataset
 from rock_d2.tasks import Depth, Normals, Scene
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from check_dataset import DatasetReport, check_dataset, shared_pictures
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 
 from rock_d2 import register_multitask_coco
-from rock_d2.data.datasets.checks import DatasetReport, check_dataset, shared_pictures
 from rock_d2.data.datasets.label_checks import (
     AXES,
     angles_to_depth,
