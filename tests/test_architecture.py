@@ -16,8 +16,8 @@ FOLDERS = ("rock_d2", "tools", "reproduce", "benchmarks", "datasets", "examples"
 
 # The parts of the package in lines: each may import itself and parts of the lines above its own.
 ORDER = (
-    ("config_files", "files", "image_files", "registry"),
-    ("layers", "untrusted_images"),
+    ("files", "image_files", "registry"),
+    ("layers",),
     ("tasks",),
     ("modeling", "data", "evaluation"),
     ("config", "checkpoint", "export", "visualization"),

@@ -13,9 +13,9 @@ import pytest
 from browser import chromium, find_chromium
 from PIL import Image
 from tiny_model import THRESHOLD, tiny_config
+from untrusted_images import read_untrusted_image
 
 from rock_d2.predictor import Predictor
-from rock_d2.untrusted_images import read_untrusted_image
 
 pytest.importorskip("gradio", reason="the page needs Gradio: the extra `demo`")
 import web_demo
