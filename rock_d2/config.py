@@ -4,14 +4,17 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import yaml
 from detectron2.config import CfgNode, get_cfg
 
-from rock_d2.config_files import merge_file
 from rock_d2.modeling.backbones.timm import add_timm_config
 from rock_d2.modeling.balancing import BALANCER_REGISTRY
 from rock_d2.modeling.fcos import add_fcos_config
 from rock_d2.modeling.necks import NECK_REGISTRY
 from rock_d2.tasks import PAPER_TASKS, TASK_REGISTRY
+
+# Raised by Detectron2, fvcore and yacs for files that are no configs, such as circular bases.
+MISTAKES = (AssertionError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
 
 
 def add_rock_config(cfg: CfgNode) -> None:
@@ -149,7 +152,6 @@ def _add_ssd_config(cfg: CfgNode) -> None:
     cfg.MODEL.SSD.BOX_REG_LOSS_WEIGHT = 3.0
     # Probability of 'some object' that every default box starts with (RetinaNet, sec. 3.3).
     cfg.MODEL.SSD.PRIOR_PROB = 0.01
-
     cfg.MODEL.SSD.SCORE_THRESH_TEST = 0.01
     # Boxes of an image that go into NMS.
     cfg.MODEL.SSD.TOPK_CANDIDATES_TEST = 400
@@ -229,9 +231,17 @@ def load_config(config: CfgNode | str | os.PathLike, opts: Sequence[Any] = ()) -
     else:
         cfg = get_cfg()
         add_rock_config(cfg)
-        merge_file(cfg, str(config))
+        _merge_file(cfg, str(config))
     try:
         cfg.merge_from_list(list(opts))
     except (KeyError, AssertionError) as problem:
         raise ValueError(f"{' '.join(map(str, opts))}: {problem.args[0]}") from None
     return cfg
+
+
+def _merge_file(cfg: CfgNode, path: str) -> None:
+    """Merge a config file and its bases, as plain values only: YAML tags could run code."""
+    try:
+        cfg.merge_from_file(path, allow_unsafe=False)
+    except (*MISTAKES, yaml.YAMLError) as problem:
+        raise ValueError(f"{path} is no config: {' '.join(str(problem).split())}") from None

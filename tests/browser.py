@@ -8,14 +8,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 TIMEOUT = 60.0
 
 
 def find_chromium() -> str | None:
-    """The program; Ubuntu's script of that name, which asks to install a snap, has no version."""
+    """Return the program; Ubuntu's script of that name, which wants a snap, has no version."""
     for path in filter(None, map(shutil.which, NAMES)):
         if subprocess.run([path, "--version"], capture_output=True).returncode == 0:
             return path
@@ -25,36 +26,33 @@ def find_chromium() -> str | None:
 class Page:
     """One tab."""
 
-    def __init__(self, to_browser: int, from_browser: int):
+    def __init__(self, to_browser: BinaryIO, from_browser: BinaryIO):
         self._to, self._from = to_browser, from_browser
-        self._count, self._rest, self._session = 0, b"", None
+        self._count, self._session = 0, {}
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """Sends a command of the DevTools protocol and waits for its result."""
+        """Send a command of the DevTools protocol and wait for its result."""
         self._count += 1
-        message = {"id": self._count, "method": method, "params": params}
-        if self._session:
-            message["sessionId"] = self._session
-        os.write(self._to, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._read()
-            if answer.get("id") == self._count:
-                assert "error" not in answer, f"{method}: {answer['error']}"
-                return answer["result"]
+        message = {"id": self._count, "method": method, "params": params, **self._session}
+        self._to.write(json.dumps(message).encode() + b"\0")
+        while (answer := self._read()).get("id") != self._count:
+            pass
+        assert "error" not in answer, f"{method}: {answer['error']}"
+        return answer["result"]
 
     def _read(self) -> dict[str, Any]:
-        while b"\0" not in self._rest:
-            piece = os.read(self._from, 1 << 16)
-            assert piece, "Chromium has ended"
-            self._rest += piece
-        message, self._rest = self._rest.split(b"\0", 1)
-        return json.loads(message)
+        message = b""
+        while not message.endswith(b"\0"):
+            byte = self._from.read(1)
+            assert byte, "Chromium has ended"
+            message += byte
+        return json.loads(message[:-1])
 
-    def open(self, address: str, *, width: int, height: int) -> None:
+    def open(self, address: str) -> None:
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
-        self._session = attached["sessionId"]
-        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._session = {"sessionId": attached["sessionId"]}
+        screen = {"width": 1280, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
         self.call("Emulation.setDeviceMetricsOverride", **screen)
         self.call("Page.navigate", url=address)
 
@@ -63,14 +61,12 @@ class Page:
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
-    def wait_for(self, expression: str) -> Any:
-        """The value of a JavaScript expression as soon as it is truthy."""
+    def wait_for(self, expression: str) -> None:
+        """Wait until a JavaScript expression is truthy."""
         end = time.monotonic() + TIMEOUT
-        while not (value := self.evaluate(expression)):
-            text = self.evaluate("document.body.innerText")
-            assert time.monotonic() < end, f"{expression} stays false; the page says: {text}"
+        while not self.evaluate(expression):
+            assert time.monotonic() < end, f"{expression} stays false"
             time.sleep(0.1)
-        return value
 
     def choose_file(self, selector: str, path: Path) -> None:
         root = self.call("DOM.getDocument")["root"]["nodeId"]
@@ -100,25 +96,21 @@ class Page:
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[Page]:
-    """Starts the browser with its own profile folder and ends it."""
-    child_in, to_browser = os.pipe()
-    from_browser, child_out = os.pipe()
-    # Chromium reads commands from descriptor 3 and writes answers to 4. The copies are above
-    # both, so that neither is overwritten before it is copied.
-    high_in, high_out = (os.dup2(fd, place) for fd, place in ((child_in, 203), (child_out, 204)))
-    actions = [(os.POSIX_SPAWN_DUP2, high_in, 3), (os.POSIX_SPAWN_DUP2, high_out, 4)]
-    program = find_chromium()
-    flags = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
-    command = [program, *flags, "--remote-debugging-pipe", f"--user-data-dir={profile}"]
-    process = os.posix_spawn(program, command, os.environ, file_actions=actions)
-    for descriptor in (child_in, child_out, high_in, high_out):
-        os.close(descriptor)
-    page = Page(to_browser, from_browser)
+    """Start the browser with its own profile folder and end it."""
+    (child_in, to_browser), (from_browser, child_out) = os.pipe(), os.pipe()
+    # Chromium reads commands from descriptor 3 and writes answers to 4.
+    shell = f'exec "$@" 3<&{child_in} 4>&{child_out}'
+    command = [find_chromium(), *FLAGS, "--remote-debugging-pipe", f"--user-data-dir={profile}"]
+    browser = subprocess.Popen(
+        ["bash", "-c", shell, "bash", *command],
+        pass_fds=(child_in, child_out),
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(child_in)
+    os.close(child_out)
     try:
-        yield page
-        page._session = None
-        page.call("Browser.close")
+        # It ends when its pipe does.
+        with open(to_browser, "wb", buffering=0) as commands, open(from_browser, "rb") as answers:
+            yield Page(commands, answers)
     finally:
-        os.close(to_browser)
-        os.close(from_browser)
-        os.waitpid(process, 0)
+        browser.wait(timeout=TIMEOUT)

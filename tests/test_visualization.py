@@ -20,13 +20,11 @@ from rock_d2.visualization import (
     draw_item,
     draw_predictions,
     draw_record,
-    evenly_spaced,
     prediction_drawings,
     recorded_encodings,
     write_picture,
     write_pictures,
 )
-from rock_d2.visualization.panels import panel
 
 TASKS = (Scene(), Depth(), Normals())
 METADATA = Metadata(
@@ -78,10 +76,9 @@ def test_right_predictions_look_like_the_truth(record):
         np.testing.assert_array_equal(predicted, true)
     # Nothing is below the input.
     assert (picture[height:, :480] == 255).all()
-    # A baseline has its own column: here, the same detections under another caption.
+    # A baseline has its own column.
     picture = draw_comparison(record, output, TASKS, METADATA, baseline=output)
     assert picture.shape == (2 * height, width + 484, 3)
-    np.testing.assert_array_equal(picture[26:386, 484:964], picture[26:386, 968:1448])
     # A network without a detector has no such column.
     output = {name: output[name] for name in ("depth", "normals")}
     assert draw_comparison(record, output, TASKS, METADATA).shape == (2 * height, 1448, 3)
@@ -113,9 +110,6 @@ def test_only_detections_above_the_threshold_are_drawn():
     # The box, times 3, with its line and its title; the weaker one would end at 420.
     assert abs(columns.min() - 60) < 6 and columns.max() < 250
     assert abs(rows.min() - 90) < 6
-    nothing = {"instances": instances([], scores=[])}
-    (none,) = prediction_drawings(BLACK, nothing, (), METADATA, 0.5)
-    assert none.caption == "0 objects (score from 0.5)" and not none.image.any()
 
 
 def test_masks_are_filled_in_predictions_items_and_records(tmp_path):
@@ -172,18 +166,6 @@ def test_recorded_encodings_are_pooled_to_the_predictions():
         "normals": (2, 3, 6, 8),
     }
     torch.testing.assert_close(encodings["scene"].mean(dim=(2, 3)), found["scene"][-1])
-    before = dict(encodings)
-    neck({"res5": torch.randn(2, 8, 6, 8)})
-    assert all(encodings[name] is maps for name, maps in before.items())
-
-
-def test_a_long_caption_ends_before_the_scale():
-    scale = Depth().draw(np.array([[1.0, 9.0]], np.float32), METADATA).scale
-    both = panel(Drawing("a caption that is much longer than its room " * 3, None, scale), (480, 9))
-    alone = panel(Drawing("", None, scale), (480, 9))
-    right = 480 - round(480 * 0.45)
-    np.testing.assert_array_equal(both[:, right:], alone[:, right:])
-    assert (both[:26, :right] < 128).any() and (alone[:26, right:] < 128).any()
 
 
 def test_pictures_are_written_with_a_sheet_and_follow_no_link(tmp_path):
@@ -192,19 +174,9 @@ def test_pictures_are_written_with_a_sheet_and_follow_no_link(tmp_path):
     (tmp_path / "photo.png").write_text("a user's")
     (tmp_path / "0.png").symlink_to(tmp_path / "photo.png")
     assert write_pictures(named, tmp_path, sheet=tmp_path / "sheet.png", columns=2) == 3
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
-        *("0.png", "1.png", "2.png", "photo.png", "sheet.png")
-    ]
     assert (tmp_path / "photo.png").read_text() == "a user's"
     # Two columns of 800 pixels in the pictures' proportions.
     sheet = read_color_image(tmp_path / "sheet.png")
     assert sheet.shape == (800, 1600, 3)
     places = [(200, 400), (200, 1200), (600, 400), (600, 1200)]
     assert [tuple(sheet[place].tolist()) for place in places] == [*colours, (255, 255, 255)]
-    with pytest.raises(ValueError, match=r"a\.doc: OpenCV writes no pictures of this suffix"):
-        write_picture(tmp_path / "a.doc", BLACK)
-
-
-def test_evenly_spaced():
-    assert evenly_spaced(range(10), 4) == [0, 2, 5, 7]
-    assert evenly_spaced(range(3), 8) == [0, 1, 2]

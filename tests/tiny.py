@@ -98,6 +98,17 @@ def bare_ssd(*, matcher: SSDMatcher, cls_loss: Callable[..., torch.Tensor] | Non
 mine_three = partial(hard_negative_loss, neg_pos_ratio=3.0)
 
 
+def with_random_norms(module: nn.Module) -> nn.Module:
+    """Give batch normalisation the statistics and weights that a training might."""
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2)
+            nn.init.normal_(norm.weight)
+            nn.init.normal_(norm.bias)
+    return module
+
+
 def random_boxes(count: int, *, size: tuple[int, int], smallest: float) -> torch.Tensor:
     """(count, 4) boxes inside an image of ``size`` with sides of at least ``smallest``."""
     bounds = torch.tensor(size[::-1], dtype=torch.float32)

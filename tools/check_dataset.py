@@ -11,13 +11,153 @@ image. Sets that are named together may not share an image. Exit code 0 if all i
 import argparse
 import os
 import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import combinations
+from pathlib import Path
+from typing import Any
 
+import numpy as np
+from detectron2.data import Metadata, MetadataCatalog
 from tabulate import tabulate
+from tqdm import tqdm
 
-from rock_d2.data.datasets.checks import DatasetReport, check_dataset, shared_pictures
+from rock_d2.data.datasets.box_checks import box_faults, facts
+from rock_d2.data.datasets.coco import read_coco_json
+from rock_d2.data.datasets.label_checks import (
+    MOST_COMPARED,
+    measure,
+    numbers,
+    same_pictures,
+    set_faults,
+)
+from rock_d2.data.datasets.validation import (
+    class_problems,
+    entries,
+    is_file,
+    missing_tables,
+    structure_problems,
+)
 from rock_d2.data.loader import check_registered
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
-from rock_d2.tasks import TASK_REGISTRY
+from rock_d2.image_files import read_color_image
+from rock_d2.tasks import TASK_REGISTRY, Task
+
+
+@dataclass
+class DatasetReport:
+    """The findings of a check.
+
+    Attributes:
+        problems: a line each, in the order of the file.
+        num_images: in the JSON.
+        coverage: for each task, the mean share of the images' pixels whose label is known; an
+            image without a label counts as 0.
+        numbers: a line each about boxes, objects and labels.
+        pictures: thumbnails by the images' file names.
+    """
+
+    problems: list[str]
+    num_images: int = 0
+    coverage: dict[str, float] = field(default_factory=dict)
+    numbers: dict[str, str] = field(default_factory=dict)
+    pictures: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def check_dataset(name: str, tasks: Sequence[Task], num_processes: int) -> DatasetReport:
+    """Check ids, fields and files of a registered data set, then read every image and label."""
+    metadata = MetadataCatalog.get(name)
+    document = read_coco_json(metadata.json_file, name)
+    root, empty_boxes = Path(metadata.image_root), metadata.get("empty_boxes", False)
+    report = DatasetReport(list(structure_problems(document, root, empty_boxes=empty_boxes)))
+    if missing_tables(document):
+        return report
+    if not report.problems:
+        report.problems += class_problems(document, metadata)
+    images, known, measured = entries(document, "images"), Counter(), []
+    report.problems += [*box_faults(document), *shared_sequences(name, images)]
+    check = partial(check_image, root=root, tasks=tasks, metadata=metadata)
+    with ProcessPoolExecutor(num_processes) if num_processes > 1 else nullcontext() as pool:
+        found = pool.map(check, images, chunksize=8) if pool else map(check, images)
+        for problems, shares, measures in tqdm(found, total=len(images), desc=name, disable=None):
+            report.problems += problems
+            known.update(shares)
+            if len(measured) % -(-len(images) // MOST_COMPARED):
+                # The largest of the measures; enough other images have it.
+                measures.pop("outlines", None)
+            measured.append(measures)
+    files = [image["file_name"] for image in images]
+    report.num_images = len(images)
+    report.coverage = {task.name: known[task.name] / max(len(images), 1) for task in tasks}
+    report.problems += [*set_faults(files, measured), *unlabelled(report.coverage, metadata)]
+    report.numbers = facts(document, metadata) | numbers(measured)
+    pictures = zip(files, measured, strict=True)
+    report.pictures = {file: found["picture"] for file, found in pictures if found}
+    return report
+
+
+def check_image(
+    image: Mapping[str, Any], *, root: Path, tasks: Sequence[Task], metadata: Metadata
+) -> tuple[list[str], dict[str, float], dict[str, np.ndarray]]:
+    """Return the faults of an image's files, each task's known share, and what measures it."""
+    files = {k: str(root / str(v)) for k, v in image.items() if k.endswith("file_name")}
+    record, problems, shares = {**image, **files}, [], {}
+    if is_file(Path(record["file_name"])):
+        problems += _image_problems(record["file_name"], (image["height"], image["width"]))
+    for task in tasks:
+        stored = record.get(task.field)
+        if stored is None or (isinstance(stored, str) and not is_file(Path(stored))):
+            continue
+        found, shares[task.name] = task.check(record, metadata)
+        problems += found
+        if not found and shares[task.name] == 0:
+            problems.append(f"{stored}: nothing is known")
+    measures: dict[str, np.ndarray] = {}
+    if not problems and all(is_file(Path(file)) for file in files.values()):
+        problems, measures = measure(record, metadata)
+    return [f"{image['file_name']}: {problem}" for problem in problems], shares, measures
+
+
+def _image_problems(path: str, size: tuple[int, int]) -> Iterator[str]:
+    try:
+        found = read_color_image(path).shape[:2]
+    except ValueError as error:
+        yield str(error)
+        return
+    if found != size:
+        yield f"is {found[0]} x {found[1]}, `height` and `width` say {size[0]} x {size[1]}"
+
+
+def unlabelled(coverage: Mapping[str, float], metadata: Metadata) -> Iterator[str]:
+    """Yield a line for each task that a set has facts for, and no labels."""
+    for name in (name for name, share in coverage.items() if share == 0):
+        for fact in (f"{name}_classes", f"{name}_range"):
+            if metadata.get(fact) is not None:
+                yield f"no image has a known label of `{name}`, and the set has {fact}"
+
+
+def shared_sequences(name: str, images: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for every sequence that is also in a data set which must be disjoint."""
+    for other in MetadataCatalog.get(name).get("disjoint_from", ()):
+        path = MetadataCatalog.get(other).json_file
+        others = read_coco_json(path, other)["images"] if Path(path).is_file() else ()
+        for sequence in sorted(sequences_of(images) & sequences_of(others)):
+            yield f"sequence `{sequence}` is in {name} and in {other}"
+
+
+def sequences_of(images: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {image["sequence"] for image in images if isinstance(image.get("sequence"), str)}
+
+
+def shared_pictures(reports: Mapping[str, DatasetReport]) -> Iterator[str]:
+    """Yield a line for every image that shows the same as one of another data set."""
+    for (first, one), (second, other) in combinations(reports.items(), 2):
+        for file, same in same_pictures(other.pictures, one.pictures):
+            yield f"{second}: {file}: shows the same as {same} of {first}"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -30,13 +170,10 @@ def make_parser() -> argparse.ArgumentParser:
 def show(name: str, report: DatasetReport) -> None:
     for problem in report.problems:
         print(f"{name}: {problem}")
-    objects = sorted(report.objects.items(), key=lambda item: -item[1])
-    print(f"\n{name}: {report.num_images} images, {report.objects.total()} boxes")
-    print(tabulate(objects, headers=["class", "boxes"]))
+    print(f"\n{name}: {report.num_images} images")
     shares = [(task, f"{100 * share:.1f} %") for task, share in report.coverage.items()]
     print(tabulate(shares, headers=["label", "known pixels"]))
-    for what, number in report.numbers.items():
-        print(f"{what}: {number}")
+    print("\n".join(f"{what}: {number}" for what, number in report.numbers.items()))
     print(f"{name}: {len(report.problems)} problem(s)\n")
 
 

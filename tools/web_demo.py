@@ -29,10 +29,10 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from untrusted_images import read_untrusted_image
 
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
 from rock_d2.predictor import Predictor
-from rock_d2.untrusted_images import read_untrusted_image
 from rock_d2.visualization import panel_row, prediction_drawings
 
 MAX_FILE = 20 * 2**20

@@ -4,11 +4,22 @@ Order: zoom-out, crop, resize, flip, colour. Each task's file says what a geomet
 to its labels (``Transform.register_type``).
 """
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 import cv2
 import numpy as np
 from detectron2.config import CfgNode
+from detectron2.data import detection_utils
 from detectron2.data import transforms as T
 from fvcore.transforms.transform import CropTransform, NoOpTransform, PadTransform, Transform
+from PIL import Image
+from torchvision.transforms.functional import (
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+)
 
 # Principal components of the RGB values of ImageNet, columns of unit length and deviations for
 # values in [0, 1]: Krizhevsky et al., NIPS 2012, sec. 4.1.
@@ -20,50 +31,30 @@ RGB_DEVIATIONS = np.array([0.2175, 0.0188, 0.0045])
 
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """Return the augmentations that a config asks for; at test time only the resize."""
-    if not is_train:
-        return [build_resize(cfg, is_train)]
-    expand, crop, color = cfg.INPUT.EXPAND, cfg.INPUT.MIN_IOU_CROP, cfg.INPUT.COLOR_AUG
-    rgb = cfg.INPUT.FORMAT == "RGB"
-    augmentations: list[T.Augmentation] = []
-    if expand.ENABLED:
-        fill = tuple(cfg.MODEL.PIXEL_MEAN)
-        augmentations.append(ZoomOut(fill=fill, max_ratio=expand.MAX_RATIO, prob=expand.PROB))
-    if crop.ENABLED:
-        min_ious = tuple(crop.MIN_IOUS)
-        augmentations.append(
-            MinIoUCrop(min_ious=min_ious, min_area=crop.MIN_AREA, trials=crop.TRIALS)
-        )
-    if cfg.INPUT.CROP.ENABLED:
-        augmentations.append(RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
-    augmentations.append(build_resize(cfg, is_train))
-    augmentations += build_flip(cfg.INPUT.RANDOM_FLIP)
-    if color.LIGHTING > 0:
-        augmentations.append(Lighting(scale=color.LIGHTING, rgb=rgb))
-    if color.DISTORTION:
-        augmentations.append(ColorDistortion(rgb=rgb))
-    return augmentations
-
-
-def build_resize(cfg: CfgNode, is_train: bool) -> T.Augmentation:
-    """Return the resize to INPUT.SIZE or, where that is empty, Detectron2's by the shorter edge."""
+    # Detectron2's resize by the shorter edge and, in training, its flip.
+    resize, *flip = detection_utils.build_augmentation(cfg, is_train)
     if len(cfg.INPUT.SIZE) not in (0, 2):
         raise ValueError(f"INPUT.SIZE is {cfg.INPUT.SIZE}; it must be [height, width] or []")
     if cfg.INPUT.SIZE:
-        return T.Resize(tuple(cfg.INPUT.SIZE))
+        resize = T.Resize(tuple(cfg.INPUT.SIZE))
     if not is_train:
-        return T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, "choice")
-    return T.ResizeShortestEdge(
-        cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
-    )
-
-
-def build_flip(direction: str) -> list[T.Augmentation]:
-    """Return the flip that INPUT.RANDOM_FLIP names."""
-    if direction not in ("horizontal", "vertical", "none"):
-        raise ValueError(f"INPUT.RANDOM_FLIP is {direction!r}, not horizontal, vertical or none")
-    if direction == "none":
-        return []
-    return [T.RandomFlip(horizontal=direction == "horizontal", vertical=direction == "vertical")]
+        return [resize]
+    expand, crop, color = cfg.INPUT.EXPAND, cfg.INPUT.MIN_IOU_CROP, cfg.INPUT.COLOR_AUG
+    rgb = cfg.INPUT.FORMAT == "RGB"
+    before, after = [], []
+    if expand.ENABLED:
+        fill = tuple(cfg.MODEL.PIXEL_MEAN)
+        before.append(ZoomOut(fill=fill, max_ratio=expand.MAX_RATIO, prob=expand.PROB))
+    if crop.ENABLED:
+        min_ious = tuple(crop.MIN_IOUS)
+        before.append(MinIoUCrop(min_ious=min_ious, min_area=crop.MIN_AREA, trials=crop.TRIALS))
+    if cfg.INPUT.CROP.ENABLED:
+        before.append(RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
+    if color.LIGHTING > 0:
+        after.append(Lighting(scale=color.LIGHTING, rgb=rgb))
+    if color.DISTORTION:
+        after.append(ColorDistortion(rgb=rgb))
+    return [*before, resize, *flip, *after]
 
 
 class RandomCrop(T.RandomCrop):
@@ -188,10 +179,10 @@ class Lighting(T.Augmentation):
 
 
 class ColorDistortion(T.Augmentation):
-    """SSD's photometric distortions (SSD, sec. 2.2; ranges of its released training script).
+    """SSD's photometric distortions (SSD, sec. 2.2), as torchvision has them.
 
-    Each happens with chance 1/2: brightness +- 32, contrast and saturation x [0.5, 1.5], hue
-    +- 18 of OpenCV's 180, and contrast comes before saturation and hue or after them.
+    Each happens with chance 1/2: brightness x [0.875, 1.125], contrast and saturation x
+    [0.5, 1.5], hue +- 0.05 turns, and contrast comes before saturation and hue or after them.
     """
 
     def __init__(self, *, rgb: bool):
@@ -200,36 +191,19 @@ class ColorDistortion(T.Augmentation):
 
     def get_transform(self) -> Transform:
         happens = np.random.uniform(size=5) < 0.5
-        brightness = np.random.uniform(-32, 32) * happens[0]
-        contrast = np.random.uniform(0.5, 1.5) ** happens[1]
-        saturation = np.random.uniform(0.5, 1.5) ** happens[2]
-        hue = round(np.random.uniform(-18, 18) * happens[3])
-
-        def distort(image: np.ndarray) -> np.ndarray:
-            image = change_levels(image, brightness=brightness)
-            if happens[4]:
-                image = change_levels(image, contrast=contrast)
-            image = change_hsv(image, hue=hue, saturation=saturation, rgb=self.rgb)
-            return image if happens[4] else change_levels(image, contrast=contrast)
-
-        return T.ColorTransform(distort)
+        contrast = (adjust_contrast, np.random.uniform(0.5, 1.5) ** happens[1])
+        steps = [
+            (adjust_saturation, np.random.uniform(0.5, 1.5) ** happens[2]),
+            (adjust_hue, np.random.uniform(-0.05, 0.05) * happens[3]),
+        ]
+        steps.insert(0 if happens[4] else 2, contrast)
+        steps.insert(0, (adjust_brightness, np.random.uniform(0.875, 1.125) ** happens[0]))
+        return T.ColorTransform(partial(distort, steps=steps, rgb=self.rgb))
 
 
-def change_levels(
-    image: np.ndarray, *, brightness: float = 0.0, contrast: float = 1.0
-) -> np.ndarray:
-    """Return contrast * image + brightness, rounded and saturated, of a uint8 image."""
-    levels = np.round(contrast * np.arange(256) + brightness).clip(0, 255)
-    return cv2.LUT(image, levels.astype(np.uint8))
-
-
-def change_hsv(image: np.ndarray, *, hue: int, saturation: float, rgb: bool) -> np.ndarray:
-    """Turn the hue by ``hue`` of OpenCV's 180 and multiply the saturation, of a uint8 image."""
-    if saturation == 1 and hue == 0:
-        return image
-    levels = np.arange(256)
-    scaled = np.round(levels * saturation).clip(max=255)
-    table = np.stack([(levels + hue) % 180, scaled, levels], axis=1).astype(np.uint8)
-    image = cv2.cvtColor(image, cv2.COLOR_RGB2HSV if rgb else cv2.COLOR_BGR2HSV)
-    image = cv2.LUT(image, table[None])
-    return cv2.cvtColor(image, cv2.COLOR_HSV2RGB if rgb else cv2.COLOR_HSV2BGR)
+def distort(image: np.ndarray, *, steps: Sequence[tuple[Callable, float]], rgb: bool) -> np.ndarray:
+    """Return a uint8 image after torchvision's functions, each with its amount."""
+    pixels = Image.fromarray(np.ascontiguousarray(image if rgb else image[..., ::-1]))
+    for adjust, amount in steps:
+        pixels = adjust(pixels, float(amount))
+    return np.array(pixels) if rgb else np.array(pixels)[..., ::-1]

@@ -159,7 +159,7 @@ def build_train_loader(
         records: dataset dicts.
         mapper: from a dataset dict to a batch item.
         total_batch_size: of all processes together.
-        seed: the same seed gives the same global batches, whatever else is set.
+        seed: the same seed gives the same global batches under all other settings.
         num_workers: loader processes of this process.
         start_batch: the batch to begin with, of a training that is resumed.
         timeout: seconds that a batch may take the workers; 0: no limit.

@@ -1,4 +1,4 @@
-"""What the command lines of all tools have in common."""
+"""Parts that the command lines of all tools share."""
 
 import argparse
 import importlib

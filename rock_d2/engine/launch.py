@@ -68,8 +68,15 @@ def join(device: str, *, timeout: float) -> None:
         return
     if device != "cpu":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    limit = timedelta(seconds=timeout)
+    store, rank, world_size = next(distributed.rendezvous("env://", timeout=limit))
     distributed.init_process_group(
-        "gloo" if device == "cpu" else "nccl", timeout=timedelta(seconds=timeout)
+        "gloo" if device == "cpu" else "nccl",
+        # torchrun's store outlives a restart, and with it the addresses of processes that are gone.
+        store=distributed.PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store),
+        rank=rank,
+        world_size=world_size,
+        timeout=limit,
     )
     # Detectron2's main branch; what uses the group in v0.6 is not used here.
     if hasattr(comm, "create_local_process_group"):

@@ -228,8 +228,9 @@ class RockTrainer(DefaultTrainer):
         TrainerBase.load_state_dict(self, state)
         if self.cfg.SEED < 0:
             self.data_loader.dataset.seed = state["data_seed"]
-        # With --resume-anyway a checkpoint may lack what does not fit.
-        if "step" in state:
-            self._trainer.load_state_dict(state["step"])
+        self._trainer.load_state_dict(state["step"])
         if self.average is not None and "average" in state:
             self.average.load_state_dict(state["average"])
+        elif self.average is not None:
+            # The checkpoint is of a training without (--resume-anyway).
+            self.average.reset()

@@ -10,7 +10,7 @@ one further, behind it: on them the plain, continuous IoU is the same number.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,22 +29,12 @@ def voc_average_precisions(
         found: detections in COCO's result format, with the document's ids.
         iou: the IoU that a right detection reaches.
     """
-    objects, detections = by_category_and_image(truth["annotations"]), by_category_and_image(found)
-    return np.array(
-        [
-            average_precision(objects[category], detections[category], iou=iou)
-            for category in sorted(item["id"] for item in truth["categories"])
-        ]
-    )
-
-
-def by_category_and_image(
-    items: Iterable[Mapping[str, Any]],
-) -> dict[int, dict[int, list[Mapping[str, Any]]]]:
-    groups = defaultdict(lambda: defaultdict(list))
-    for item in items:
-        groups[item["category_id"]][item["image_id"]].append(item)
-    return groups
+    objects, detections = (defaultdict(lambda: defaultdict(list)) for _ in range(2))
+    for group, items in ((objects, truth["annotations"]), (detections, found)):
+        for item in items:
+            group[item["category_id"]][item["image_id"]].append(item)
+    categories = sorted(item["id"] for item in truth["categories"])
+    return np.array([average_precision(objects[k], detections[k], iou=iou) for k in categories])
 
 
 def average_precision(

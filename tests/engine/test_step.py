@@ -69,7 +69,7 @@ def test_the_network_computes_in_half_precision_and_learns_in_full(precision):
 
 
 class Dark(nn.Module):
-    """A loss that is 4, whatever the weight."""
+    """A loss that is 4 for any weight."""
 
     def __init__(self):
         super().__init__()

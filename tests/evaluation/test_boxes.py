@@ -1,6 +1,5 @@
 """Box metrics: hand-worked, by every library, and on the way from a model to files."""
 
-import copy
 import json
 import math
 
@@ -13,7 +12,7 @@ from detectron2.data.datasets import register_coco_instances
 from detectron2.evaluation import COCOEvaluator
 from detectron2.structures import Boxes, Instances
 
-from rock_d2.evaluation.boxes import STATS, BoxEvaluator, choose_backend, coco_scores, score_boxes
+from rock_d2.evaluation.boxes import STATS, BoxEvaluator, coco_scores, score_boxes
 
 
 def score(*args, **options):
@@ -25,6 +24,7 @@ def test_by_hand():
     results = score(
         [(1, 1, SQUARE), (2, 1, SQUARE), (1, 2, (0, 0, 20, 20))],
         [(1, 1, SQUARE, 0.9), (2, 1, (0, 0, 72, 100), 0.8)],
+        categories=(3, 1, 2),
     )
     # Half of the objects found means recalls 0, 0.01, ... 0.5 of 101.
     half = 100 * 51 / 101
@@ -45,23 +45,6 @@ def test_by_hand():
     assert results["AR1"] == results["AR100"] == pytest.approx(75 / 2)
 
 
-def test_detections_in_an_image_without_objects_are_wrong():
-    objects = [(1, 1, SQUARE), (2, 1, SQUARE)]
-    found = [(1, 1, SQUARE, 0.9), (2, 1, SQUARE, 0.8), (3, 1, SQUARE, 0.95)]
-    assert score(objects, found[:2])["AP50-a"] == pytest.approx(100)
-    results = score(objects, found)
-    # Precision 0, 1/2, 2/3 in the order of scores.
-    assert [results["AP50-a"], results["VOC50-a"]] == pytest.approx([200 / 3] * 2)
-
-
-def test_classes_keep_their_names_in_any_order():
-    objects = [(1, 1, SQUARE), (2, 3, SQUARE)]
-    results = score(objects, [(2, 3, SQUARE, 0.5)], categories=(3, 1, 2))
-    for metric in ("AP", "AP50", "AP75", "VOC50"):
-        found = [results[f"{metric}-{name}"] for name in "abc"]
-        assert found == pytest.approx([0, math.nan, 100], nan_ok=True)
-
-
 def test_nothing_found_is_zero_and_nothing_to_find_is_nan():
     results = score([(1, 1, SQUARE)], [])
     assert results["AP"] == results["VOC50"] == results["AP-a"] == results["AR100"] == 0
@@ -76,30 +59,12 @@ EMPTY_BOXES = coco_set(
 )
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [coco_set([], []), coco_set([(1, 1, SQUARE)], []), EMPTY_BOXES, *map(random_set, range(4))],
-)
+@pytest.mark.parametrize("kind", [coco_set([], []), EMPTY_BOXES, *map(random_set, range(2))])
 def test_hotcoco_computes_pycocotools_numbers(kind):
     pytest.importorskip("hotcoco", reason="hotcoco is not installed: pip install -e .[fast]")
-    before = copy.deepcopy(kind)
     expected = coco_scores(*kind, backend="pycocotools")
-    found = coco_scores(*kind, backend="hotcoco")
-    assert found[0].shape == (12,)
-    for mine, theirs in zip(found, expected, strict=True):
+    for mine, theirs in zip(coco_scores(*kind, backend="hotcoco"), expected, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-9)
-    assert kind == before
-
-
-def test_the_fastest_installed_backend_is_taken(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
-    assert choose_backend("auto") == "hotcoco"
-    with pytest.raises(ValueError, match=r"TEST\.COCO_BACKEND is 'quickcoco'"):
-        choose_backend("quickcoco")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: name == "pycocotools" or None)
-    assert choose_backend("auto") == "pycocotools"
-    with pytest.raises(ValueError, match="hotcoco is not installed; pip install hotcoco"):
-        choose_backend("hotcoco")
 
 
 @pytest.mark.parametrize(
@@ -107,9 +72,7 @@ def test_the_fastest_installed_backend_is_taken(monkeypatch):
     [
         ({"image_id": 77}, "has no such image_id"),
         ({"category_id": 4}, "has no such image_id or category_id"),
-        ({"image_id": [1]}, "not COCO's result format"),
         ({"score": math.nan}, "no box x y w h in pixels with a score"),
-        ({"score": 10**400}, "not COCO's result format"),
         ({"bbox": [0, 0, math.nan, 1]}, "no box x y w h"),
         ({"bbox": [0, 0, 1]}, "not COCO's result format"),
         ({"bbox": [9, 9, -5, 2]}, r"no box x y w h.*\[9, 9, -5, 2\]"),
@@ -124,9 +87,6 @@ def test_wrong_detections_are_named(change, message):
     assert score_boxes(truth, found)["APl"] == pytest.approx(100)
     with pytest.raises(ValueError, match=message):
         score_boxes(truth, [found[0], found[1] | change])
-    del found[1][next(iter(change))]
-    with pytest.raises(ValueError, match="not COCO's result format"):
-        score_boxes(truth, found)
 
 
 @pytest.fixture
@@ -141,24 +101,17 @@ def dataset(tmp_path):
     file = tmp_path / "truth.json"
     file.write_text(json.dumps(truth))
     register_coco_instances("three_images", {}, str(file), str(tmp_path))
-    DatasetCatalog.get("three_images")
+    records = DatasetCatalog.get("three_images")
+    # Without a JSON file of its own, as Detectron2 allows.
+    DatasetCatalog.register("dicts_alone", lambda: records)
+    MetadataCatalog.get("dicts_alone").thing_classes = ["c", "k", "t"]
     yield truth
-    DatasetCatalog.remove("three_images")
-    MetadataCatalog.remove("three_images")
+    for name in ("three_images", "dicts_alone"):
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
 
 
-def instances(found):
-    """Detections of one image from (class, x y w h, score)."""
-    boxes = torch.tensor([box for _, box, _ in found]).reshape(-1, 4).float()
-    boxes[:, 2:] += boxes[:, :2]
-    return Instances(
-        (480, 640),
-        pred_boxes=Boxes(boxes),
-        scores=torch.tensor([score for *_, score in found]),
-        pred_classes=torch.tensor([index for index, *_ in found], dtype=torch.int64),
-    )
-
-
+# By image: class, box x y w h and score.
 FOUND = {
     5: [(2, (1, 2, 40, 40), 0.75), (2, (300, 300, 9, 9), 0.5)],
     7: [(0, SQUARE, 0.875), (1, (1e-7, 0.1, 99.7, 1 / 3), 0.1)],
@@ -168,8 +121,13 @@ FOUND = {
 
 def evaluate(evaluator, found):
     evaluator.reset()
-    for image, boxes in found.items():
-        evaluator.process([{"image_id": image}], [{"instances": instances(boxes)}])
+    for image, items in found.items():
+        boxes = torch.tensor([box for _, box, _ in items]).reshape(-1, 4).float()
+        boxes[:, 2:] += boxes[:, :2]
+        instances = Instances((480, 640), pred_boxes=Boxes(boxes))
+        instances.scores = torch.tensor([score for *_, score in items])
+        instances.pred_classes = torch.tensor([label for label, *_ in items], dtype=torch.int64)
+        evaluator.process([{"image_id": image}], [{"instances": instances}])
     return evaluator.evaluate()
 
 
@@ -183,12 +141,11 @@ def test_same_file_and_numbers_as_detectron2(dataset, tmp_path):
     files = [tmp_path / folder / "coco_instances_results.json" for folder in ("mine", "theirs")]
     assert files[0].read_text() == files[1].read_text()
     assert {found["category_id"] for found in json.loads(files[0].read_text())} == {3, 11, 20}
+    from_dicts = evaluate(BoxEvaluator("dicts_alone", output_dir=mine), FOUND)["bbox"]
+    assert from_dicts == pytest.approx(results, nan_ok=True)
 
 
-def test_no_box_and_no_annotations(dataset, tmp_path):
-    results = evaluate(BoxEvaluator("three_images", output_dir=str(tmp_path)), {5: [], 7: []})
-    assert results["bbox"]["AP"] == results["bbox"]["AP-c"] == 0
-    assert math.isnan(results["bbox"]["AP-k"])
+def test_without_annotations_boxes_are_kept_and_classes_counted(dataset, tmp_path):
     del dataset["annotations"]
     (tmp_path / "truth.json").write_text(json.dumps(dataset))
     evaluator = BoxEvaluator("three_images", output_dir=str(tmp_path))
@@ -196,18 +153,3 @@ def test_no_box_and_no_annotations(dataset, tmp_path):
     assert len(json.loads((tmp_path / "coco_instances_results.json").read_text())) == 4
     with pytest.raises(ValueError, match="class 3 was predicted, but data set `three_images`"):
         evaluate(evaluator, {5: [(3, SQUARE, 0.5)]})
-
-
-def test_a_data_set_of_dataset_dicts_alone(dataset, tmp_path):
-    """Without a JSON file of its own, as Detectron2 allows."""
-    records = DatasetCatalog.get("three_images")
-    DatasetCatalog.register("dicts_alone", lambda: records)
-    names = MetadataCatalog.get("three_images").as_dict()
-    MetadataCatalog.get("dicts_alone").set(thing_classes=names["thing_classes"])
-    results = evaluate(BoxEvaluator("dicts_alone", output_dir=str(tmp_path)), FOUND)["bbox"]
-    assert results == pytest.approx(
-        evaluate(BoxEvaluator("three_images", output_dir=str(tmp_path)), FOUND)["bbox"],
-        nan_ok=True,
-    )
-    DatasetCatalog.remove("dicts_alone")
-    MetadataCatalog.remove("dicts_alone")

@@ -18,12 +18,7 @@ from rock_d2 import add_rock_config, build_evaluator, register_multitask_coco
 
 NAME, NUM_IMAGES = "shared_out", 20
 # The first image of the second process, and the first image with a label.
-SHARES = {
-    "even": (9, 0),
-    "nothing on the first": (0, 0),
-    "nothing on the second": (20, 0),
-    "no label on the first": (9, 9),
-}
+SHARES = {"even": (9, 0), "nothing on the second": (20, 0), "no label on the first": (9, 9)}
 
 
 def evaluate(folder: str, share: slice, *, labels_from: int) -> dict[str, Any]:

@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from check_dataset import check_dataset
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import build_model
+from detectron2.utils.events import EventStorage
 
 from rock_d2 import build_train_loader, load_config
-from rock_d2.data.datasets.checks import check_dataset
 from rock_d2.tasks import Depth
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +40,7 @@ def kitchens(tmp_path, monkeypatch):
             write_depth(tmp_path / "kitchens" / image["depth_file_name"], metres)
         images.append(image)
         box = {"bbox": [30, 20, 50, 40], "category_id": 1, "area": 2000, "iscrowd": 0}
+        box["segmentation"] = [[30, 20, 80, 20, 80, 60, 30, 60]]
         boxes.append({**box, "id": i + 1, "image_id": i + 1})
     document = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "oven"}]}
     (tmp_path / "kitchens/train.json").write_text(json.dumps({"info": {}, **document}))
@@ -61,3 +64,30 @@ def test_its_items_have_the_depth_that_was_written(kitchens):
     report = check_dataset(SETS[0], [Depth()], num_processes=1)
     # 100 of 96 x 128 pixels of two images are unknown, and all of the third.
     assert report.coverage["depth"] == pytest.approx(2 / 3 * (1 - 100 / (96 * 128)))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "rock/rock_rooms.yaml",
+        "detectors/retinanet_rock_rooms.yaml",
+        "detectors/mask_rcnn_rock_rooms.yaml",
+    ],
+)
+def test_detectors_learn_its_objects_and_its_depth(kitchens, config):
+    options = ("DATASETS.TRAIN", (SETS[0],), "DATASETS.TEST", (), "SEED", 1, "MODEL.WEIGHTS", "")
+    options += ("MODEL.TASKS.AUXILIARY", ["Depth"], "MODEL.DEVICE", "cpu", "INPUT.SIZE", [96, 128])
+    options += ("SOLVER.IMS_PER_BATCH", 3, "INPUT.MIN_IOU_CROP.ENABLED", False)
+    cfg = load_config(str(ROOT / "configs" / config), options)
+    batch = next(iter(build_train_loader(cfg)))
+    torch.manual_seed(0)
+    model = build_model(cfg)
+    with EventStorage():
+        losses = model(batch)
+    sum(losses.values()).backward()
+    assert losses["loss_depth"] > 0 and all(loss.isfinite() for loss in losses.values())
+    # One class, which the data set has and no config names.
+    model.eval()
+    with torch.no_grad():
+        found = model(batch)[0]
+    assert found["depth"].shape == (1, 96, 128) and not found["instances"].pred_classes.any()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from check_dataset import check_dataset
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
@@ -22,7 +23,6 @@ from fuzz.target import (
 )
 from rock_d2 import register_multitask_coco
 from rock_d2.data import RockDatasetMapper
-from rock_d2.data.datasets.checks import check_dataset
 from rock_d2.evaluation.task_evaluator import load_prediction, save_prediction
 from rock_d2.tasks import Task
 

@@ -6,12 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rock_d2.layers import (
-    block_average,
-    global_average,
-    known_average,
-    own_seed,
-)
+from rock_d2.layers import block_average, global_average, known_average, own_seed
 
 
 def test_averages_of_known_numbers():

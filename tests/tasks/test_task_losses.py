@@ -87,14 +87,6 @@ def test_target_normals_are_means_of_known_pixels_at_unit_length():
     assert float(Normals().loss(prediction, target)) == pytest.approx(0, abs=1e-6)
 
 
-def test_predicted_normals_are_unit_vectors():
-    vector = torch.tensor([0.0, 3.0, -4.0]).view(1, 3, 1, 1)
-    assert Normals().activation(vector).flatten().tolist() == pytest.approx([0.0, 0.6, -0.8])
-    torch.manual_seed(0)
-    predicted = Normals().postprocess(torch.randn(3, 2, 3).half(), (7, 10))
-    torch.testing.assert_close(predicted.norm(dim=0), torch.ones(7, 10))
-
-
 def test_scene_loss_by_hand():
     # Softmax of (ln 5, 0, 0, 0) gives 5/8 and 1/8; the gradient is softmax minus one-hot.
     logits = torch.tensor([math.log(5), 0, 0, 0]).repeat(3, 1).requires_grad_()

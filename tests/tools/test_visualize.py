@@ -36,11 +36,8 @@ def panels(file: Path, count: int, *, rows: int = 1) -> list[np.ndarray]:
 
 
 def test_every_label_is_drawn(tmp_path):
-    pictures = draw(
-        visualize_data,
-        tmp_path,
-        *("--dataset", "rooms_val", "--num-images", 4, "--contact-sheet"),
-    )
+    options = ("--dataset", "rooms_val", "--num-images", 4, "--contact-sheet")
+    pictures = draw(visualize_data, tmp_path, *options)
     assert len(pictures) == 4
     # Objects, depth and normals; their pixels differ from each other.
     assert all(panel.std() > 5 for panel in panels(pictures[0], 3))

@@ -6,7 +6,6 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from http.client import HTTPConnection
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,9 @@ import pytest
 from browser import chromium, find_chromium
 from PIL import Image
 from tiny_model import THRESHOLD, tiny_config
+from untrusted_images import read_untrusted_image
 
-from rock_d2 import untrusted_images
 from rock_d2.predictor import Predictor
-from rock_d2.untrusted_images import read_untrusted_image
 
 pytest.importorskip("gradio", reason="the page needs Gradio: the extra `demo`")
 import web_demo
@@ -25,6 +23,8 @@ import web_demo
 pytest_plugins = ("tiny_weights",)
 
 API = "/gradio_api"
+META = {"meta": {"_type": "gradio.FileData"}}
+MIB = 2**20
 
 
 @pytest.fixture(scope="module")
@@ -52,26 +52,19 @@ def address(predictor, folder) -> Iterator[str]:
         page.close()
 
 
-@pytest.fixture(scope="module")
-def photo(tmp_path_factory) -> Path:
-    """12.2 megapixels, as a phone takes and turns them: 3024 wide, 4032 high."""
-    coarse = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
-    image = Image.fromarray(coarse).resize((4032, 3024))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    path = tmp_path_factory.mktemp("photo") / "IMG_0001.jpg"
-    image.save(path, quality=95, exif=exif)
-    return path
-
-
-def test_page_in_a_browser(address, photo, predictor, tmp_path):
+def test_page_in_a_browser(address, predictor, tmp_path):
     if find_chromium() is None:
         pytest.skip("no Chromium is installed")
+    # 12.2 megapixels, as a phone takes and turns them: 3024 wide, 4032 high.
+    coarse = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
+    exif, photo = Image.Exif(), tmp_path / "IMG_0001.jpg"
+    exif[0x0112] = 6
+    Image.fromarray(coarse).resize((4032, 3024)).save(photo, quality=95, exif=exif)
     image = read_untrusted_image(photo)
     assert image.shape == (1600, 1200, 3)
     output = predictor(image)
     with chromium(tmp_path / "profile") as page:
-        page.open(address, width=1280, height=1000)
+        page.open(address)
         page.wait_for("document.querySelector('input[type=file]') !== null")
         page.choose_file("input[type=file]", photo)
         # Detections, the scene's heat map, depth and normals: each 960 x 1280 below a caption.
@@ -86,24 +79,22 @@ def test_page_in_a_browser(address, photo, predictor, tmp_path):
         others = "e => !e.name.startsWith(location.origin)"
         assert page.evaluate(f"performance.getEntriesByType('resource').some({others})") is False
 
-        def changed_by(action) -> str:
+        def changed_by(action, *arguments) -> None:
             before = page.evaluate(f"{panels}[0].src")
-            action()
-            return page.wait_for(
-                f"{panels}.length == 4 && {panels}[0].src != {before!r} && {panels}[0].src"
-            )
+            action(*arguments)
+            page.wait_for(f"{panels}.length == 4 && {panels}[0].src != {before!r}")
 
         # No detection scores more than 0.95, and many more than 0.05.
         page.call("Page.bringToFront")
-        changed_by(lambda: page.type_into("input[type=number]", "0.95"))
-        changed_by(lambda: page.type_into("input[type=number]", "0.05"))
+        changed_by(page.type_into, "input[type=number]", "0.95")
+        changed_by(page.type_into, "input[type=number]", "0.05")
         page.evaluate("document.querySelector('input[type=range]').focus()")
-        changed_by(lambda: page.press("ArrowRight"))
-        changed_by(lambda: page.click_at("input[type=range]", 0.9))
+        changed_by(page.press, "ArrowRight")
+        changed_by(page.click_at, "input[type=range]", 0.9)
 
 
 def post(address: str, path: str, data: bytes, **headers: str) -> str:
-    request = urllib.request.Request(f"{address}{path}", data=data, headers=headers)
+    request = urllib.request.Request(f"{address}{API}{path}", data=data, headers=headers)
     with urllib.request.urlopen(request) as reply:
         return reply.read().decode()
 
@@ -113,14 +104,14 @@ def upload(address: str, content: bytes, name: str = "room.png", **headers: str)
     head = f'--edge\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
     form = head.encode() + content + b"\r\n--edge--\r\n"
     kind = {"Content-Type": "multipart/form-data; boundary=edge"}
-    return json.loads(post(address, f"{API}/upload", form, **kind | headers))[0]
+    return json.loads(post(address, "/upload", form, **kind | headers))[0]
 
 
-def look(address: str, file: object, score: object = THRESHOLD, **headers: str) -> str:
+def look(address: str, file: object, **headers: str) -> str:
     """Return the events that the page's endpoint answers with."""
-    data = json.dumps({"data": [file, score]}).encode()
+    data = json.dumps({"data": [file, THRESHOLD]}).encode()
     kind = {"Content-Type": "application/json"}
-    event = json.loads(post(address, f"{API}/call/look", data, **kind | headers))["event_id"]
+    event = json.loads(post(address, "/call/look", data, **kind | headers))["event_id"]
     with urllib.request.urlopen(f"{address}{API}/call/look/{event}") as reply:
         return reply.read().decode()
 
@@ -129,9 +120,6 @@ def refusal(ask, *arguments, **options) -> int:
     with pytest.raises(urllib.error.HTTPError) as problem:
         ask(*arguments, **options)
     return problem.value.code
-
-
-META = {"meta": {"_type": "gradio.FileData"}}
 
 
 @pytest.fixture
@@ -149,7 +137,6 @@ def test_uploads_are_answered_and_their_names_tamed(address, folder, small):
 def test_requests_name_no_file_of_the_server(address, folder, small, tmp_path):
     """Gradio's gr.Image opens any image where ``meta`` is left out, and a pipe blocks it."""
     os.mkfifo(tmp_path / "pipe.png")
-    inside = upload(address, small)
     (folder / "link.png").symlink_to(tmp_path / "small.png")
     for name in (
         *(tmp_path / "small.png", tmp_path / "pipe.png", folder / "link.png", "/dev/ptmx"),
@@ -158,57 +145,44 @@ def test_requests_name_no_file_of_the_server(address, folder, small, tmp_path):
         for meta in ({}, META):
             assert refusal(look, address, {"path": str(name), **meta}) == 403
             assert refusal(look, address, [{"x": {"path": str(name), **meta}}]) == 403
-    for path in (None, 7, [inside]):
-        assert refusal(look, address, {"path": path, **META}) == 403
-    assert refusal(post, address, f"{API}/call/look", b"{", **{"Content-Type": "text/plain"}) == 403
+    assert refusal(post, address, "/call/look", b"{", **{"Content-Type": "text/plain"}) == 403
 
 
-def test_other_sites_are_refused(address, small):
+def test_other_sites_are_refused_and_other_machines_cannot_connect(address, small):
     for ask, arguments in ((upload, (small,)), (look, (None,))):
         assert refusal(ask, address, *arguments, Host="evil.example") == 400
         for origin in ("http://evil.example", "null", "http://127.0.0.1:1"):
             assert refusal(ask, address, *arguments, Origin=origin) == 403
     assert upload(address, small, Origin=address)
-
-
-def test_only_this_machine_sees_the_page(address):
-    """A server of all addresses would answer on every one of 127.0.0.0/8."""
+    # A server of all addresses would answer on every one of 127.0.0.0/8.
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.2", int(address.rsplit(":", 1)[1])), timeout=5)
 
 
 def test_the_volume_of_uploads_is_bounded(address, folder, small, monkeypatch):
-    monkeypatch.setattr(web_demo, "MAX_VOLUME", 3 * 2**20)
-    for i in range(8):
-        last = upload(address, bytes([i]) * 2**20)
-        assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) <= 3 * 2**20
+    monkeypatch.setattr(web_demo, "MAX_VOLUME", 3 * MIB)
+    first = upload(address, small)
+    for i in range(6):
+        last = upload(address, bytes([i]) * MIB)
+        assert sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) <= 3 * MIB
     assert Path(last).is_file()
     # A later look at a deleted upload is an error of that request alone.
-    first = upload(address, small)
-    for i in range(8, 12):
-        upload(address, bytes([i]) * 2**20)
     assert "event: error" in look(address, {"path": first, **META})
     assert "event: complete" in look(address, {"path": upload(address, small), **META})
 
 
 def test_requests_have_a_bounded_size(address):
-    connection = HTTPConnection(address.removeprefix("http://"))
-    connection.putrequest("POST", f"{API}/upload")
-    connection.putheader("Content-Length", str(21 * 2**20))
-    connection.endheaders()
-    assert connection.getresponse().status == 413
     assert refusal(look, address, {"path": None, "url": "x" * 2**17}) == 413
+    assert refusal(post, address, "/upload", b"", **{"Content-Length": str(21 * MIB)}) == 413
     # Of unknown length.
     kind = {"Content-Type": "application/json"}
-    assert refusal(post, address, f"{API}/call/look", iter([b"{}"]), **kind) == 411
+    assert refusal(post, address, "/call/look", iter([b"{}"]), **kind) == 411
 
 
 @pytest.mark.parametrize(
     ("size", "message"),
     [
         ((9000, 9000), r"9000 x 9000 pixels; 60,000,000 are the limit"),
-        # Beyond what Pillow itself takes for an attack.
-        ((14000, 14000), r"no image that can be read"),
         ((1, 9), r"1 x 9 pixels; one side may be 8 times the other"),
     ],
 )
@@ -220,10 +194,9 @@ def test_small_files_with_huge_pictures_are_refused(tmp_path, size, message):
 
 
 def test_other_files_are_refused_without_their_names(tmp_path, small):
-    for name, content in (("empty", b""), ("<script>", b"<svg/>"), ("cut", small[:60])):
-        (tmp_path / name).write_bytes(content)
+    (tmp_path / "cut").write_bytes(small[:60])
     Image.new("RGB", (8, 8)).save(tmp_path / "other.tiff")
-    for name in ("empty", "<script>", "cut", "other.tiff", "missing"):
+    for name in ("cut", "other.tiff", "<script>"):
         with pytest.raises(ValueError, match=r"^the file is no image.*JPEG, PNG") as problem:
             read_untrusted_image(tmp_path / name)
         assert name not in str(problem.value)
@@ -234,4 +207,3 @@ def test_decoding_ends_at_its_time_limit(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ValueError, match=r"takes more than 0\.5 s to decode"):
         read_untrusted_image(tmp_path / "pipe", seconds=0.5)
-    assert untrusted_images.SECONDS <= 10

@@ -1,11 +1,15 @@
-"""Boxes that are well-formed and wrong: in other units, of other corners, given twice."""
+"""The numbers of a set, and boxes that are well-formed and wrong: in other units, given twice."""
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from detectron2.data import Metadata
 
-from rock_d2.data.datasets.validation import BOX_TOLERANCE, entries
+from rock_d2.data.datasets.coco import COCO_FIELDS
+from rock_d2.data.datasets.validation import BOX_TOLERANCE, entries, is_int
 
 # Share of the boxes that have to have a fault before it is one of the set.
 MANY = 0.2
@@ -56,3 +60,26 @@ def _twice(
             file = images[found["image_id"]]["file_name"]
             yield f"{file}: annotation id {found['id']} is the same as annotation id {seen[key]}"
         seen[key] = found["id"]
+
+
+def facts(document: Mapping[str, Any], metadata: Metadata) -> dict[str, str]:
+    """Return a line each about boxes, objects, scenes and the further fields of images."""
+    images, boxes = entries(document, "images"), entries(document, "annotations")
+    sides = [math.sqrt(max(found["bbox"][2] * found["bbox"][3], 0)) for found in boxes]
+    kinds = {kind["id"]: kind["name"] for kind in entries(document, "categories")}
+    objects = Counter(dict.fromkeys(kinds.values(), 0))
+    objects.update(kinds.get(found["category_id"], "unknown") for found in boxes)
+    names = dict(enumerate(metadata.get("scene_classes", ())))
+    scenes = [image["scene_id"] for image in images if is_int(image.get("scene_id"))]
+    further = {name for image in images for name in image} - COCO_FIELDS
+    few, median, many = np.quantile(sides or [0], (0.05, 0.5, 0.95))
+    return {
+        "boxes": f"{few:.0f} / {median:.0f} / {many:.0f} pixels wide and high (5, 50 and 95 %)",
+        "objects": listed(objects),
+        "scenes": listed(Counter(str(names.get(scene, scene)) for scene in scenes)),
+        "further fields of images": ", ".join(sorted(further)),
+    }
+
+
+def listed(counter: Counter) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counter.most_common())

@@ -53,7 +53,7 @@ AXES_NAMES = {
     "x +B y +G z +R": "the channels are in the order BGR",
 }
 # Degrees by which other axes have to be better, and by which an image is worse than is usual.
-AXES_MARGIN, ANGLE_MARGIN, LARGEST_ANGLE = 5.0, 12.0, 25.0
+AXES_MARGIN, ANGLE_MARGIN, LARGEST_ANGLE, LARGEST_MEAN = 5.0, 12.0, 25.0, 40.0
 
 # Correlation of thumbnails above which two files show the same.
 SAME_PICTURE = 0.999
@@ -68,7 +68,7 @@ def measure(record: Mapping[str, Any], metadata: Metadata) -> tuple[list[str], d
 
     Returns:
         The faults, and arrays: ``picture`` (256,), a thumbnail of unit length; ``depth`` (41,),
-        quantiles in metres; ``edges`` (2, *GRID), of image and depth; ``angles`` (48,), mean
+        quantiles in metres; ``outlines`` (2, *GRID), of image and depth; ``angles`` (48,), mean
         degrees of the normals to those of the depth under each of AXES.
     """
     image = read_color_image(record["file_name"])
@@ -82,7 +82,7 @@ def measure(record: Mapping[str, Any], metadata: Metadata) -> tuple[list[str], d
     if depth is not None and (depth > 0).any():
         faults += depth_faults(depth[depth > 0], metadata.get("depth_range"))
         found["depth"] = np.quantile(depth[depth > 0], np.linspace(0, 1, 41))
-        found["edges"] = np.stack([image_edges(image), depth_edges(depth)]).astype(np.float16)
+        found["outlines"] = np.stack([image_edges(image), depth_edges(depth)]).astype(np.float16)
     if depth is not None and normals is not None:
         found["angles"] = angles_to_depth(normals, depth, camera_of(record, metadata))
     return faults, {name: value for name, value in found.items() if np.isfinite(value).all()}
@@ -176,7 +176,7 @@ def angles_to_depth(
 
 def set_faults(files: Sequence[str], measured: Sequence[Measures]) -> Iterator[str]:
     """Yield the faults of a set, and of images by what is usual in their set."""
-    yield from mismatched_depth(*having("edges", files, measured))
+    yield from mismatched_depth(*having("outlines", files, measured))
     yield from wrong_normals(*having("angles", files, measured))
 
 
@@ -233,6 +233,11 @@ def wrong_normals(files: Sequence[str], angles: np.ndarray) -> Iterator[str]:
         yield (
             f"normals: {name_of_axes(best)}; so they would be {means[best]:.0f} degrees from those "
             f"of the depth on average, and are {means[0]:.0f}"
+        )
+    elif means[0] > LARGEST_MEAN:
+        yield (
+            f"normals: they are {means[0]:.0f} degrees from those of the depth on average, and "
+            "under no axes much less: they look like those of other images"
         )
     usual = float(np.median(angles[:, best]))
     for file, found in zip(files, angles, strict=True):

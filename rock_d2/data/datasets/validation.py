@@ -1,13 +1,16 @@
-"""The faults of a COCO-format JSON that can be seen without opening an image."""
+"""The faults of a COCO-format JSON, or a dataset dict, that are seen without opening an image."""
 
 import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from detectron2.data import Metadata
+from detectron2.structures import BoxMode
 
 
 class Field(NamedTuple):
@@ -19,13 +22,13 @@ class Field(NamedTuple):
 
 
 def is_int(value: Any) -> bool:
-    return type(value) is int
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 def are_numbers(values: Any) -> bool:
-    return isinstance(values, list) and all(
-        isinstance(value, int | float) and abs(value) < 1e9 for value in values
-    )
+    if not isinstance(values, list | tuple | np.ndarray):
+        return False
+    return all(isinstance(value, Real) and abs(value) < 1e9 for value in values)
 
 
 def is_segmentation(value: Any) -> bool:
@@ -42,7 +45,8 @@ def are_runs(values: Any) -> bool:
 IS_INT = Field(is_int, "an int")
 IS_SIDE = Field(lambda value: is_int(value) and value > 0, "an int above 0")
 IS_TEXT = Field(lambda value: isinstance(value, str), "text")
-IMAGE_FIELDS = {"id": IS_INT, "file_name": IS_TEXT, "height": IS_SIDE, "width": IS_SIDE}
+IS_FILE = Field(lambda name: isinstance(name, str) and name and "\0" not in name, "a file's name")
+IMAGE_FIELDS = {"id": IS_INT, "file_name": IS_FILE, "height": IS_SIDE, "width": IS_SIDE}
 CATEGORY_FIELDS = {"id": IS_INT, "name": IS_TEXT}
 ANNOTATION_FIELDS = {
     "id": IS_INT,
@@ -54,9 +58,23 @@ ANNOTATION_FIELDS = {
     "segmentation": Field(is_segmentation, "polygons, or `size` and `counts`", optional=True),
     "keypoints": Field(are_numbers, "a list of numbers", optional=True),
 }
+# Of dataset dicts and their annotations.
+DICT_FIELDS = {
+    "file_name": IS_FILE,
+    "height": IS_SIDE._replace(optional=True),
+    "width": IS_SIDE._replace(optional=True),
+    "annotations": Field(lambda found: isinstance(found, list | tuple), "a list", optional=True),
+}
+OBJECT_FIELDS = {
+    "category_id": Field(lambda value: is_int(value) and value >= 0, "an int from 0 on"),
+    "bbox": Field(lambda box: are_numbers(box) and len(box) == 4, "four finite numbers"),
+    "bbox_mode": Field(lambda mode: mode in BOX_MODES, "BoxMode.XYXY_ABS or XYWH_ABS"),
+    "iscrowd": ANNOTATION_FIELDS["iscrowd"],
+}
 TABLES = {"images": IMAGE_FIELDS, "annotations": ANNOTATION_FIELDS, "categories": CATEGORY_FIELDS}
 # Keys of dataset dicts and batch items that an image's own field would replace.
 RESERVED_FIELDS = ("image_id", "annotations", "image", "instances")
+BOX_MODES = (BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
 # Boxes of other converters may end half a pixel outside.
 BOX_TOLERANCE = 0.5
 
@@ -74,8 +92,8 @@ def structure_problems(
     if wrong := missing_tables(document):
         yield f"lacks the list(s) {', '.join(f'`{name}`' for name in wrong)}"
         return
-    for table, fields in TABLES.items():
-        yield from _field_problems(table, document[table], fields)
+    for table in TABLES:
+        yield from _table_problems(table, document[table])
     images = {image["id"]: image for image in entries(document, "images")}
     for image in images.values():
         yield from _image_problems(image, image_root)
@@ -100,26 +118,25 @@ def missing_tables(document: Any) -> list[str]:
 
 def entries(document: Mapping[str, Any], table: str) -> list[dict[str, Any]]:
     """Return the entries of a table that have all fields."""
-    return [entry for entry in document[table] if not _wrong_fields(entry, TABLES[table])]
+    return [entry for entry in document[table] if not any(field_problems(entry, TABLES[table]))]
 
 
-def _wrong_fields(entry: Any, fields: Mapping[str, Field]) -> list[str]:
-    if not isinstance(entry, dict):
-        return list(fields)
-    return [
-        name
-        for name, field in fields.items()
-        if not (field.optional and entry.get(name) is None) and not field.is_right(entry.get(name))
-    ]
+def field_problems(entry: Any, fields: Mapping[str, Field]) -> Iterator[str]:
+    """Yield a line for each field that is wrong."""
+    if not isinstance(entry, Mapping):
+        yield f"is {reprlib.repr(entry)}, not a dict"
+        return
+    files = {name: IS_FILE for name in entry if name.endswith("_file_name")}
+    for name, field in {**fields, **files}.items():
+        value = entry.get(name)
+        if not (field.is_right(value) or (field.optional and name not in entry)):
+            yield f"`{name}` is {reprlib.repr(value)}; it must be {field.meaning}"
 
 
-def _field_problems(table: str, found: Sequence[Any], fields: Mapping[str, Field]) -> Iterator[str]:
+def _table_problems(table: str, found: Sequence[Any]) -> Iterator[str]:
     for index, entry in enumerate(found):
-        for name in _wrong_fields(entry, fields):
-            value = reprlib.repr(entry.get(name)) if isinstance(entry, dict) else "missing"
-            wanted = fields[name].meaning
-            yield f"`{table}` number {index}: `{name}` is {value}; it must be {wanted}"
-    identities = [entry["id"] for entry in found if not _wrong_fields(entry, {"id": IS_INT})]
+        yield from (f"`{table}` number {index}: {p}" for p in field_problems(entry, TABLES[table]))
+    identities = [e["id"] for e in found if not any(field_problems(e, {"id": IS_INT}))]
     for identity, count in Counter(identities).items():
         if count > 1:
             yield f"`{table}`: id {identity} is given {count} times"
@@ -131,11 +148,7 @@ def _image_problems(image: Mapping[str, Any], image_root: Path) -> Iterator[str]
         if field in image:
             yield f"{where}: has a field `{field}`, which has another meaning later"
     for field, name in image.items():
-        if not field.endswith("file_name"):
-            continue
-        if not isinstance(name, str):
-            yield f"{where}: `{field}` is {reprlib.repr(name)}, not a file's name"
-        elif not is_file(image_root / name):
+        if field.endswith("file_name") and not is_file(image_root / name):
             yield f"{where}: `{field}` names {image_root / name}, which is not there"
 
 

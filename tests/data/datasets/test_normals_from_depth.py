@@ -75,7 +75,7 @@ def test_surfaces_do_not_mix_across_a_step_in_depth():
     np.testing.assert_allclose(normals, np.broadcast_to([0, 0, -1], normals.shape), atol=1e-3)
 
 
-def test_holes_are_unknown_and_do_not_disturb():
+def test_holes_and_pixels_of_too_few_neighbours_are_unknown_and_do_not_disturb():
     normal = unit(0, -1, -1)
     depth = plane(normal, 2.0)
     depth[20:30, 30:50] = 0
@@ -84,14 +84,9 @@ def test_holes_are_unknown_and_do_not_disturb():
     np.testing.assert_allclose(
         normals[depth > 0], np.broadcast_to(normal, ((depth > 0).sum(), 3)), atol=2e-3
     )
-
-
-def test_too_few_neighbours_are_unknown():
-    depth = np.zeros((60, 80))
-    depth[30, :] = 2.0
-    depth[10:12, 10:12] = 2.0
-    assert not normals_from_depth(depth, CAMERA).any()
-    assert not normals_from_depth(np.zeros((60, 80)), CAMERA).any()
+    few = np.zeros((60, 80))
+    few[30, :] = few[10:12, 10:12] = 2.0
+    assert not normals_from_depth(few, CAMERA).any()
 
 
 @pytest.mark.parametrize(
@@ -103,6 +98,9 @@ def test_bad_depth_is_refused(bad):
 
 
 def test_exact_depth_of_rooms():
+    normals = normals_from_depth(frames()[0].depth, INTRINSICS)
+    lengths = np.linalg.norm(normals, axis=2)
+    np.testing.assert_allclose(lengths[lengths > 0], 1, atol=1e-5)
     found = angles((normals_from_depth(f.depth, INTRINSICS), f.normals) for f in frames())
     # Measured: 0.00 degrees, 3.2 degrees, 93 %.
     assert found.median < 0.05 and found.mean < 4 and found.within_11 > 0.92
@@ -120,16 +118,3 @@ def test_sensor_depth_of_rooms():
     found = angles(pairs)
     # Measured: 5.3 degrees, 8.9 degrees, 82 %.
     assert found.median < 6 and found.mean < 10 and found.within_11 > 0.8
-
-
-def test_vectors_are_unit_and_face_the_camera():
-    frame = frames()[0]
-    normals = normals_from_depth(frame.depth, INTRINSICS).astype(np.float64)
-    known = (normals != 0).any(axis=2)
-    np.testing.assert_allclose(np.linalg.norm(normals[known], axis=1), 1, atol=1e-5)
-    fx, fy, cx, cy = INTRINSICS
-    x = (np.arange(640) - cx) / fx
-    y = (np.arange(480)[:, None] - cy) / fy
-    along_ray = normals[..., 0] * x + normals[..., 1] * y + normals[..., 2]
-    # A neighbour's plane may be seen a little from behind.
-    assert along_ray[known].max() < 0.02

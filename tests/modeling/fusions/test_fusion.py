@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tiny import with_random_norms
 from torch import nn
 
 from rock_d2.modeling.fusions import FUSION_REGISTRY, DecoderFusion
@@ -14,14 +15,8 @@ FORM = {"out_channels": 6, "encoding_channels": WIDTHS}
 
 def random_fusion(name: str, **options) -> DecoderFusion:
     torch.manual_seed(1)
-    fusion = FUSION_REGISTRY.get(name)(**FORM, **{"norm": "BN", **options}).double().eval()
-    for module in fusion.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.5, 2)
-            nn.init.normal_(module.weight)
-            nn.init.normal_(module.bias)
-    return fusion
+    fusion = FUSION_REGISTRY.get(name)(**FORM, **{"norm": "BN", **options})
+    return with_random_norms(fusion).double().eval()
 
 
 def random_input() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
-from tiny import item
+from tiny import item, with_random_norms
 from torch import nn
 from torch.nn import functional as F
 
@@ -26,13 +26,7 @@ def trained_rock() -> ROCK:
     """A block whose batch normalisation has seen something."""
     torch.manual_seed(1)
     block = ROCK(**FORM, shared_trunk=False, width=7, norm="BN", fusion="SumFusion")
-    for module in block.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_()
-            module.running_var.uniform_(0.5, 2)
-            nn.init.normal_(module.weight)
-            nn.init.normal_(module.bias)
-    return block.double().eval()
+    return with_random_norms(block).double().eval()
 
 
 def batch_norm(y: torch.Tensor, norm: nn.BatchNorm2d) -> torch.Tensor:
@@ -85,8 +79,7 @@ def test_flat_is_one_convolution_a_task():
     outputs, predictions = neck(inputs)
     assert outputs is inputs
     maps = {
-        name: torch.einsum("ki,nihw->nkhw", layer.weight[:, :, 0, 0], inputs["x"])
-        + layer.bias[:, None, None]
+        name: F.conv2d(inputs["x"], layer.weight, layer.bias)
         for name, layer in neck.predictors["x"].items()
     }
     unit = maps["normals"] / maps["normals"].norm(dim=1, keepdim=True)
