@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ def take_turns(
     *,
     rounds: int,
     warm_up: int,
-    device: torch.device | str = "cpu",
+    device: str = "cpu",
 ) -> dict[str, np.ndarray]:
     """Return the seconds of each call, (rounds,) for each candidate.
 
@@ -41,22 +42,17 @@ def take_turns(
         warm_up: rounds before that, which choose algorithms and fill caches.
         device: that the candidates compute on.
     """
-    device = torch.device(device)
+    # A GPU works on while Python continues.
+    wait = partial(torch.cuda.synchronize, device) if device != "cpu" else lambda: None
     times = np.empty((len(candidates), warm_up + rounds))
     for i in range(warm_up + rounds):
         for k, candidate in enumerate(candidates.values()):
-            synchronize(device)
+            wait()
             start = time.perf_counter()
             candidate()
-            synchronize(device)
+            wait()
             times[k, i] = time.perf_counter() - start
     return dict(zip(candidates, times[:, warm_up:], strict=True))
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for a GPU, which works on while Python continues."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def spread(values: Sequence[float]) -> Spread:
