@@ -258,9 +258,7 @@ def _check_bases(path: str) -> None:
     while pending:
         count += 1
         if count > MOST_CONFIGS:
-            raise ValueError(
-                f"{BASE_KEY} leads to over {MOST_CONFIGS} files or back to itself"
-            )
+            raise ValueError(f"{BASE_KEY} leads to over {MOST_CONFIGS} files or back to itself")
         file = pending.pop()
         with PathManager.open(file, "r") as opened:
             content = yaml.safe_load(opened)
