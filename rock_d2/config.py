@@ -198,8 +198,8 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.NUM_PICTURES = 4
     # Images that the model sees at once in evaluation, in each process.
     cfg.TEST.IMS_PER_BATCH = 8
-    # Whether evaluation and Predictor take a copy of the model whose convolutions contain their
-    # batch normalisation. The results are the same to rounding.
+    # Whether evaluation and Predictor take a copy of the model in which Detectron2's convolutions
+    # contain their batch normalisation. The results are the same to rounding.
     cfg.TEST.FOLD = True
     # Mode of torch.compile for that copy: "" (off), "default" or "reduce-overhead".
     cfg.TEST.COMPILE = ""
