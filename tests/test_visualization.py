@@ -168,15 +168,11 @@ def test_recorded_encodings_are_pooled_to_the_predictions():
     torch.testing.assert_close(encodings["scene"].mean(dim=(2, 3)), found["scene"][-1])
 
 
-def test_pictures_are_written_with_a_sheet_and_follow_no_link(tmp_path):
+def test_pictures_are_written_and_follow_no_link(tmp_path):
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
     named = ((f"{i}", np.full((20, 40, 3), colour, np.uint8)) for i, colour in enumerate(colours))
     (tmp_path / "photo.png").write_text("a user's")
     (tmp_path / "0.png").symlink_to(tmp_path / "photo.png")
-    assert write_pictures(named, tmp_path, sheet=tmp_path / "sheet.png", columns=2) == 3
+    assert write_pictures(named, tmp_path) == 3
     assert (tmp_path / "photo.png").read_text() == "a user's"
-    # Two columns of 800 pixels in the pictures' proportions.
-    sheet = read_color_image(tmp_path / "sheet.png")
-    assert sheet.shape == (800, 1600, 3)
-    places = [(200, 400), (200, 1200), (600, 400), (600, 1200)]
-    assert [tuple(sheet[place].tolist()) for place in places] == [*colours, (255, 255, 255)]
+    assert (read_color_image(tmp_path / "1.png") == (0, 255, 0)).all()

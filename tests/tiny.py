@@ -26,7 +26,6 @@ MODELS = {
     "flat": ["MODEL.NECK.NAME", "FlatMTL"],
     "rock": ["MODEL.NECK.NAME", "ROCK"],
     "rock-none": ["MODEL.NECK.NAME", "ROCK", "MODEL.ROCK.FUSION.NAME", "NoFusion"],
-    "focal": ["MODEL.NECK.NAME", "ROCK", "MODEL.SSD.CLS_LOSS", "Focal"],
 }
 # The detectors of configs/detectors, by the names of their files.
 DETECTORS = ("retinanet", "fcos", "faster_rcnn", "mask_rcnn")

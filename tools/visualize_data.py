@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 r"""Draws a data set: objects, and the label of every task.
 
-    python tools/visualize_data.py --dataset rooms_train --num-images 16 --contact-sheet
+    python tools/visualize_data.py --dataset rooms_train --num-images 16
     python tools/visualize_data.py --source dataloader \
         --config-file configs/rock/rock_rooms.yaml SEED 1
 
@@ -41,8 +41,6 @@ def make_parser() -> argparse.ArgumentParser:
     add("--dataset", metavar="NAME", help="registered name (default: the config's DATASETS.TRAIN)")
     add("--output-dir", type=Path, default="output/visualize_data", metavar="DIR")
     add("--num-images", type=int, default=16, metavar="N", help="default: %(default)s")
-    add("--contact-sheet", action="store_true", help="also one picture of all")
-    add("--columns", type=int, default=2, help="of the contact sheet (default: %(default)s)")
     add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
     return parser
 
@@ -79,9 +77,8 @@ def main(args: argparse.Namespace) -> None:
         cfg.DATASETS.TRAIN = (args.dataset,)
     check_registered(cfg.DATASETS.TRAIN, "--dataset" if args.dataset else "DATASETS.TRAIN")
     dataset, folder = cfg.DATASETS.TRAIN[0], args.output_dir
-    sheet = folder / f"{dataset}_sheet.jpg" if args.contact_sheet else None
     pictures = SOURCES[args.source](cfg, args.num_images)
-    count = write_pictures(pictures, folder, sheet=sheet, columns=args.columns)
+    count = write_pictures(pictures, folder)
     print(f"{count} images of {dataset} drawn in {folder}")
 
 

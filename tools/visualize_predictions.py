@@ -2,7 +2,7 @@
 r"""Draws a model's predictions above the ground truth, as figure 3 of the ROCK paper.
 
     python tools/visualize_predictions.py --config-file configs/rock/rock_rooms.yaml \
-        --weights output/rock_rooms/model_final.pth --num-images 8 --contact-sheet
+        --weights output/rock_rooms/model_final.pth --num-images 8
 
 With --baseline-config-file and --baseline-weights, the detections of another model come before
 the model's own. Settings of both configs can follow as KEY VALUE pairs.
@@ -39,8 +39,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--output-dir", type=Path, default="output/visualize_predictions", metavar="DIR")
     add("--num-images", type=int, default=8, help="evenly spaced (default: %(default)s)")
-    add("--contact-sheet", action="store_true", help="also one picture of all")
-    add("--columns", type=int, default=1, help="of the contact sheet (default: %(default)s)")
     add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
     return parser
 
@@ -71,8 +69,7 @@ def main(args: argparse.Namespace) -> None:
             )
             yield f"{dataset}_{Path(record['file_name']).stem}", picture
 
-    sheet = folder / f"{dataset}_sheet.jpg" if args.contact_sheet else None
-    count = write_pictures(pictures(), folder, sheet=sheet, columns=args.columns)
+    count = write_pictures(pictures(), folder)
     print(f"{count} images of {dataset} drawn in {folder}")
 
 

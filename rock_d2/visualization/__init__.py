@@ -1,4 +1,4 @@
-"""Pictures for people: labels and predictions as rows of panels, and contact sheets."""
+"""Pictures for people: labels and predictions as rows of panels."""
 
 from rock_d2.visualization.drawings import (
     class_title,

@@ -20,7 +20,7 @@ from rock_d2.layers import mean_over_processes, own_seed
 from rock_d2.modeling.num_classes import with_num_classes
 from rock_d2.modeling.ssd.detection import detect
 from rock_d2.modeling.ssd.head import build_ssd_head
-from rock_d2.modeling.ssd.losses import box_loss, focal_loss, hard_negative_loss, matched_deltas
+from rock_d2.modeling.ssd.losses import box_loss, hard_negative_loss, matched_deltas
 from rock_d2.modeling.ssd.matcher import SSDMatcher, pairwise_iou
 
 
@@ -97,7 +97,7 @@ class SSD(nn.Module):
             "head": head,
             "matcher": SSDMatcher(low=low, high=high),
             "box_weights": ssd.BBOX_REG_WEIGHTS,
-            "cls_loss": _build_cls_loss(ssd),
+            "cls_loss": partial(hard_negative_loss, neg_pos_ratio=ssd.NEG_POS_RATIO),
             "smooth_l1_beta": ssd.SMOOTH_L1_LOSS_BETA,
             "loss_weights": {
                 "loss_cls": ssd.CLS_LOSS_WEIGHT,
@@ -212,16 +212,6 @@ def centres_inside(boxes: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) 
     # A plain copy from the host would wait for the device.
     limits = torch.tensor([(width, height) for height, width in image_sizes])
     return (centres < limits.to(boxes.device, non_blocking=True)[:, None]).all(dim=2)
-
-
-def _build_cls_loss(ssd: CfgNode) -> Callable[..., torch.Tensor]:
-    losses = {
-        "HardNegativeMining": partial(hard_negative_loss, neg_pos_ratio=ssd.NEG_POS_RATIO),
-        "Focal": partial(focal_loss, gamma=ssd.FOCAL_GAMMA, alpha=ssd.FOCAL_ALPHA),
-    }
-    if ssd.CLS_LOSS not in losses:
-        raise ValueError(f"MODEL.SSD.CLS_LOSS: {ssd.CLS_LOSS!r} is none of {', '.join(losses)}")
-    return losses[ssd.CLS_LOSS]
 
 
 def pad_truths(

@@ -6,9 +6,10 @@ import pytest
 import timm
 import torch
 from detectron2.config import get_cfg
-from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone
 from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from rock_d2.modeling.backbones import TimmBackbone, add_timm_config, timm_names
 

@@ -42,11 +42,6 @@ def test_ground_truths_that_make_no_sense_are_refused(rock, damage, message):
         rock.train()([item(1), bad])
 
 
-def test_unknown_classification_loss_is_refused():
-    with pytest.raises(ValueError, match=r"MODEL\.SSD\.CLS_LOSS.*Hinge.*HardNegativeMining, Focal"):
-        tiny_model("MODEL.SSD.CLS_LOSS", "Hinge")
-
-
 @pytest.mark.parametrize("architecture", ["MultiTask", "SSD"])
 def test_number_of_classes_comes_from_the_data(architecture):
     MetadataCatalog.get("five_things").thing_classes = list("abcde")
@@ -55,7 +50,7 @@ def test_number_of_classes_comes_from_the_data(architecture):
     assert getattr(model, "detector", model).head.num_classes == 5
 
 
-@pytest.mark.parametrize("name", ["baseline", "flat", "rock", "focal"])
+@pytest.mark.parametrize("name", ["baseline", "flat", "rock"])
 def test_a_training_step_reads_nothing_back(name):
     """Tensors of device `meta` hold no values: a step that asks for one on the host raises."""
     model = tiny_model("MODEL.DEVICE", "meta", *MODELS[name]).train()
