@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from textwrap import shorten
 from typing import Any
 
 import yaml
@@ -244,7 +245,8 @@ def _merge_file(cfg: CfgNode, path: str) -> None:
         _check_bases(path)
         cfg.merge_from_file(path, allow_unsafe=False)
     except (*MISTAKES, yaml.YAMLError) as problem:
-        raise ValueError(f"{path} is no config: {' '.join(str(problem).split())}") from None
+        # Some messages hold a whole node.
+        raise ValueError(f"{path} is no config: {shorten(str(problem), 400)}") from None
 
 
 def _check_bases(path: str) -> None:

@@ -1,14 +1,7 @@
 import cv2
 import numpy as np
 import pytest
-from nyuv2prep.axes import (
-    NUM_SAMPLES,
-    face_camera,
-    find_axes,
-    in_our_axes,
-    sample_frames,
-    signed_permutations,
-)
+from nyuv2prep.axes import face_camera, find_axes, in_our_axes, signed_permutations
 from nyuv2prep.normals_source import open_normals
 
 from rock_d2.data.datasets.nyuv2 import IMAGE_SIZE
@@ -45,13 +38,6 @@ def test_axes_that_do_not_follow_are_refused():
     wall = np.tile(np.float32([0, 0, -1]), (100, 1))
     with pytest.raises(ValueError, match="the best two are less than 5 degrees apart"):
         find_axes(wall, wall, "source")
-
-
-def test_samples_are_spread_over_all_frames():
-    assert sample_frames(9) == list(range(9))
-    found = sample_frames(1449)
-    assert len(found) == NUM_SAMPLES and (found[0], found[-1]) == (0, 1448)
-    assert set(np.diff(found)) == {76, 77}
 
 
 def test_only_vectors_that_clearly_face_away_are_turned():
