@@ -12,6 +12,12 @@ from benchmarks.timing import report
 
 ROUNDS, WARM_UP = 10, 3
 SIDE = Path(__file__).with_name("side.py")
+# As `make train` has it: the idle side does not spin, and glibc keeps the memory of a step.
+ENVIRONMENT = {
+    "OMP_WAIT_POLICY": "passive",
+    "MALLOC_MMAP_THRESHOLD_": "33554432",
+    "MALLOC_TRIM_THRESHOLD_": "268435456",
+}
 
 
 class Side:
@@ -22,14 +28,13 @@ class Side:
             raise FileNotFoundError(f"--other: {folder} is no checkout, it has no folder rock_d2")
         self.folder = folder
         settings = ["MODEL.DEVICE", args.device, "SOLVER.IMS_PER_BATCH", str(args.batch_size)]
-        # The idle side must not spin.
-        environment = {"PYTHONPATH": str(folder.resolve()), "OMP_WAIT_POLICY": "passive"}
+        environment = os.environ | ENVIRONMENT | {"PYTHONPATH": str(folder.resolve())}
         if args.threads:
             environment["OMP_NUM_THREADS"] = str(args.threads)
         self.process = subprocess.Popen(
             [sys.executable, "-c", SIDE.read_text(), *args.config, *settings, *args.opts],
             cwd=folder,
-            env=os.environ | environment,
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

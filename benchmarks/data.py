@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import islice
+from itertools import cycle, islice
 from typing import Any
 
 import cv2
@@ -32,8 +32,8 @@ def run(args: argparse.Namespace) -> None:
     cv2.setNumThreads(1)
     cfg = load_config(training_config(args, args.config[0]), WITHOUT_CROP)
     check_registered(cfg.DATASETS.TRAIN, "DATASETS.TRAIN")
-    count = BATCHES * args.batch_size
-    records = DatasetCatalog.get(cfg.DATASETS.TRAIN[0])[:count]
+    records = cycle(DatasetCatalog.get(cfg.DATASETS.TRAIN[0]))
+    records = list(islice(records, BATCHES * args.batch_size))
     mappers = {
         "Detectron2's DatasetMapper, image and boxes": DatasetMapper(
             is_train=True,

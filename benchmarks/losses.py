@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> None:
         torch.autograd.grad(sum(losses.values()), predictions)
 
     candidates = {"torchvision's SSD": their_losses, "rock_d2": our_losses}
-    times = take_turns(candidates, rounds=args.rounds or ROUNDS, warm_up=WARM_UP, device=device)
+    times = take_turns(
+        candidates, rounds=args.rounds or ROUNDS, warm_up=WARM_UP, device=args.device
+    )
     title = f"Matching and losses, batch {len(batch)}, {len(boxes)} default boxes, {device}"
     report(times, title=title, images=args.batch_size, file=args.json)

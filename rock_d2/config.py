@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 from detectron2.config import CfgNode, get_cfg
+from detectron2.utils.file_io import PathManager
+from fvcore.common.config import BASE_KEY
 
 from rock_d2.modeling.backbones.timm import add_timm_config
 from rock_d2.modeling.balancing import BALANCER_REGISTRY
@@ -14,6 +16,8 @@ from rock_d2.modeling.necks import NECK_REGISTRY
 from rock_d2.tasks import PAPER_TASKS, TASK_REGISTRY
 
 # Raised by Detectron2, fvcore and yacs for files that are no configs, such as circular bases.
+# A config and its bases, direct and indirect.
+MOST_CONFIGS = 100
 MISTAKES = (AssertionError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
 
 
@@ -237,6 +241,22 @@ def load_config(config: CfgNode | str | os.PathLike, opts: Sequence[Any] = ()) -
 def _merge_file(cfg: CfgNode, path: str) -> None:
     """Merge a config file and its bases, as plain values only: YAML tags could run code."""
     try:
+        _check_bases(path)
         cfg.merge_from_file(path, allow_unsafe=False)
     except (*MISTAKES, yaml.YAMLError) as problem:
         raise ValueError(f"{path} is no config: {' '.join(str(problem).split())}") from None
+
+
+def _check_bases(path: str) -> None:
+    """Raise ValueError for bases of bases without end: each is read for each file that names it."""
+    pending, count = [path], 0
+    while pending:
+        count += 1
+        if count > MOST_CONFIGS:
+            raise ValueError(f"{BASE_KEY} leads to over {MOST_CONFIGS} files or back to itself")
+        file = pending.pop()
+        with PathManager.open(file, "r") as opened:
+            content = yaml.safe_load(opened)
+        bases = content.get(BASE_KEY, [])
+        for base in bases if isinstance(bases, list) else [bases]:
+            pending.append(os.path.join(os.path.dirname(file), base))  # noqa: PTH118, PTH120

@@ -11,7 +11,7 @@ BAD_FILES = {
     "an unknown setting": ("SEEED: 1\n", "SEEED"),
     "a value for a node": ("MODEL: 1\n", "int"),
     "a wrong type": ("SEED: [1, 2]\n", "SEED"),
-    "its own base": ('_BASE_: "config.yaml"\n', "recursion"),
+    "its own base": ('_BASE_: "config.yaml"\n', "back to itself"),
     "a base that is no name": ("_BASE_: 1\n", "int"),
 }
 
@@ -30,6 +30,15 @@ def test_a_base_that_is_not_there_is_named(tmp_path):
     (tmp_path / "config.yaml").write_text('_BASE_: "other.yaml"\n')
     with pytest.raises(FileNotFoundError, match=r"other\.yaml"):
         load_config(tmp_path / "config.yaml")
+
+
+def test_bases_that_multiply_are_refused(tmp_path):
+    """Each names the one before it twice: 2 ** 30 configs in 30 files."""
+    (tmp_path / "0.yaml").write_text("SEED: 1\n")
+    for i in range(30):
+        (tmp_path / f"{i + 1}.yaml").write_text(f'_BASE_: ["{i}.yaml", "{i}.yaml"]\n')
+    with pytest.raises(ValueError, match="over 100 files"):
+        load_config(tmp_path / "30.yaml")
 
 
 def test_later_settings_win(tmp_path):

@@ -57,7 +57,7 @@ class DatasetReport:
         num_images: in the JSON.
         coverage: for each task, the mean share of the images' pixels whose label is known; an
             image without a label counts as 0.
-        numbers: a line each about boxes, objects, scenes, depth and normals.
+        numbers: a line each about boxes, objects and labels.
         pictures: thumbnails by the images' file names.
     """
 
@@ -88,7 +88,7 @@ def check_dataset(name: str, tasks: Sequence[Task], num_processes: int) -> Datas
             known.update(shares)
             if len(measured) % -(-len(images) // MOST_COMPARED):
                 # The largest of the measures; enough other images have it.
-                measures.pop("edges", None)
+                measures.pop("outlines", None)
             measured.append(measures)
     files = [image["file_name"] for image in images]
     report.num_images = len(images)

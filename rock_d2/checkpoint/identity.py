@@ -17,6 +17,7 @@ DECISIVE = (
     *("SOLVER.IMS_PER_BATCH", "SOLVER.OPTIMIZER", "SOLVER.ACCUMULATE", "SOLVER.AMP."),
 )
 INDIFFERENT = ("MODEL.WEIGHTS", "MODEL.DEVICE")
+SHAPES = "shapes of the weights"
 DIFFERENCES_SHOWN = 5
 
 Identity = dict[str, str]
@@ -43,7 +44,7 @@ def identity(
         "SEED": "drawn" if cfg.SEED < 0 else str(cfg.SEED),
         "processes": str(comm.get_world_size()),
         "training images": f"{len(records)} ({_digest([r.get('image_id') for r in records])})",
-        "shapes of the weights": _digest(shapes),
+        SHAPES: _digest(shapes),
     }
 
 

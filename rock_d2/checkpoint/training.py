@@ -10,7 +10,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from rock_d2.checkpoint.checkpointer import RockCheckpointer
-from rock_d2.checkpoint.identity import Identity, check_identity
+from rock_d2.checkpoint.identity import SHAPES, Identity, check_identity
 from rock_d2.files import remove_unfinished
 
 
@@ -98,6 +98,11 @@ class TrainingCheckpointer(RockCheckpointer):
             raise ValueError(f"{file}: holds weights, but no training to resume")
         stored = checkpoint.get("identity")
         check_identity(file, stored=stored, now=self._identity, anyway=anyway)
+        if isinstance(stored, dict) and stored.get(SHAPES) != self._identity[SHAPES]:
+            # Moments and averages belong to weights of other shapes.
+            for state in ("step", "average"):
+                checkpoint["trainer"].pop(state, None)
+            checkpoint.pop("processes", None)
         states = self.restore(file, checkpoint).get("processes")
         return states[rank] if isinstance(states, list) and rank < len(states) else None
 

@@ -68,7 +68,7 @@ def measure(record: Mapping[str, Any], metadata: Metadata) -> tuple[list[str], d
 
     Returns:
         The faults, and arrays: ``picture`` (256,), a thumbnail of unit length; ``depth`` (41,),
-        quantiles in metres; ``edges`` (2, *GRID), of image and depth; ``angles`` (48,), mean
+        quantiles in metres; ``outlines`` (2, *GRID), of image and depth; ``angles`` (48,), mean
         degrees of the normals to those of the depth under each of AXES.
     """
     image = read_color_image(record["file_name"])
@@ -82,7 +82,7 @@ def measure(record: Mapping[str, Any], metadata: Metadata) -> tuple[list[str], d
     if depth is not None and (depth > 0).any():
         faults += depth_faults(depth[depth > 0], metadata.get("depth_range"))
         found["depth"] = np.quantile(depth[depth > 0], np.linspace(0, 1, 41))
-        found["edges"] = np.stack([image_edges(image), depth_edges(depth)]).astype(np.float16)
+        found["outlines"] = np.stack([image_edges(image), depth_edges(depth)]).astype(np.float16)
     if depth is not None and normals is not None:
         found["angles"] = angles_to_depth(normals, depth, camera_of(record, metadata))
     return faults, {name: value for name, value in found.items() if np.isfinite(value).all()}
@@ -176,7 +176,7 @@ def angles_to_depth(
 
 def set_faults(files: Sequence[str], measured: Sequence[Measures]) -> Iterator[str]:
     """Yield the faults of a set, and of images by what is usual in their set."""
-    yield from mismatched_depth(*having("edges", files, measured))
+    yield from mismatched_depth(*having("outlines", files, measured))
     yield from wrong_normals(*having("angles", files, measured))
 
 
@@ -277,9 +277,9 @@ def label_numbers(
 ) -> dict[str, str]:
     """Return the numbers of some dataset dicts, evenly spaced, for the header of a training."""
     measured = []
-    for record in records[:: max(len(records) // num_images, 1)]:
+    for i in range(0, len(records), max(len(records) // num_images, 1)):
         with suppress(OSError, ValueError):
-            measured.append(measure(record, metadata)[1])
+            measured.append(measure(records[i], metadata)[1])
     return numbers(measured)
 
 
