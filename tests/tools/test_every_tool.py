@@ -7,7 +7,8 @@ import pytest
 from command_line import ROOT
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-TOOLS = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
+PROGRAMS = [p for p in (ROOT / "tools").glob("*.py") if p.read_text().startswith("#!")]
+TOOLS = sorted(path.stem for path in PROGRAMS)
 QUICK = ("--config-file", f"{ROOT}/configs/quick_schedules/rock_rooms_quick.yaml")
 NO_SET = "'room' is not registered"
 
