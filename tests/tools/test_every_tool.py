@@ -48,7 +48,7 @@ def test_help_is_the_docstring(tool, call, capsys):
 @pytest.mark.parametrize(
     ("tool", "words", "message"),
     [
-        ("train_net", ("--config-file", "ssd"), "ssd: there is no such config file"),
+        ("train_net", ("--config-file", "ssd"), "[Errno 2] No such file or directory: 'ssd'"),
         ("analyze_model", ("--config-file", "no.yaml"), "no.yaml: there is no such config file"),
         ("overfit", (*QUICK, "SOLVER.SPEED", 9), "SOLVER.SPEED 9: Non-existent key"),
         ("overfit", (*QUICK, "--num-images", 0), "--num-images is 0; rooms_train has 15"),
