@@ -49,7 +49,11 @@ def test_help_is_the_docstring(tool, call, capsys):
     ("tool", "words", "message"),
     [
         ("train_net", ("--config-file", "ssd"), "[Errno 2] No such file or directory: 'ssd'"),
-        ("analyze_model", ("--config-file", "no.yaml"), "no.yaml: there is no such config file"),
+        (
+            "analyze_model",
+            ("--config-file", "no.yaml"),
+            "[Errno 2] No such file or directory: 'no.yaml'",
+        ),
         ("overfit", (*QUICK, "SOLVER.SPEED", 9), "SOLVER.SPEED 9: Non-existent key"),
         ("overfit", (*QUICK, "--num-images", 0), "--num-images is 0; rooms_train has 15"),
         ("visualize_data", ("--dataset", "room"), f"--dataset: {NO_SET}"),
