@@ -8,6 +8,8 @@ import torch
 from detectron2.data import Metadata
 from detectron2.layers import ShapeSpec
 from detectron2.structures import BitMasks, Boxes, BoxMode, Instances
+from visualize_data import draw_item, draw_record
+from visualize_predictions import draw_comparison
 
 from rock_d2 import RockDatasetMapper
 from rock_d2.data.datasets.coco import load_multitask_coco
@@ -16,10 +18,7 @@ from rock_d2.modeling.necks import NECK_REGISTRY
 from rock_d2.tasks import Depth, Normals, Scene
 from rock_d2.tasks.base import Drawing
 from rock_d2.visualization import (
-    draw_comparison,
-    draw_item,
     draw_predictions,
-    draw_record,
     prediction_drawings,
     recorded_encodings,
     write_picture,

@@ -11,21 +11,32 @@ KEY VALUE pairs.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from tqdm import tqdm
 
 from rock_d2.config import load_config
 from rock_d2.data import build_train_loader
 from rock_d2.data.loader import check_registered
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
-from rock_d2.tasks import TASK_REGISTRY, build_tasks
-from rock_d2.visualization import draw_item, draw_record, evenly_spaced, write_pictures
+from rock_d2.image_files import read_color_image
+from rock_d2.tasks import TASK_REGISTRY, Task, build_tasks
+from rock_d2.visualization import (
+    evenly_spaced,
+    label_drawings,
+    merge_captions,
+    object_drawing,
+    panel_row,
+    record_drawing,
+    write_pictures,
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -43,6 +54,41 @@ def make_parser() -> argparse.ArgumentParser:
     add("--num-images", type=int, default=16, metavar="N", help="default: %(default)s")
     add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
     return parser
+
+
+def draw_record(record: Mapping[str, Any], tasks: Sequence[Task], metadata: Metadata) -> np.ndarray:
+    """Draw a dataset dict as one row of panels: the objects, then each task's map.
+
+    Returns:
+        uint8 (H, W, 3), RGB. Labels that are not maps stand in the first panel's caption.
+    """
+    image = read_color_image(record["file_name"])
+    labels = {task: task.read(record) for task in tasks}
+    drawings = [record_drawing(image, record, metadata), *label_drawings(labels, metadata)]
+    return panel_row(image, merge_captions(drawings))
+
+
+def draw_item(
+    item: Mapping[str, Any], tasks: Sequence[Task], metadata: Metadata, *, image_format: str
+) -> np.ndarray:
+    """Draw a training item of RockDatasetMapper as ``draw_record`` draws dataset dicts.
+
+    Args:
+        item: as the model gets it.
+        tasks, metadata: of the data set.
+        image_format: "RGB" or "BGR", the order of the item's channels.
+    """
+    image = np.moveaxis(item["image"].numpy(), 0, 2)
+    image = np.ascontiguousarray(image if image_format == "RGB" else image[..., ::-1])
+    labels = {task: item.get(task.name) for task in tasks}
+    for task, label in labels.items():
+        if isinstance(label, torch.Tensor):
+            labels[task] = task.as_values(label.numpy())
+    objects = item["instances"]
+    masks = objects.gt_masks if objects.has("gt_masks") else None
+    boxes, classes = objects.gt_boxes.tensor.numpy(), objects.gt_classes.tolist()
+    drawn = object_drawing(image, boxes, classes, metadata, masks=masks)
+    return panel_row(image, merge_captions([drawn, *label_drawings(labels, metadata)]))
 
 
 def annotation_pictures(cfg: CfgNode, num_images: int) -> Iterator[tuple[str, np.ndarray]]:

@@ -32,8 +32,8 @@ def test_the_training_is_the_same_with_and_without(trained):
     assert any("running_mean" in name for name in stored(measured)["model"])
     assert differences(without, measured) == []
     lines = [{k for k in line if k.startswith("gradient_")} for line in metrics(measured)]
-    # Four norms, three cosines, and the cost.
-    assert [len(line) for line in lines] == [8, 0, 8]
+    # Four norms and three cosines.
+    assert [len(line) for line in lines] == [7, 0, 7]
 
 
 def fresh(tmp_path: Path) -> tuple[RockTrainer, list[dict]]:

@@ -91,7 +91,6 @@ class TimmBackbone(Backbone):
             output_stride=output_stride,
             in_chans=in_channels,
         )
-        self._name = name
         self._names = feature_names(self.net)
         self._out_features = list(out_features)
         channels = dict(zip(self._names, self.net.feature_info.channels(), strict=True))
@@ -119,12 +118,6 @@ class TimmBackbone(Backbone):
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the maps (N, C, H / s, W / s) of images (N, 3, H, W)."""
-        height, width = images.shape[-2:]
-        if self._divisibility and (height % self._divisibility or width % self._divisibility):
-            raise ValueError(
-                f"MODEL.TIMM.NAME: {self._name!r} takes images whose sides are multiples of "
-                f"{self._divisibility}, not {height} x {width}; pad them (size_divisibility)"
-            )
         maps = self.net(images)
         if getattr(self.net, "output_fmt", "NCHW") == "NHWC":
             maps = [x.permute(0, 3, 1, 2) for x in maps]

@@ -70,8 +70,6 @@ class SSD(nn.Module):
             pixel_mean, pixel_std: of each channel, in the images' order.
         """
         super().__init__()
-        if len(box_weights) != 4:
-            raise ValueError(f"MODEL.SSD.BBOX_REG_WEIGHTS is {list(box_weights)}, not four numbers")
         self.backbone = backbone
         self.head = head
         self.matcher = matcher
@@ -218,9 +216,6 @@ def pad_truths(
     batched_inputs: Sequence[Mapping[str, Any]], num_classes: int, device: torch.device
 ) -> Truths:
     """Return the ground truths of a batch; padding is 0 and false, and each image has a row."""
-    missing = [i for i, item in enumerate(batched_inputs) if "instances" not in item]
-    if missing:
-        raise ValueError(f"batch item(s) {missing} lack `instances`; training needs them")
     instances = [item["instances"] for item in batched_inputs]
     counts = torch.tensor([len(objects) for objects in instances])
     present = torch.arange(max(int(counts.max()), 1)) < counts[:, None]

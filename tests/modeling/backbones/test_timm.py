@@ -207,11 +207,6 @@ def test_what_makes_no_sense_is_refused(settings, setting):
         TimmBackbone(**{"name": "resnet18", "out_features": ALL} | settings)
 
 
-def test_a_size_that_a_network_cannot_take_is_refused(networks):
-    with pytest.raises(ValueError, match="multiples of 32"):
-        networks["hrnet_w18_small_v2"](images(64, 75))
-
-
 def test_weights_that_cannot_be_had_are_one_line(monkeypatch):
     def create(name, *, pretrained, **arguments):
         raise OSError("no network\nat all")
