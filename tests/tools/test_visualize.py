@@ -43,19 +43,6 @@ def test_every_label_is_drawn(tmp_path):
     assert all(panel.std() > 5 for panel in panels(pictures[0], 3))
 
 
-def test_loader_items_are_drawn(tmp_path):
-    pictures = draw(
-        visualize_data,
-        tmp_path,
-        *("--source", "dataloader", "--config-file", "configs/rock/rock_rooms.yaml"),
-        *("--num-images", 4, "INPUT.SIZE", "[96, 128]", "SEED", "3"),
-    )
-    # The place in the loader, then the file.
-    names = [picture.stem[:17] for picture in pictures]
-    assert names == [f"rooms_train_{i:04d}_" for i in range(4)]
-    assert all(panels(picture, 3) for picture in pictures)
-
-
 def test_figure_with_baseline(tiny_weights, tmp_path):
     model = ("--config-file", CONFIG, "--weights", tiny_weights["rock"])
     baseline = ["--baseline-config-file", BASELINE_CONFIG]
