@@ -13,8 +13,6 @@ from PIL import Image
 
 from rock_d2 import add_rock_config, build_train_loader, load_multitask_coco
 from rock_d2.data.cache import check_memory
-from rock_d2.data.loader import SKIPPED
-from rock_d2.data.workers import UnreadableError
 
 
 @pytest.fixture(scope="module")
@@ -83,18 +81,3 @@ def test_a_set_that_cannot_fit_is_refused_before_it_is_read():
     with pytest.raises(ValueError, match=r"DATALOADER.RESIDENT: 1000000 images need 3,000,000,0"):
         check_memory([{"height": 1000, "width": 1000}] * 1_000_000)
     check_memory([{"height": 1000, "width": 1000}, {}])
-
-
-def test_unreadable_images_are_replaced_by_the_same_others(cfg, rooms, tmp_path):
-    broken = tmp_path / "broken.jpg"
-    broken.write_bytes(b"no image")
-    rooms_with = [{**rooms[0], "file_name": str(broken)}, *rooms[1:]]
-    DatasetCatalog.remove("resident")
-    DatasetCatalog.register("resident", lambda: deepcopy(rooms_with))
-    some = {"RETRIES": 0, "MAX_UNREADABLE": 2}
-    expected = batches(cfg, 8, **some)
-    skipped = [item[SKIPPED] for batch in expected for item in batch if SKIPPED in item]
-    assert skipped == [{str(broken): skipped[0][str(broken)]}] * 2
-    assert_equal(batches(cfg, 8, RESIDENT=True, **some), expected)
-    with pytest.raises(UnreadableError, match=r"broken.jpg.*no image"):
-        batches(cfg, 8, RESIDENT=True, RETRIES=0)

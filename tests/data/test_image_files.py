@@ -83,9 +83,3 @@ def test_only_regular_files_are_opened(tmp_path):
             read_color_image(tmp_path / name)
     with pytest.raises(ValueError, match="not a regular file"):
         read_color_image("/dev/zero")
-
-
-def test_colours_of_sixteen_bits_are_refused(tmp_path):
-    Image.fromarray(np.full((4, 4), 40_000, np.uint16)).save(tmp_path / "a.png")
-    with pytest.raises(ValueError, match="8 bits a channel"):
-        read_color_image(tmp_path / "a.png")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
-from detectron2.data import MetadataCatalog
 from detectron2.data import transforms as T
 from detectron2.structures import BoxMode
 from PIL import Image
@@ -53,17 +52,6 @@ def test_an_item_has_what_the_design_says(records):
     lengths = item["normals"].norm(dim=0)
     assert ((lengths - 1).abs() < 1e-5).logical_or(lengths == 0).all()
     assert pickle.dumps(records[0]) == before
-
-
-def test_without_augmentation_the_labels_are_the_files(records):
-    record = records[3]
-    item = mapper()(record)
-    np.testing.assert_array_equal(item["depth"][0].numpy(), Depth().read(record))
-    np.testing.assert_array_equal(
-        item["normals"].numpy().transpose(1, 2, 0), Normals().read(record)
-    )
-    boxes = [[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in record["annotations"])]
-    np.testing.assert_array_equal(item["instances"].gt_boxes.tensor.numpy(), np.float32(boxes))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -184,21 +172,6 @@ def test_bit_masks_follow_their_object(records):
     assert whole.gt_masks.get_bounding_boxes().tensor.tolist() == boxes
 
 
-TRIANGLE = [10, 10, 50, 10, 10, 50]
-
-
-def test_polygons_are_masks_of_either_format(records):
-    record = with_objects(records[0], [[10, 10, 40, 40]], segmentation=[[TRIANGLE]])
-    resize = [T.Resize((60, 80))]
-    polygons = mapper(resize, use_instance_mask=True)(record)["instances"].gt_masks
-    assert polygons.polygons[0][0].tolist() == [5, 5, 25, 5, 5, 25]
-    bits = mapper(resize, use_instance_mask=True, instance_mask_format="bitmask")(record)[
-        "instances"
-    ].gt_masks
-    # Half of a square of 20 x 20 pixels.
-    assert abs(int(bits.tensor.sum()) - 200) < 25
-
-
 def test_keypoints_are_mirrored_with_left_and_right(records):
     points = [20, 30, 2, 40, 30, 1, 0, 0, 0]
     record = with_objects(records[0], [[10, 10, 50, 50]], keypoints=[points])
@@ -209,48 +182,9 @@ def test_keypoints_are_mirrored_with_left_and_right(records):
 
 
 @pytest.mark.parametrize(
-    ("options", "fields", "message"),
-    [
-        ({"use_instance_mask": True}, {}, "no .*segmentation.*, which MODEL.MASK_ON"),
-        (
-            {"use_instance_mask": True},
-            {"segmentation": [{"size": [1, 1]}]},
-            "INPUT.MASK_FORMAT bitmask",
-        ),
-        ({"use_keypoint": True}, {}, "no .*keypoints.*, which .*KEYPOINT_ON"),
-    ],
-)
-def test_objects_without_what_the_settings_need_are_named(records, options, fields, message):
-    record = with_objects(records[0], [[10, 10, 20, 20]], **fields)
-    with pytest.raises(ValueError, match=rf"{record['file_name']}: .*{message}"):
-        mapper(**options)(record)
-
-
-def test_settings_of_the_mapper_are_checked_against_data_and_packages(monkeypatch):
-    cfg = get_cfg()
-    add_rock_config(cfg)
-    cfg.MODEL.MASK_ON = True
-    monkeypatch.setattr("rock_d2.data.mapper.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"pip install shapely, or set INPUT.MASK_FORMAT bitmask"):
-        RockDatasetMapper(cfg, is_train=True)
-    RockDatasetMapper(cfg, is_train=False)
-    cfg.merge_from_list(["MODEL.MASK_ON", False, "MODEL.KEYPOINT_ON", True])
-    cfg.DATASETS.TRAIN = ("of_people",)
-    MetadataCatalog.get("of_people").keypoint_names = ["left", "right", "nose"]
-    with pytest.raises(ValueError, match=r"MODEL.KEYPOINT_ON: .*keypoint_flip_map.*of_people"):
-        RockDatasetMapper(cfg, is_train=True)
-    MetadataCatalog.get("of_people").keypoint_flip_map = [("left", "right")]
-    mapped = RockDatasetMapper(cfg, is_train=True)
-    assert mapped.keypoint_hflip_indices == [1, 0, 2]
-    MetadataCatalog.remove("of_people")
-
-
-@pytest.mark.parametrize(
     "wrong",
     [
         {"file_name": 5},
-        {"depth_file_name": None},
-        {"height": 120.0},
         {"annotations": {}},
         {"annotations": [{"bbox": [0, 0, 1, 1], "category_id": 0}]},
         {"annotations": [{"bbox": [0, 0, 1, float("nan")], "bbox_mode": 1, "category_id": 0}]},

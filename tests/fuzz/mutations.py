@@ -43,7 +43,7 @@ def changed_bytes(rng: Generator, content: bytes) -> tuple[str, bytes]:
     return f"{name} at byte {place} of {size}", changes[name]
 
 
-def changed_tree(rng: Generator, tree: Any, odd_values: tuple = ODD_VALUES) -> tuple[str, Any]:
+def changed_tree(rng: Generator, tree: Any) -> tuple[str, Any]:
     tree = copy.deepcopy(tree)
     places = list(_places(tree))
     if not places:
@@ -67,7 +67,7 @@ def changed_tree(rng: Generator, tree: Any, odd_values: tuple = ODD_VALUES) -> t
         case 3 if isinstance(parent, dict):
             parent[f"{key}_"] = parent.pop(key)
             return f"{where} renamed", tree
-    parent[key] = copy.deepcopy(odd_values[rng.integers(len(odd_values))])
+    parent[key] = copy.deepcopy(ODD_VALUES[rng.integers(len(ODD_VALUES))])
     return f"{where} = {reprlib.repr(parent[key])}", tree
 
 

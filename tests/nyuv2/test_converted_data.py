@@ -155,12 +155,3 @@ def test_splits(conversion):
     assert sorted(ids["nyuv2_train673"] + ids["nyuv2_val122"]) == ids["nyuv2_train"]
     scene = {image["id"]: image["sequence"].rstrip("ab") for image in images(conversion)}
     assert not {scene[i] for i in ids["nyuv2_train673"]} & {scene[i] for i in ids["nyuv2_val122"]}
-
-
-@pytest.mark.parametrize("conversion", ["eigen"], indirect=True)
-def test_json_says_how_it_was_made(conversion):
-    info = read(conversion, "nyuv2_val122")["info"]
-    assert (info["boxes"], info["depth"]) == ("full", "filled")
-    # Stored are x, z, -y, so ours are R, -B, G.
-    axes = [[1, 0, 0], [0, 0, -1], [0, 1, 0]]
-    assert info["normals"] == {"source": "eigen", "levels": 254, "axes": axes}

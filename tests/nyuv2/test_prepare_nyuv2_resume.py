@@ -1,6 +1,5 @@
 """A run that is killed, repeated or given other settings never mixes two conversions."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -54,31 +53,6 @@ def test_killed_run_continues_to_the_same_bytes(official, convert, undisturbed, 
     assert not (tree / "annotations").exists()
     convert()
     assert contents(tree) == contents(undisturbed)
-
-
-def test_second_run_writes_only_files_that_are_missing(convert, tree):
-    before, at = contents(tree), times(tree)
-    (tree / "depth/0004.png").unlink()
-    (tree / "annotations/nyuv2_test.json").unlink()
-    convert()
-    assert contents(tree) == before
-    changed = {path.name for path, time in times(tree).items() if time != at[path]}
-    assert changed == {"0004.png"}
-
-
-def test_other_splits_keep_the_frames(convert, tree, tmp_path):
-    at = times(tree)
-    found = json.loads((tree / "annotations/nyuv2_train673.json").read_text())["images"]
-    listed = tmp_path / "val.txt"
-    listed.write_text(found[0]["sequence"])
-    of_video = [image for image in found if image["sequence"] == found[0]["sequence"]]
-    options = ["--val-scenes", listed, "--val-images", len(of_video)]
-    with pytest.raises(SystemExit):
-        convert(*options)
-    convert(*options, "--overwrite")
-    val = json.loads((tree / "annotations/nyuv2_val122.json").read_text())["images"]
-    assert val == of_video
-    assert times(tree) == at
 
 
 def test_other_settings_need_overwrite(convert, tree, tmp_path):

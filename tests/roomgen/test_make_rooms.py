@@ -40,19 +40,6 @@ def test_two_processes_write_the_same_bytes(root, tmp_path):
     assert first == second
 
 
-def test_second_run_writes_nothing(root):
-    before = {p: p.stat().st_mtime_ns for p in root.rglob("*")}
-    run(root)
-    assert before == {p: p.stat().st_mtime_ns for p in root.rglob("*")}
-
-
-def test_other_rooms_are_not_replaced_unasked(root):
-    before = contents(root)
-    with pytest.raises(SystemExit, match=r"seed=7.*--overwrite"):
-        run(root, "--seed", "8")
-    assert contents(root) == before
-
-
 def test_records(root):
     train, val = read(root, "rooms_train"), read(root, "rooms_val")
     assert [c["name"] for c in train["categories"]] == list(THING_CLASSES)
@@ -84,23 +71,3 @@ def test_files_hold_the_frame(root):
     assert np.abs((normals / 127.0 - 1) - frame.normals).max() < 0.0041
     fx, fy, cx, cy = image["intrinsics"]
     np.testing.assert_allclose([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], frame.intrinsics)
-
-
-def test_kinect_holes_are_zero_and_the_rest_exact(root, tmp_path):
-    run(tmp_path, "--jobs", "1", "--kinect-holes")
-    holes = 0
-    for path in sorted((root / "rooms" / "depth").iterdir()):
-        exact = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        sensed = cv2.imread(str(tmp_path / "rooms" / "depth" / path.name), cv2.IMREAD_UNCHANGED)
-        np.testing.assert_array_equal(sensed[sensed > 0], exact[sensed > 0])
-        holes += (sensed == 0).sum()
-    assert holes > 0
-
-
-@pytest.mark.parametrize(
-    "arguments", [("--size", "240*320"), ("--size", "8x8"), ("--train", "-1"), ("--jobs", "0")]
-)
-def test_arguments_that_make_no_sense_are_named(tmp_path, capsys, arguments):
-    with pytest.raises(SystemExit) as stop:
-        run(tmp_path, *arguments)
-    assert arguments[0] in f"{stop.value} {capsys.readouterr().err}"

@@ -70,18 +70,6 @@ def test_labels_of_an_image_come_along(registered):
     assert not {"depth_file_name", "scene_id", "normals_file_name"} & second.keys()
 
 
-def test_facts_are_in_the_metadata_as_soon_as_the_set_is_registered(registered):
-    metadata = MetadataCatalog.get("pots")
-    # By id, as Detectron2 numbers them.
-    assert metadata.get("thing_classes") == metadata.thing_classes == ["cup", "pot"]
-    assert metadata.scene_classes == ["a", "b"]
-    assert metadata.image_root == str(registered)
-    assert metadata.get("depth_range") is None
-    DatasetCatalog.get("pots")
-    assert metadata.thing_classes == ["cup", "pot"]
-    assert metadata.thing_dataset_id_to_contiguous_id == {1: 0, 2: 1}
-
-
 def test_the_snippet_of_the_readme_runs_as_printed(tmp_path, monkeypatch):
     section = README.read_text().split("## Your own")[1]
     snippet = section.split("```python\n")[1].split("```")[0]
@@ -111,23 +99,3 @@ def test_fields_that_would_replace_others_are_refused_by_name(registered, field)
         ValueError, match=rf"train.json: images/b.png \(image id 11\): has a field `{field}`"
     ):
         DatasetCatalog.get("pots")
-
-
-def test_empty_boxes_are_refused_unless_the_data_set_has_them(registered):
-    path = registered / "train.json"
-    document = json.loads(path.read_text())
-    document["annotations"][0]["bbox"] = [1, 1, 0, 2]
-    path.write_text(json.dumps(document))
-    with pytest.raises(ValueError, match="is empty"):
-        DatasetCatalog.get("pots")
-    MetadataCatalog.get("pots").set(empty_boxes=True)
-    assert DatasetCatalog.get("pots")[0]["annotations"][0]["bbox"] == [1, 1, 0, 2]
-
-
-def test_a_data_set_that_is_not_there_says_what_to_do(tmp_path):
-    register_multitask_coco("absent", str(tmp_path / "absent.json"), str(tmp_path))
-    try:
-        with pytest.raises(FileNotFoundError, match=r"absent\.json.*datasets/README\.md"):
-            DatasetCatalog.get("absent")
-    finally:
-        remove("absent")
