@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import Metadata
-from detectron2.structures import BitMasks, Boxes, BoxMode, Instances
+from detectron2.structures import Boxes, Instances
 
 from rock_d2 import RockDatasetMapper
 from rock_d2.data.datasets.coco import load_multitask_coco
@@ -17,7 +17,6 @@ from rock_d2.visualization import (
     draw_predictions,
     draw_record,
     prediction_drawings,
-    write_picture,
     write_pictures,
 )
 
@@ -95,30 +94,6 @@ def test_items_are_drawn_as_their_records(record):
         np.testing.assert_array_equal(drawn[:, 484:], wanted[:, 484:])
         np.testing.assert_array_equal(drawn[:26], wanted[:26])
         assert np.abs(drawn.astype(int) - wanted).mean() < 0.5
-
-
-def test_masks_are_filled_in_predictions_items_and_records(tmp_path):
-    write_picture(tmp_path / "black.png", BLACK)
-    # The lower half of a box; pictures are three times as large.
-    box, half = [20, 30, 60, 80], [20, 55, 60, 55, 60, 80, 20, 80]
-    found = instances([box], scores=[0.9])
-    labels = Instances((120, 160), gt_boxes=found.pred_boxes, gt_classes=found.pred_classes)
-    item = {"image": torch.zeros(3, 120, 160, dtype=torch.uint8), "instances": labels}
-    truth = {"bbox": box, "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0}
-    record = {"file_name": str(tmp_path / "black.png"), "annotations": [truth]}
-
-    def inside() -> list[float]:
-        (drawing,) = prediction_drawings(BLACK, {"instances": found}, (), METADATA, 0.5)
-        drawn_item = draw_item(item, (), METADATA, image_format="RGB")
-        pictures = (drawn_item[26:], draw_record(record, (), METADATA)[26:], drawing.image)
-        return [picture[190:230, 70:170].max() for picture in pictures]
-
-    assert max(inside()) < 10
-    found.pred_masks = torch.zeros(1, 120, 160, dtype=torch.bool)
-    found.pred_masks[0, 55:80, 20:60] = True
-    labels.gt_masks = BitMasks(found.pred_masks)
-    truth["segmentation"] = [half]
-    assert min(inside()) > 60
 
 
 def test_heat_map_is_of_the_true_class_else_of_the_likeliest():

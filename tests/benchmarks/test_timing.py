@@ -4,15 +4,7 @@ import json
 
 import numpy as np
 
-from benchmarks.timing import report, take_turns
-
-
-def test_candidates_take_turns():
-    calls = []
-    candidates = {name: lambda name=name: calls.append(name) for name in "ab"}
-    times = take_turns(candidates, rounds=3, warm_up=1)
-    assert calls == list("abababab")
-    assert times.keys() == {"a", "b"} and all(len(seconds) == 3 for seconds in times.values())
+from benchmarks.timing import report
 
 
 def test_ratios_are_taken_round_by_round(tmp_path, capsys):

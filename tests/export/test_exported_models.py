@@ -68,16 +68,6 @@ def test_detections_of_batches_of_any_size(file_format, tmp_path):
         assert_same(run_exported(path, pixels, file_format=file_format), model, pixels, names)
 
 
-def test_predictions_of_tasks_of_a_fixed_batch(tmp_path):
-    model = folded_model("ssd", *SHORT)
-    settings = {"file_format": "torchscript", "image_size": SIZE, "batch_size": 2}
-    shape, names = export(model, tmp_path / "model", **settings)
-    assert shape == [2, 3, *SIZE]
-    assert names == ["boxes", "scores", "classes", "scene", "depth", "normals"]
-    found = run_exported(tmp_path / "model", images(2), file_format="torchscript")
-    assert_same(found, model, images(2), names)
-
-
 @pytest.mark.parametrize("detector", ["retinanet", "fcos", "faster_rcnn"])
 @torch.no_grad()
 def test_detectors_of_detectron2_for_one_image(detector, tmp_path):
@@ -97,17 +87,3 @@ def test_detectors_of_detectron2_for_one_image(detector, tmp_path):
         assert_close(found["boxes"], wanted.pred_boxes.tensor, rtol=1e-4, atol=1e-3)
         for task in tasks:
             assert_close(found[task], expected[task], rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("detector", "options", "file_format", "message"),
-    [
-        ("ssd", SHORT, "torchscript", "for a fixed batch size only; give --batch-size"),
-        ("retinanet", (), "onnx", "MODEL.DETECTOR is RetinaNet, .* --format torchscript"),
-        ("mask_rcnn", (), "torchscript", "MODEL.MASK_ON is True"),
-    ],
-)
-def test_the_reason_why_it_cannot_be_exported(detector, options, file_format, message, tmp_path):
-    model = folded_model(detector, *options)
-    with pytest.raises(ValueError, match=message):
-        export(model, tmp_path / "model", image_size=SIZE, file_format=file_format)

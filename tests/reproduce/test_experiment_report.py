@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from reproduce.outcomes import read_log
 from reproduce.plan import Plan
 from reproduce.report import write_reports
 from reproduce.tables import find_table
@@ -84,11 +83,3 @@ def test_csv_holds_numbers_and_figures_are_images(output):
     figures = re.findall(r"!\[.*\]\((.*)\)", (output / "table1.md").read_text())
     assert figures == ["table1_results.svg", "table1_curves.svg"]
     assert all(ET.parse(output / name).getroot().tag.endswith("svg") for name in figures)
-
-
-def test_iterations_that_were_repeated_count_the_last_time(tmp_path):
-    lines = ['{"iteration": 19, "a": 1}', '{"iteration": 39, "a": 2}', '{"itera']
-    lines += ['{"iteration": 39, "a": 3}', '{"iteration": 39, "b": 4}']
-    (tmp_path / "metrics.json").write_text("\n".join(lines))
-    log = read_log(tmp_path / "metrics.json")
-    assert {i: (line["a"], line.get("b")) for i, line in log.items()} == {19: (1, None), 39: (3, 4)}
