@@ -35,6 +35,6 @@ def test_every_row_is_timed(what, command):
     assert all(name in output for name in times)
 
 
-def test_another_checkout_is_timed_beside_this_one(command, tmp_path):
+def test_another_checkout_is_timed_beside_this_one(command):
     _, measured = command("against", "--other", ROOT)
     assert [list(times) for times in measured] == [["other", "this"]] * 4

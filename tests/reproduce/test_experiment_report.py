@@ -1,4 +1,4 @@
-"""From the folders of finished runs to Markdown, CSV and SVG."""
+"""From the folders of finished runs to Markdown and CSV."""
 
 import csv
 import json

@@ -84,7 +84,6 @@ def test_evaluation_of_the_stored_model_gives_the_trainings_last_results(trained
         (("MODEL.WEIGHTS", "nowhere.pth"), "nowhere.pth"),
         (("DATASETS.TRAIN", "('room_train',)"), "DATASETS.TRAIN: 'room_train' is not registered"),
         (("MODEL.DEVICE", "cuda:99"), "MODEL.DEVICE is 'cuda:99'"),
-        (("DATASETS.TRAIN", "('nyuv2_train',)"), "nyuv2_train.json"),
     ],
 )
 def test_impossible_settings_end_with_one_line(arguments, message, tmp_path):
