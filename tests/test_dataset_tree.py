@@ -1,12 +1,9 @@
 """The folder that data sets are written to."""
 
-import cv2
 import numpy as np
 import pytest
-from dataset_tree import DatasetTree, object_annotations
+from dataset_tree import object_annotations
 from pycocotools import mask as coco_mask
-
-from rock_d2.tasks import Depth, Normals
 
 
 @pytest.fixture
@@ -26,16 +23,3 @@ def test_boxes_are_the_extent_of_the_masks(instances):
     np.testing.assert_array_equal(coco_mask.decode(chair["segmentation"]), instances == 1)
     # A hidden object has no annotation.
     assert len(object_annotations(instances, category_ids=[5, 6, 4, 7])) == 3
-
-
-def test_a_frame_is_read_back(tmp_path):
-    rng = np.random.default_rng(0)
-    image = rng.integers(0, 256, (6, 8, 3), np.uint8)
-    depth = rng.integers(0, 9000, (6, 8)).astype(np.float32) / 1000
-    normals = np.zeros((6, 8, 3), np.float32)
-    normals[..., 2] = -1
-    files = DatasetTree(tmp_path).write_frame("000007", image, depth, normals)
-    record = {key: str(tmp_path / name) for key, name in files.items()}
-    np.testing.assert_array_equal(cv2.imread(record["file_name"])[..., ::-1], image)
-    np.testing.assert_allclose(Depth().read(record), depth, atol=1e-6)
-    np.testing.assert_array_equal(Normals().read(record), normals)

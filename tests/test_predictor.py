@@ -89,16 +89,6 @@ def test_any_detector_sees_images_at_their_own_proportions(detector, tmp_path):
     }
 
 
-def test_refuses_what_is_no_trained_model(tiny_weights):
-    with pytest.raises(ValueError, match="no weights: name a trained model"):
-        Predictor(CONFIG, opts=OPTS)
-    # The baseline's checkpoint has everything but the neck.
-    with pytest.raises(
-        ValueError, match=r"ssd.pth: not a trained model of this config.*not neck\."
-    ):
-        Predictor(CONFIG, tiny_weights["ssd"], opts=OPTS)
-
-
 def test_refuses_what_is_no_image(predictor, tmp_path):
     with pytest.raises(ValueError, match=r"image is float64 \(9, 9, 3\); it must be uint8"):
         predictor(np.zeros((9, 9, 3)))

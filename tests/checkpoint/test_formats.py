@@ -15,7 +15,6 @@ from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from rock_d2.checkpoint.checkpointer import RockCheckpointer
-from rock_d2.checkpoint.formats import WEIGHT_FORMATS, WeightFormat
 
 # A neck would refine the backbone's maps.
 TORCHVISION = (
@@ -138,22 +137,3 @@ def test_wrong_setting_is_refused_with_the_right_one(
     with pytest.raises(ValueError, match=re.escape(message)):
         RockCheckpointer(cfg, model=model).load(str(file))
     assert torch.equal(model.backbone.stem.conv1.weight, before)
-
-
-def test_unknown_layout_is_refused_until_it_is_registered(small_config, tmp_path):
-    class Reversed(WeightFormat):
-        title = "weights with reversed names"
-
-        def recognises(self, tensors, model_names):
-            return any(name.endswith(".enobkcab") for name in tensors)
-
-        def translate(self, tensors, model_names):
-            return {name[::-1]: value for name, value in tensors.items()}
-
-    cfg = small_config()
-    state = build_model(cfg).state_dict()
-    file = saved({name[::-1]: value for name, value in state.items()}, tmp_path)
-    with pytest.raises(ValueError, match=r"names such as .* belong to no known layout"):
-        loaded(cfg, file)
-    WEIGHT_FORMATS.register(Reversed)
-    assert_equal(loaded(cfg, file).state_dict(), state)

@@ -47,15 +47,6 @@ def test_code_in_a_pickle_is_refused_and_not_run(name, tmp_path):
     assert trace.exists()
 
 
-@pytest.mark.parametrize("new", [True, False])
-def test_code_in_a_file_of_pytorch_is_refused_and_not_run(new, tmp_path):
-    content = {"weight": torch.zeros(1), "bias": Touch(tmp_path / "trace")}
-    torch.save(content, tmp_path / "weights.pth", _use_new_zipfile_serialization=new)
-    with pytest.raises(ValueError, match=r"weights\.pth: damaged, or .* posix\.system") as caught:
-        read_weights(tmp_path / "weights.pth")
-    assert not (tmp_path / "trace").exists() and "\n" not in str(caught.value)
-
-
 @pytest.mark.parametrize("suffix", [".pkl", ".pth", ".safetensors"])
 @pytest.mark.parametrize("content", [b"", b"<html>404: Not Found</html>", b"PK\x80\x02X\x05\x00"])
 def test_damaged_file_is_named(content, suffix, tmp_path):
@@ -117,11 +108,9 @@ def test_compressed_zeros_are_refused(tmp_path):
     [
         ({"model": {"a": torch.eye(3).to_sparse()}}, "`a` is sparse, quantized, complex or"),
         ({"model": {"a": torch.zeros(1).expand(1 << 40)}}, "or repeats its memory"),
-        ({"model": {"a": torch.zeros(2, device="meta")}}, "`a` is sparse"),
         ({"model": {"a": torch.tensor([1, torch.nan])}}, "`a` has values that are NaN"),
         # Infinite as fp32.
         ({"a": torch.tensor([1e39], dtype=torch.float64)}, "`a` has values that are NaN or inf"),
-        ([1], "holds a list"),
         ({"model": [1]}, "`model` holds no"),
         ({"a": "b"}, "`a` is a str"),
     ],

@@ -127,27 +127,18 @@ def test_forged_checkpoint_is_one_line(changes, message, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("exp_avg", torch.zeros(5), r"an exp_avg is \[5\], its parameter \[3, 2, 1, 1\]"),
-        ("exp_avg", "x", r"an exp_avg is \['str'\]"),
-        # A fused step would take another memory format's numbers in the wrong order.
-        ("exp_avg_sq", torch.arange(6.0).view(2, 3, 1, 1).transpose(0, 1), None),
-    ],
-)
-def test_optimizer_takes_values_like_its_parameters_only(name, value, message):
+def test_optimizer_takes_values_like_its_parameters_only():
     parameter = nn.Parameter(torch.ones(3, 2, 1, 1))
     optimizer = torch.optim.Adam([parameter], fused=True)
     parameter.sum().backward()
     optimizer.step()
     stored = optimizer.state_dict()
-    stored["state"][0] = stored["state"][0] | {name: value}
-    if message:
-        with pytest.raises(ValueError, match=message):
-            load_optimizer(optimizer, stored)
-    else:
+    # A fused step would take another memory format's numbers in the wrong order.
+    value = torch.arange(6.0).view(2, 3, 1, 1).transpose(0, 1)
+    stored["state"][0] = stored["state"][0] | {"exp_avg_sq": value}
+    load_optimizer(optimizer, stored)
+    found = optimizer.state[parameter]["exp_avg_sq"]
+    assert torch.equal(found, value) and found.stride() == parameter.stride()
+    stored["state"][0] = stored["state"][0] | {"exp_avg": torch.zeros(5)}
+    with pytest.raises(ValueError, match=r"an exp_avg is \[5\], its parameter \[3, 2, 1, 1\]"):
         load_optimizer(optimizer, stored)
-        found = optimizer.state[parameter][name]
-        assert torch.equal(found, value)
-        assert found.stride() == parameter.stride()

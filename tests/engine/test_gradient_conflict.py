@@ -6,7 +6,7 @@ import pytest
 import torch
 from trainings import differences, metrics, new_trainer, stored
 
-from rock_d2.engine.gradient_conflict import conflict, gradients_on_backbone
+from rock_d2.engine.gradient_conflict import gradients_on_backbone
 from rock_d2.modeling.balancing import DETECTOR
 
 TASKS = ["scene", "depth", "normals"]
@@ -44,19 +44,3 @@ def test_parts_sum_to_the_gradient_of_the_step(tmp_path):
     sum(model(batch).values()).backward()
     whole = torch.cat([p.grad.flatten() for p in model.backbone.parameters()])
     torch.testing.assert_close(sum(parts.values()), whole, rtol=1e-3, atol=1e-4)
-
-
-def test_angles_of_known_vectors():
-    vectors = {
-        DETECTOR: (3.0, 4.0),
-        "along": (6.0, 8.0),
-        "across": (-4.0, 3.0),
-        "against": (-3.0, 0.0),
-        "silent": (0.0, 0.0),
-    }
-    norms = {DETECTOR: 5.0, "along": 10.0, "across": 5.0, "against": 3.0, "silent": 0.0}
-    cosines = {"along": 1.0, "across": 0.0, "against": -0.6}
-    expected = {f"gradient_norm/{name}": norm for name, norm in norms.items()}
-    expected |= {f"gradient_cosine/{name}": cosine for name, cosine in cosines.items()}
-    found = conflict({name: torch.tensor(vector) for name, vector in vectors.items()})
-    assert found == pytest.approx(expected)

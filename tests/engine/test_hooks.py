@@ -82,13 +82,3 @@ def test_training_stops_after_patience_evaluations_without_a_better_one(tmp_path
     # The last evaluation is not repeated.
     assert (trainer.iter, list(trainer.scores)) == (8, [9.0])
     assert (weight(tmp_path), weight(tmp_path, "model_final")) == (4.0, 8.0)
-
-
-def test_resumed_training_remembers_the_best(tmp_path):
-    first = Scripted([1.0, 30.0, 2.0], tmp_path, num_iterations=5)
-    first.train()
-    second = Scripted([20.0], tmp_path / "second", num_iterations=2)
-    second.best.load_state_dict(first.best.state_dict())
-    second.train()
-    assert (second.best.best, second.best.num_worse) == (30.0, 2)
-    assert not (tmp_path / "second" / "model_best.pth").exists()

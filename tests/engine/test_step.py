@@ -4,12 +4,10 @@ import math
 
 import pytest
 import torch
-from torch import nn
 from toy import Line, Slope, batch, new_step
 
 from rock_d2.data.loader import SKIPPED
 from rock_d2.engine.step import TrainingStep
-from rock_d2.modeling.balancing import UncertaintyWeights
 
 NAN = math.nan
 
@@ -27,29 +25,6 @@ def test_a_step_is_gradient_descent_on_the_whole_batch(accumulate):
     step.run_step()
     # The losses are 0 and -3 · 3.
     assert step.read_losses()[0] == {"loss": -4.5}
-
-
-class Dark(nn.Module):
-    """A loss that is 4 for any weight."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
-
-    def forward(self, batch: list) -> dict[str, torch.Tensor]:
-        return {"loss_dark": self.weight.sum() * 0 + 4.0}
-
-
-@pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"precision": torch.float16}])
-def test_a_balancers_parameters_learn_and_are_stored(options):
-    balancer = UncertaintyWeights(task_losses=["loss_dark"])
-    step = new_step(Dark(), [[{}, {}]], balancer=balancer, **options)
-    step.run_step()
-    # d/ds (exp(-s) · 4 + s) = -3 at s = 0; the detector has no loss.
-    assert balancer.log_variances.tolist() == [3.0, 0.0]
-    resumed = new_step(Dark(), [], balancer=UncertaintyWeights(task_losses=["loss_dark"]))
-    resumed.load_state_dict(step.state_dict())
-    assert resumed.balancer.log_variances.tolist() == [3.0, 0.0]
 
 
 GOOD = [batch(1.0, 2.0), batch(-1.0, 3.0), batch(0.5, 0.0), batch(2.0, 7.0)]

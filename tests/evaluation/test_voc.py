@@ -21,14 +21,6 @@ def test_area_under_the_envelope_by_hand():
     assert voc_average_precisions(truth, found) == pytest.approx(expected, nan_ok=True)
 
 
-def test_crowds_need_not_be_found_and_may_be():
-    objects = [(1, 1, SQUARE), (2, 1, SQUARE)]
-    found = [(1, 1, SQUARE, 0.9), (1, 1, SQUARE, 0.8), (2, 1, SQUARE, 0.7)]
-    assert voc_average_precisions(*coco_set(objects, found, crowds=[0]))[0] == 1
-    # Without the crowd the second detection is a mistake: 1/2 + 1/2 * 2/3.
-    assert voc_average_precisions(*coco_set(objects, found))[0] == pytest.approx(5 / 6)
-
-
 OBJECT = """<object><name>a</name><pose/><truncated>0</truncated><difficult>0</difficult><bndbox>
 <xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"""
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
-from tiny import SIZE, detector_cfg
+from tiny import SIZE, detector_cfg, with_random_norms
 from torch import nn
 
 DETECTORS = ("ssd", "retinanet", "fcos", "faster_rcnn")
@@ -22,18 +22,7 @@ def rock_cfg(detector: str, *options: Any) -> CfgNode:
 
 def lively_model(cfg: CfgNode) -> nn.Module:
     torch.manual_seed(0)
-    return lively(build_model(cfg).eval())
-
-
-def lively(model: nn.Module) -> nn.Module:
-    """Give normalisations statistics and scales that no initialisation has."""
-    for module in model.modules():
-        if getattr(module, "running_mean", None) is not None:
-            for values, low in ((module.weight, 0.5), (module.bias, -0.5)):
-                values.data.uniform_(low, low + 1)
-            module.running_mean.uniform_(-0.5, 0.5)
-            module.running_var.uniform_(0.5, 2)
-    return model
+    return with_random_norms(build_model(cfg).eval())
 
 
 def images(count: int) -> torch.Tensor:

@@ -33,13 +33,3 @@ def test_parts_of_the_papers_network():
     assert count["neck.fusion"] == 545 * 2048
     # ResNet-50 has 23,508,032 without its classifier, 53,120 of them in batch normalisation.
     assert count["backbone"] == 23_508_032 - 53_120
-
-
-def test_the_share_of_a_task():
-    """The parts in its name only: an encoder with its bias, a decoder with its normalisation."""
-    rock = complexity_of(build_model(rock_cfg("ssd")), SIZE)
-    # conv5 has 512 channels, the trunk 16, the encoding 4; 96 x 128 at stride 32 is 3 x 4.
-    parameters, cells = 17 * 4 + (4 + 2) * 512, 12
-    assert rock.tasks["depth"] == (parameters, (16 + 512) * 4 * cells, (4 + 512) * cells)
-    tasks = sum(task.parameters for task in rock.tasks.values())
-    assert tasks == rock.parts["neck.encoders"].parameters + rock.parts["neck.fusion"].parameters

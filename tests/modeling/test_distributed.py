@@ -1,5 +1,6 @@
 """Two processes learn exactly what one process with the whole batch learns."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,7 +65,7 @@ def work(rank: int, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory) -> list[dict]:
     folder = tmp_path_factory.mktemp("two")
-    done = run(__file__, folder, root=ROOT)
+    done = run(__file__, folder, root=ROOT, PYTHONPATH=os.pathsep.join(sys.path))
     assert done.returncode == 0, done.stderr
     return [torch.load(folder / f"rank{rank}.pt") for rank in range(2)]
 

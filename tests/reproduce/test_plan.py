@@ -50,12 +50,6 @@ def test_shares_and_switched_off_decoders_are_settings():
     assert {cfg.MODEL.WEIGHTS for cfg in evaluated} == {"out/table1_rock/seed1/model_final.pth"}
 
 
-def test_the_schedule_is_stretched_as_a_whole():
-    (run, *_) = plan_of("1", dataset="nyuv2", iterations=0.1).runs()
-    solver = run.config().SOLVER
-    assert (solver.MAX_ITER, solver.STEPS, solver.CHECKPOINT_PERIOD) == (4000, (3000,), 800)
-
-
 def test_a_folder_of_other_settings_is_refused(tmp_path):
     plan = plan_of("1", output=tmp_path)
     run = plan.runs()[0]

@@ -2,7 +2,6 @@
 
 import json
 import math
-from pathlib import Path
 
 import evaluate_predictions
 import pytest
@@ -58,29 +57,6 @@ def test_same_results_without_a_model(evaluated, tmp_path, capsys):
         values = {key: math.nan if x is None else x for key, x in found[name].items()}
         assert values == pytest.approx(metrics, rel=1e-12, nan_ok=True), name
     assert "depth/rmse" in capsys.readouterr().out
-
-
-def test_a_folder_of_the_demos_files_is_scored(evaluated, tmp_path):
-    """The same boxes in the demo's form, which has names where COCO's has numbers."""
-    expected, folder = evaluated
-    boxes = json.loads((folder / "coco_instances_results.json").read_text())
-    truth = json.loads(Path(MetadataCatalog.get("stored").json_file).read_text())
-    names = {category["id"]: category["name"] for category in truth["categories"]}
-    for image in truth["images"]:
-        found = [
-            {"category": names[b["category_id"]], "score": b["score"], "bbox": b["bbox"]}
-            for b in boxes
-            if b["image_id"] == image["id"]
-        ]
-        file = tmp_path / f"{Path(image['file_name']).stem}.json"
-        file.write_text(json.dumps({"instances": found}))
-    output = tmp_path / "scores" / "results.json"
-    output.parent.mkdir()
-    score("--predictions", tmp_path, "--output", output)
-    assert json.loads(output.read_text())["bbox"]["AP"] == pytest.approx(expected["bbox"]["AP"])
-    file.write_text('{"instances": [{"category": "unicorn", "score": 1, "bbox": [0, 0, 1, 1]}]}')
-    with pytest.raises(ValueError, match=rf"{file}: 'unicorn' is missing, or no class"):
-        score("--predictions", tmp_path)
 
 
 def test_predictions_are_not_overwritten(evaluated, tmp_path):

@@ -165,14 +165,6 @@ def test_the_volume_of_uploads_is_bounded(address, folder, small, monkeypatch):
     assert "event: complete" in look(address, {"path": upload(address, small), **META})
 
 
-def test_requests_have_a_bounded_size(address):
-    assert refusal(look, address, {"path": None, "url": "x" * 2**17}) == 413
-    assert refusal(post, address, "/upload", b"", **{"Content-Length": str(21 * MIB)}) == 413
-    # Of unknown length.
-    kind = {"Content-Type": "application/json"}
-    assert refusal(post, address, "/call/look", iter([b"{}"]), **kind) == 411
-
-
 def test_small_file_with_a_huge_picture_is_refused(tmp_path):
     Image.new("1", (9000, 9000)).save(tmp_path / "bomb.png")
     assert (tmp_path / "bomb.png").stat().st_size < 100_000

@@ -89,11 +89,10 @@ class SSD(nn.Module):
             backbone = build_backbone(cfg)
         with own_seed("head"):
             head = build_ssd_head(cfg, backbone.output_shape())
-        low, high = ssd.IOU_THRESHOLDS
         return {
             "backbone": backbone,
             "head": head,
-            "matcher": SSDMatcher(low=low, high=high),
+            "matcher": SSDMatcher(ssd.IOU_THRESHOLDS),
             "box_weights": ssd.BBOX_REG_WEIGHTS,
             "cls_loss": partial(hard_negative_loss, neg_pos_ratio=ssd.NEG_POS_RATIO),
             "smooth_l1_beta": ssd.SMOOTH_L1_LOSS_BETA,

@@ -3,6 +3,7 @@
 N images, M ground truths (padded), A default boxes.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -32,11 +33,16 @@ class SSDMatcher:
     where a closer ground truth owns that one, the best that is no ground truth's first choice.
     """
 
-    def __init__(self, *, low: float, high: float):
-        if not 0 <= low <= high <= 1:
-            raise ValueError(f"MODEL.SSD.IOU_THRESHOLDS: [{low}, {high}] do not rise from 0 to 1")
-        self.low = low
-        self.high = high
+    def __init__(self, thresholds: Sequence[float]):
+        """
+        Args:
+            thresholds: the lower and the upper one.
+        """
+        if len(thresholds) != 2 or sorted([0, *thresholds, 1]) != [0, *thresholds, 1]:
+            raise ValueError(
+                f"MODEL.SSD.IOU_THRESHOLDS is {list(thresholds)}, not two that rise from 0 to 1"
+            )
+        self.low, self.high = thresholds
 
     def __call__(self, ious: torch.Tensor, present: torch.Tensor) -> Matches:
         """

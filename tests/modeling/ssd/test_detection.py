@@ -64,7 +64,7 @@ def test_outputs_have_the_size_that_is_asked_for():
 
 
 def test_inference_decodes_what_training_coded_and_nothing_in_the_padding():
-    ssd = bare_ssd(matcher=SSDMatcher(low=0.4, high=0.5))
+    ssd = bare_ssd(matcher=SSDMatcher([0.4, 0.5]))
     torch.manual_seed(0)
     boxes = random_boxes(200, size=SIZE, smallest=16)
     truths = torch.tensor([[8.0, 10, 40, 60], [60.0, 20, 110, 80]])

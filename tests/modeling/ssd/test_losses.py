@@ -61,7 +61,7 @@ def torchvision_losses(batch: Batch) -> dict[str, torch.Tensor]:
 def test_agrees_with_torchvision(seed):
     batch = random_batch(seed, (4, 8, 1))
     logits, deltas = (batch[i].requires_grad_() for i in (0, 1))
-    ours = bare_ssd(matcher=SSDMatcher(low=0.5, high=0.5)).losses(*batch)
+    ours = bare_ssd(matcher=SSDMatcher([0.5, 0.5])).losses(*batch)
     other = torchvision_losses(batch)
     pairs = (("loss_cls", "classification", logits), ("loss_box_reg", "bbox_regression", deltas))
     for name, other_name, prediction in pairs:
@@ -114,7 +114,7 @@ def test_default_boxes_in_the_padding_learn_nothing():
     logits.requires_grad_()
     inside = (boxes[:, 0] + boxes[:, 2]) / 2 < 40
     truths = truths._replace(boxes=truths.boxes * torch.tensor([0.3, 1, 0.3, 1]))
-    ssd = bare_ssd(matcher=SSDMatcher(low=0.4, high=0.5), cls_loss=mine_three)
+    ssd = bare_ssd(matcher=SSDMatcher([0.4, 0.5]), cls_loss=mine_three)
     losses = ssd.losses(logits, deltas, boxes, truths, [(SIZE[0], 40), (SIZE[0], 40)])
     (gradient,) = torch.autograd.grad(losses["loss_cls"], logits)
     assert (gradient[:, ~inside] == 0).all()

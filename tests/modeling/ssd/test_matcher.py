@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rock_d2.modeling.ssd.matcher import SSDMatcher
 
-MATCHER = SSDMatcher(low=0.4, high=0.5)
+MATCHER = SSDMatcher([0.4, 0.5])
 
 
 def owners_by_hand(ious: torch.Tensor) -> dict[int, int]:
@@ -60,7 +60,7 @@ def test_the_closest_owns_a_shared_box_however_bad_it_is():
     assert truth[0, :4].tolist() == [1, 3, 0, 2]
 
 
-@pytest.mark.parametrize(("low", "high"), [(0.5, 0.4), (-0.1, 0.5), (0.4, 1.1)])
-def test_thresholds_that_do_not_rise_are_refused(low, high):
+@pytest.mark.parametrize("thresholds", [(0.5, 0.4), (-0.1, 0.5), (0.4, 1.1), (0.5,)])
+def test_thresholds_that_do_not_rise_are_refused(thresholds):
     with pytest.raises(ValueError, match=r"MODEL\.SSD\.IOU_THRESHOLDS"):
-        SSDMatcher(low=low, high=high)
+        SSDMatcher(thresholds)
