@@ -47,8 +47,9 @@ class Configs(Target):
         cfg = load_config(self.files[0])
         self.text = cfg.dump()
         self.file = folder / "config.yaml"
-        # What is right by itself and impossible here is named by its setting.
-        self.names = (*self.names, *(f"{part}." for part in cfg), "SEED")
+        # A missing base names itself, and a value that is impossible here its setting.
+        settings = (*(f"{part}." for part in cfg), "SEED")
+        self.names = (str(folder), str(self.files[1].parent), *settings)
 
     def change(self, rng: Generator) -> str:
         text = (*(file.read_text() for file in self.files), self.text)[rng.integers(3)]

@@ -72,6 +72,8 @@ class SSD(nn.Module):
         super().__init__()
         if len(box_weights) != 4:
             raise ValueError(f"MODEL.SSD.BBOX_REG_WEIGHTS is {list(box_weights)}, not four numbers")
+        if smooth_l1_beta < 0:
+            raise ValueError(f"MODEL.SSD.SMOOTH_L1_LOSS_BETA is {smooth_l1_beta}, below 0")
         self.backbone = backbone
         self.head = head
         self.matcher = matcher
@@ -91,6 +93,8 @@ class SSD(nn.Module):
             backbone = build_backbone(cfg)
         with own_seed("head"):
             head = build_ssd_head(cfg, backbone.output_shape())
+        if len(ssd.IOU_THRESHOLDS) != 2:
+            raise ValueError(f"MODEL.SSD.IOU_THRESHOLDS is {ssd.IOU_THRESHOLDS}, not two numbers")
         low, high = ssd.IOU_THRESHOLDS
         return {
             "backbone": backbone,
