@@ -2,27 +2,16 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from tabulate import tabulate
 
 from rock_d2.engine.machine import machine
-
-
-class Spread(NamedTuple):
-    """A median and the quartiles around it."""
-
-    median: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.median:.4g} ({self.low:.4g} to {self.high:.4g})"
 
 
 def take_turns(
@@ -55,27 +44,24 @@ def take_turns(
     return dict(zip(candidates, times[:, warm_up:], strict=True))
 
 
-def spread(values: Sequence[float]) -> Spread:
+def spread(values: np.ndarray) -> str:
+    """Return the median and the quartiles around it."""
     low, median, high = np.percentile(values, [25, 50, 75])
-    return Spread(float(median), float(low), float(high))
-
-
-def ratio(times: Mapping[str, np.ndarray], name: str, reference: str) -> Spread:
-    """Return the ratio round by round, so that a slow round has no part in it."""
-    return spread(times[name] / times[reference])
+    return f"{median:.4g} ({low:.4g} to {high:.4g})"
 
 
 def report(
     times: Mapping[str, np.ndarray], *, title: str, images: int = 1, file: Path | None = None
 ) -> None:
     """Print a table with ratios to the first; write all times of ``images`` images as JSON."""
-    first = next(iter(times))
+    first = next(iter(times.values()))
     rows = [
         {
             "": name,
-            "ms": Spread(*(1e3 * value for value in spread(seconds))),
-            "images/s": f"{images / spread(seconds).median:.3g}",
-            "ratio": ratio(times, name, first),
+            "ms": spread(1e3 * seconds),
+            "images/s": f"{images / np.median(seconds):.3g}",
+            # Round by round, so that a slow round has no part in it.
+            "ratio": spread(seconds / first),
         }
         for name, seconds in times.items()
     ]

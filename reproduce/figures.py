@@ -1,6 +1,6 @@
 """Charts as SVG files.
 
-Colours follow Okabe and Ito, which people with any colour vision tell apart.
+Colours follow Okabe and Ito, which people with any colour vision can distinguish.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What finished runs have left in their folders."""
+"""The files that finished runs have left in their folders."""
 
 import json
 from collections import defaultdict

@@ -145,13 +145,8 @@ def _add_ssd_config(cfg: CfgNode) -> None:
     cfg.MODEL.SSD.IOU_THRESHOLDS = [0.4, 0.5]
     # SSD's variances 0.1 and 0.2 as Detectron2 writes them.
     cfg.MODEL.SSD.BBOX_REG_WEIGHTS = [10.0, 10.0, 5.0, 5.0]
-    # "HardNegativeMining" (SSD) or "Focal".
-    cfg.MODEL.SSD.CLS_LOSS = "HardNegativeMining"
-    # Negatives kept for each positive of an image.
+    # Negatives kept for each positive of an image, the hardest.
     cfg.MODEL.SSD.NEG_POS_RATIO = 3.0
-    # Exponent of the focal loss and its weight of the objects' classes (RetinaNet, sec. 3.2).
-    cfg.MODEL.SSD.FOCAL_GAMMA = 2.0
-    cfg.MODEL.SSD.FOCAL_ALPHA = 0.25
     cfg.MODEL.SSD.SMOOTH_L1_LOSS_BETA = 1.0
     cfg.MODEL.SSD.CLS_LOSS_WEIGHT = 1.0
     cfg.MODEL.SSD.BOX_REG_LOSS_WEIGHT = 3.0
@@ -208,8 +203,8 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.NUM_PICTURES = 4
     # Images that the model sees at once in evaluation, in each process.
     cfg.TEST.IMS_PER_BATCH = 8
-    # Whether evaluation and Predictor take a copy of the model whose convolutions contain their
-    # batch normalisation. The results are the same to rounding.
+    # Whether evaluation and Predictor take a copy of the model in which Detectron2's convolutions
+    # contain their batch normalisation. The results are the same to rounding.
     cfg.TEST.FOLD = True
     # Mode of torch.compile for that copy: "" (off), "default" or "reduce-overhead".
     cfg.TEST.COMPILE = ""
@@ -260,9 +255,7 @@ def _check_bases(path: str) -> None:
     while pending:
         count += 1
         if count > MOST_CONFIGS:
-            raise ValueError(
-                f"{BASE_KEY} leads to over {MOST_CONFIGS} files or back to itself"
-            )
+            raise ValueError(f"{BASE_KEY} leads to over {MOST_CONFIGS} files or back to itself")
         file = pending.pop()
         with PathManager.open(file, "r") as opened:
             content = yaml.safe_load(opened)

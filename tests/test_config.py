@@ -26,12 +26,6 @@ def test_a_wrong_file_is_named_in_one_line(tmp_path, kind):
     assert "config.yaml" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_base_that_is_not_there_is_named(tmp_path):
-    (tmp_path / "config.yaml").write_text('_BASE_: "other.yaml"\n')
-    with pytest.raises(FileNotFoundError, match=r"other\.yaml"):
-        load_config(tmp_path / "config.yaml")
-
-
 def test_bases_that_multiply_are_refused(tmp_path):
     """Each names the one before it twice: 2 ** 30 configs in 30 files."""
     (tmp_path / "0.yaml").write_text("SEED: 1\n")

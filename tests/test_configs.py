@@ -62,15 +62,6 @@ def test_every_config_builds_for_the_classes_of_its_data(name):
     assert cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS is False
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_config_opens_with_its_command(name):
-    lines = (model_zoo.CONFIGS / name).read_text().splitlines()
-    comments = [line for line in lines if line.startswith("#")]
-    assert comments and lines[: len(comments)] == comments
-    command = f"#   python tools/train_net.py --config-file configs/{name}"
-    assert name not in WHOLE or any(line.startswith(command) for line in comments[1:])
-
-
 @pytest.mark.parametrize("row", sorted({*ROWS, *ABLATIONS}))
 def test_ablation_is_the_model_of_its_row(row):
     neck_name, tasks, fusion = ROWS[row]

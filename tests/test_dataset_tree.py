@@ -1,11 +1,9 @@
 """The folder that data sets are written to."""
 
-import json
-
 import cv2
 import numpy as np
 import pytest
-from dataset_tree import CATEGORY_IDS, DatasetTree, object_annotations
+from dataset_tree import DatasetTree, object_annotations
 from pycocotools import mask as coco_mask
 
 from rock_d2.tasks import Depth, Normals
@@ -26,16 +24,8 @@ def test_boxes_are_the_extent_of_the_masks(instances):
     # One pixel is one wide: w = max - min + 1.
     assert (box["category_id"], box["bbox"], box["area"]) == (4, [3, 2, 1, 1], 1)
     np.testing.assert_array_equal(coco_mask.decode(chair["segmentation"]), instances == 1)
-
-
-def test_hidden_objects_have_no_annotation(instances):
+    # A hidden object has no annotation.
     assert len(object_annotations(instances, category_ids=[5, 6, 4, 7])) == 3
-
-
-def test_extra_fields_follow_their_object(instances):
-    extra = [{"visible_fraction": f} for f in (0.1, 0.2, 0.3)]
-    found = object_annotations(instances, category_ids=[5, None, 4], extra=extra)
-    assert [a["visible_fraction"] for a in found] == [0.1, 0.3]
 
 
 def test_a_frame_is_read_back(tmp_path):
@@ -49,12 +39,3 @@ def test_a_frame_is_read_back(tmp_path):
     np.testing.assert_array_equal(cv2.imread(record["file_name"])[..., ::-1], image)
     np.testing.assert_allclose(Depth().read(record), depth, atol=1e-6)
     np.testing.assert_array_equal(Normals().read(record), normals)
-
-
-def test_annotations_have_the_19_categories(tmp_path):
-    path = DatasetTree(tmp_path).write_annotations("some", [{"id": 1}], [], {"seed": 3})
-    document = json.loads(path.read_text())
-    assert len(CATEGORY_IDS) == 19
-    assert document["categories"][0] == {"id": 1, "name": "bathtub"}
-    assert document["categories"][-1] == {"id": 19, "name": "toilet"}
-    assert document["info"] == {"seed": 3}

@@ -1,27 +1,21 @@
 """Pictures: where things are drawn, and that the colours mean what the scales say."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 from detectron2.data import Metadata
-from detectron2.layers import ShapeSpec
 from detectron2.structures import BitMasks, Boxes, BoxMode, Instances
+from visualize_data import draw_item, draw_record
+from visualize_predictions import draw_comparison
 
 from rock_d2 import RockDatasetMapper
 from rock_d2.data.datasets.coco import load_multitask_coco
 from rock_d2.image_files import read_color_image
-from rock_d2.modeling.necks import NECK_REGISTRY
 from rock_d2.tasks import Depth, Normals, Scene
 from rock_d2.tasks.base import Drawing
 from rock_d2.visualization import (
-    draw_comparison,
-    draw_item,
     draw_predictions,
-    draw_record,
     prediction_drawings,
-    recorded_encodings,
     write_picture,
     write_pictures,
 )
@@ -102,16 +96,6 @@ def test_items_are_drawn_as_their_records(record):
         assert np.abs(drawn.astype(int) - wanted).mean() < 0.5
 
 
-def test_only_detections_above_the_threshold_are_drawn():
-    output = {"instances": instances([[20, 30, 60, 80], [90, 30, 140, 80]], scores=[0.9, 0.4])}
-    (found,) = prediction_drawings(BLACK, output, (), METADATA, 0.5)
-    assert found.caption == "1 object (score from 0.5)"
-    rows, columns = np.nonzero(found.image.max(axis=2) > 60)
-    # The box, times 3, with its line and its title; the weaker one would end at 420.
-    assert abs(columns.min() - 60) < 6 and columns.max() < 250
-    assert abs(rows.min() - 90) < 6
-
-
 def test_masks_are_filled_in_predictions_items_and_records(tmp_path):
     write_picture(tmp_path / "black.png", BLACK)
     # The lower half of a box; pictures are three times as large.
@@ -155,28 +139,11 @@ def test_heat_map_is_of_the_true_class_else_of_the_likeliest():
     assert drawing == Drawing("scene: room 3 60%", None)
 
 
-def test_recorded_encodings_are_pooled_to_the_predictions():
-    shape = {"res5": ShapeSpec(channels=8, stride=16)}
-    neck = NECK_REGISTRY.get("FlatMTL")(input_shape=shape, in_features=["res5"], tasks=TASKS)
-    with recorded_encodings(SimpleNamespace(neck=neck)) as encodings:
-        _, found = neck({"res5": torch.randn(2, 8, 6, 8)})
-    assert {name: tuple(maps.shape) for name, maps in encodings.items()} == {
-        "scene": (2, 27, 6, 8),
-        "depth": (2, 1, 6, 8),
-        "normals": (2, 3, 6, 8),
-    }
-    torch.testing.assert_close(encodings["scene"].mean(dim=(2, 3)), found["scene"][-1])
-
-
 def test_pictures_are_written_with_a_sheet_and_follow_no_link(tmp_path):
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
     named = ((f"{i}", np.full((20, 40, 3), colour, np.uint8)) for i, colour in enumerate(colours))
     (tmp_path / "photo.png").write_text("a user's")
     (tmp_path / "0.png").symlink_to(tmp_path / "photo.png")
-    assert write_pictures(named, tmp_path, sheet=tmp_path / "sheet.png", columns=2) == 3
+    assert write_pictures(named, tmp_path) == 3
     assert (tmp_path / "photo.png").read_text() == "a user's"
-    # Two columns of 800 pixels in the pictures' proportions.
-    sheet = read_color_image(tmp_path / "sheet.png")
-    assert sheet.shape == (800, 1600, 3)
-    places = [(200, 400), (200, 1200), (600, 400), (600, 1200)]
-    assert [tuple(sheet[place].tolist()) for place in places] == [*colours, (255, 255, 255)]
+    assert (read_color_image(tmp_path / "1.png") == (0, 255, 0)).all()

@@ -26,7 +26,6 @@ MODELS = {
     "flat": ["MODEL.NECK.NAME", "FlatMTL"],
     "rock": ["MODEL.NECK.NAME", "ROCK"],
     "rock-none": ["MODEL.NECK.NAME", "ROCK", "MODEL.ROCK.FUSION.NAME", "NoFusion"],
-    "focal": ["MODEL.NECK.NAME", "ROCK", "MODEL.SSD.CLS_LOSS", "Focal"],
 }
 # The detectors of configs/detectors, by the names of their files.
 DETECTORS = ("retinanet", "fcos", "faster_rcnn", "mask_rcnn")
@@ -101,11 +100,11 @@ mine_three = partial(hard_negative_loss, neg_pos_ratio=3.0)
 def with_random_norms(module: nn.Module) -> nn.Module:
     """Give batch normalisation the statistics and weights that a training might."""
     for norm in module.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            norm.running_mean.normal_()
+        if getattr(norm, "running_mean", None) is not None:
+            for values, low in ((norm.weight, 0.5), (norm.bias, -0.5)):
+                values.data.uniform_(low, low + 1)
+            norm.running_mean.uniform_(-0.5, 0.5)
             norm.running_var.uniform_(0.5, 2)
-            nn.init.normal_(norm.weight)
-            nn.init.normal_(norm.bias)
     return module
 
 

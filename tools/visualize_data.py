@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 r"""Draws a data set: objects, and the label of every task.
 
-    python tools/visualize_data.py --dataset rooms_train --num-images 16 --contact-sheet
+    python tools/visualize_data.py --dataset rooms_train --num-images 16
     python tools/visualize_data.py --source dataloader \
         --config-file configs/rock/rock_rooms.yaml SEED 1
 
@@ -11,21 +11,32 @@ KEY VALUE pairs.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from tqdm import tqdm
 
 from rock_d2.config import load_config
 from rock_d2.data import build_train_loader
 from rock_d2.data.loader import check_registered
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
-from rock_d2.tasks import TASK_REGISTRY, build_tasks
-from rock_d2.visualization import draw_item, draw_record, evenly_spaced, write_pictures
+from rock_d2.image_files import read_color_image
+from rock_d2.tasks import TASK_REGISTRY, Task, build_tasks
+from rock_d2.visualization import (
+    evenly_spaced,
+    label_drawings,
+    merge_captions,
+    object_drawing,
+    panel_row,
+    record_drawing,
+    write_pictures,
+)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -41,10 +52,43 @@ def make_parser() -> argparse.ArgumentParser:
     add("--dataset", metavar="NAME", help="registered name (default: the config's DATASETS.TRAIN)")
     add("--output-dir", type=Path, default="output/visualize_data", metavar="DIR")
     add("--num-images", type=int, default=16, metavar="N", help="default: %(default)s")
-    add("--contact-sheet", action="store_true", help="also one picture of all")
-    add("--columns", type=int, default=2, help="of the contact sheet (default: %(default)s)")
     add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
     return parser
+
+
+def draw_record(record: Mapping[str, Any], tasks: Sequence[Task], metadata: Metadata) -> np.ndarray:
+    """Draw a dataset dict as one row of panels: the objects, then each task's map.
+
+    Returns:
+        uint8 (H, W, 3), RGB. Labels that are not maps stand in the first panel's caption.
+    """
+    image = read_color_image(record["file_name"])
+    labels = {task: task.read(record) for task in tasks}
+    drawings = [record_drawing(image, record, metadata), *label_drawings(labels, metadata)]
+    return panel_row(image, merge_captions(drawings))
+
+
+def draw_item(
+    item: Mapping[str, Any], tasks: Sequence[Task], metadata: Metadata, *, image_format: str
+) -> np.ndarray:
+    """Draw a training item of RockDatasetMapper as ``draw_record`` draws dataset dicts.
+
+    Args:
+        item: as the model gets it.
+        tasks, metadata: of the data set.
+        image_format: "RGB" or "BGR", the order of the item's channels.
+    """
+    image = np.moveaxis(item["image"].numpy(), 0, 2)
+    image = np.ascontiguousarray(image if image_format == "RGB" else image[..., ::-1])
+    labels = {task: item.get(task.name) for task in tasks}
+    for task, label in labels.items():
+        if isinstance(label, torch.Tensor):
+            labels[task] = task.as_values(label.numpy())
+    objects = item["instances"]
+    masks = objects.gt_masks if objects.has("gt_masks") else None
+    boxes, classes = objects.gt_boxes.tensor.numpy(), objects.gt_classes.tolist()
+    drawn = object_drawing(image, boxes, classes, metadata, masks=masks)
+    return panel_row(image, merge_captions([drawn, *label_drawings(labels, metadata)]))
 
 
 def annotation_pictures(cfg: CfgNode, num_images: int) -> Iterator[tuple[str, np.ndarray]]:
@@ -79,9 +123,8 @@ def main(args: argparse.Namespace) -> None:
         cfg.DATASETS.TRAIN = (args.dataset,)
     check_registered(cfg.DATASETS.TRAIN, "--dataset" if args.dataset else "DATASETS.TRAIN")
     dataset, folder = cfg.DATASETS.TRAIN[0], args.output_dir
-    sheet = folder / f"{dataset}_sheet.jpg" if args.contact_sheet else None
     pictures = SOURCES[args.source](cfg, args.num_images)
-    count = write_pictures(pictures, folder, sheet=sheet, columns=args.columns)
+    count = write_pictures(pictures, folder)
     print(f"{count} images of {dataset} drawn in {folder}")
 
 

@@ -1,6 +1,5 @@
 """Whether the tasks pull the shared backbone where the detector does."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
@@ -13,16 +12,13 @@ from torch import nn
 
 from rock_d2.modeling.balancing import DETECTOR, Balancer, average_over_processes, flat_gradient
 
-SECONDS = "gradient_seconds"
-
 
 class GradientConflict(HookBase):
     """Logs each task's gradient on the backbone and its angle to the detector's.
 
     ``gradient_norm/<task>`` and ``gradient_norm/detector`` are L2 norms over all parameters of the
     backbone, ``gradient_cosine/<task>`` is the cosine with the detector's gradient, all of the
-    weighted losses on the batch that is learnt next. No gradient, no cosine. ``gradient_seconds``
-    is the cost of the measurement.
+    weighted losses on the batch that is learnt next. No gradient, no cosine.
 
     The training stays the same: the batch is made once more by its position, gradients go nowhere,
     and statistics and random numbers are put back. It costs a forward pass, and a backward pass for
@@ -40,7 +36,6 @@ class GradientConflict(HookBase):
 
     def before_step(self) -> None:
         if self.trainer.iter % self._period == 0:
-            start = time.perf_counter()
             model = getattr(self.trainer.model, "module", self.trainer.model)
             enabled = self._precision is not None
             autocast = torch.autocast(model.device.type, dtype=self._precision, enabled=enabled)
@@ -50,8 +45,7 @@ class GradientConflict(HookBase):
             batch = [loader.dataset[place] for place in islice(sampler, sampler.batch_size)]
             with unnoticed(model), autocast:
                 scalars = conflict(gradients_on_backbone(model, batch))
-            seconds = time.perf_counter() - start
-            self.trainer.storage.put_scalars(**scalars, **{SECONDS: seconds}, smoothing_hint=False)
+            self.trainer.storage.put_scalars(**scalars, smoothing_hint=False)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, hooks
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.engine.train_loop import TrainerBase
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader
 from rock_d2.checkpoint.identity import identity
 from rock_d2.checkpoint.training import TrainingCheckpointer
 from rock_d2.data import build_test_loader, build_train_loader
+from rock_d2.data.datasets.label_checks import label_numbers
 from rock_d2.engine.compilation import compile_network
 from rock_d2.engine.ema import WeightAverage
 from rock_d2.engine.gradient_conflict import GradientConflict
@@ -177,6 +179,10 @@ class RockTrainer(DefaultTrainer):
             # Only now is it known whether the training is resumed.
             writers = self.build_writers()
             self.register_hooks([hooks.PeriodicWriter(writers, self.cfg.SOLVER.LOG_PERIOD)])
+            records = self.data_loader.dataset.reader.records
+            metadata = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0])
+            for label, numbers in label_numbers(records, metadata).items():
+                logger.info(f"Labels of the training set, {label}: {numbers}")
         super().before_train()
         # Last of all, since building anything may draw from the generators.
         if self._process_state is not None:

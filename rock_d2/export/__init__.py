@@ -1,1 +1,1 @@
-"""Trained models outside of PyTorch: ONNX and other files, merged layers, sizes of models."""
+"""Trained models outside of PyTorch: ONNX and other files, and merged layers."""

@@ -47,9 +47,7 @@ def export(
             )
         return _export_one_image(model, path, image_size)
     if batch_size is None and model.neck.predicted:
-        raise ValueError(
-            "predictions of tasks can be exported for a fixed batch size only; give --batch-size"
-        )
+        raise ValueError("tasks can be exported for a fixed batch size only; give --batch-size")
     suppress = class_wise_nms if file_format == "onnx" else torch_nms
     exportable = Exportable(model, suppress, image_size).eval()
     example = torch.zeros(batch_size or 2, 3, *image_size, dtype=torch.uint8)
@@ -60,10 +58,7 @@ def export(
         elif file_format == "torchscript":
             _write_torchscript(exportable, example, path)
         else:
-            settings = {"dynamic_shapes": shapes, "strict": False}
-            program = torch.export.export(exportable, (example,), **settings)
-            with path.open("wb") as file:
-                torch.export.save(program, file)
+            _write_torch_export(exportable, example, shapes, path)
     return [batch_size or "N", *example.shape[1:]], exportable.names
 
 
@@ -191,6 +186,14 @@ def _write_onnx(exportable: Exportable, example: torch.Tensor, shapes: Any, path
         external_data=False,
         custom_translation_table={torch.ops.rock_d2.class_wise_nms.default: onnx_nms},
     )
+
+
+def _write_torch_export(
+    exportable: Exportable, example: torch.Tensor, shapes: Any, path: Path
+) -> None:
+    program = torch.export.export(exportable, (example,), dynamic_shapes=shapes, strict=False)
+    with path.open("wb") as file:
+        torch.export.save(program, file)
 
 
 def _write_torchscript(exportable: nn.Module, example: torch.Tensor, path: Path) -> None:

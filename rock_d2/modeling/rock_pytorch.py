@@ -20,7 +20,7 @@ from rock_d2.layers import conv_norm_relu, own_seed
 from rock_d2.modeling.fusions import FUSION_REGISTRY, SumFusion
 from rock_d2.modeling.necks import NECK_REGISTRY, ROCK
 from rock_d2.modeling.ssd.anchors import SSDAnchorGenerator, box_shapes
-from rock_d2.modeling.ssd.head import SSD_HEAD_REGISTRY, SSDHead, all_map_shapes, extra_layer
+from rock_d2.modeling.ssd.head import SSD_HEAD_REGISTRY, SSDHead, extra_layer
 
 
 @BACKBONE_REGISTRY.register()
@@ -90,7 +90,7 @@ class PortHead(SSDHead):
         given: Sequence[ShapeSpec], image_size: Sequence[int], extra_channels: Sequence[int]
     ) -> list[ShapeSpec]:
         *halved, inner, last = extra_channels
-        shapes = all_map_shapes(given, image_size, halved)
+        shapes = SSDHead.map_shapes(given, image_size, halved)
         height, width = shapes[-1].height - 2, shapes[-1].width - 2
         if min(height, width) < 1:
             raise ValueError(f"INPUT.SIZE {list(image_size)} is too small for PortHead's maps")

@@ -1,12 +1,10 @@
 """Drawings of objects, of the labels of a dataset dict and of the predictions of a model."""
 
 from collections.abc import Mapping, Sequence
-from string import ascii_lowercase
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import torch
 from detectron2.data import Metadata
 from detectron2.structures import BoxMode, Instances
 from detectron2.utils.colormap import colormap
@@ -20,41 +18,6 @@ from rock_d2.visualization.panels import panel_row, panel_size
 
 # RGB from 0 to 1, by class.
 COLOURS = colormap(rgb=True, maximum=1)
-
-
-def draw_record(record: Mapping[str, Any], tasks: Sequence[Task], metadata: Metadata) -> np.ndarray:
-    """Draw a dataset dict as one row of panels: the objects, then each task's map.
-
-    Returns:
-        uint8 (H, W, 3), RGB. Labels that are not maps stand in the first panel's caption.
-    """
-    image = read_color_image(record["file_name"])
-    labels = {task: task.read(record) for task in tasks}
-    drawings = [record_drawing(image, record, metadata), *label_drawings(labels, metadata)]
-    return panel_row(image, merge_captions(drawings))
-
-
-def draw_item(
-    item: Mapping[str, Any], tasks: Sequence[Task], metadata: Metadata, *, image_format: str
-) -> np.ndarray:
-    """Draw a training item of RockDatasetMapper as ``draw_record`` draws dataset dicts.
-
-    Args:
-        item: as the model gets it.
-        tasks, metadata: of the data set.
-        image_format: "RGB" or "BGR", the order of the item's channels.
-    """
-    image = np.moveaxis(item["image"].numpy(), 0, 2)
-    image = np.ascontiguousarray(image if image_format == "RGB" else image[..., ::-1])
-    labels = {task: item.get(task.name) for task in tasks}
-    for task, label in labels.items():
-        if isinstance(label, torch.Tensor):
-            labels[task] = task.as_values(label.numpy())
-    objects = item["instances"]
-    masks = objects.gt_masks if objects.has("gt_masks") else None
-    boxes, classes = objects.gt_boxes.tensor.numpy(), objects.gt_classes.tolist()
-    drawn = object_drawing(image, boxes, classes, metadata, masks=masks)
-    return panel_row(image, merge_captions([drawn, *label_drawings(labels, metadata)]))
 
 
 def draw_predictions(
@@ -91,42 +54,6 @@ def draw_output(
     if "instances" not in output:
         return panel_row(image, merge_captions([*shown, *drawings]))
     return panel_row(image, [*shown, *merge_captions(drawings)])
-
-
-def draw_comparison(
-    record: Mapping[str, Any],
-    output: Mapping[str, Any],
-    tasks: Sequence[Task],
-    metadata: Metadata,
-    score_threshold: float = 0.5,
-    baseline: Mapping[str, Any] | None = None,
-) -> np.ndarray:
-    """Draw the paper's figure 3: the predictions of an image, and below them the ground truth.
-
-    Args:
-        record, output, tasks, metadata, score_threshold: see ``prediction_drawings``.
-        baseline: another model's output for the image; its detections come first.
-    """
-    image = read_color_image(record["file_name"])
-    shown = [task for task in tasks if task.name in output]
-    labels = {task: task.read(record) for task in shown}
-    references = {task.name: label for task, label in labels.items()}
-    found = prediction_drawings(
-        image, output, shown, metadata, score_threshold, references=references
-    )
-    if baseline is not None:
-        other = prediction_drawings(image, baseline, (), metadata, score_threshold)
-        found = [d._replace(caption=f"baseline: {d.caption}") for d in other] + found
-    predicted = [
-        drawing._replace(caption=f"({letter}) {drawing.caption}")
-        for letter, drawing in zip(ascii_lowercase, [Drawing("input", image), *found], strict=False)
-    ]
-    truth = label_drawings(labels, metadata)
-    if "instances" in output:
-        objects = record_drawing(image, record, metadata)
-        truth.insert(0, objects._replace(caption=f"truth: {objects.caption}"))
-    nothing = [Drawing("", None)] * (len(predicted) - len(truth))
-    return np.vstack([panel_row(image, predicted), panel_row(image, [*nothing, *truth])])
 
 
 def prediction_drawings(

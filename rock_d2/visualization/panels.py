@@ -1,4 +1,4 @@
-"""Layout of panels: a drawing with its caption and colour scale, rows, and contact sheets."""
+"""Layout of panels: a drawing with its caption and colour scale, and rows."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,8 +14,6 @@ from rock_d2.tasks.base import ColourScale, Drawing
 MIN_PANEL_WIDTH = 480
 MAX_PANEL_WIDTH = 960
 CAPTION_HEIGHT = 26
-# Pixels of a contact sheet.
-SHEET_WIDTH = 1600
 # White columns between panels.
 GUTTER = 4
 # A colour scale takes this share of its panel's caption.
@@ -82,43 +80,19 @@ def write(strip: np.ndarray, text: str, *, left: int, right: int) -> int:
     return left + line.shape[1]
 
 
-def contact_sheet(pictures: Sequence[np.ndarray], columns: int) -> np.ndarray:
-    """Set pictures of any sizes in a grid, left to right, top to bottom."""
-    height = max(picture.shape[0] for picture in pictures)
-    width = max(picture.shape[1] for picture in pictures)
-    rows = -(-len(pictures) // columns)
-    sheet = np.full((rows, height, columns, width, 3), 255, np.uint8)
-    for index, picture in enumerate(pictures):
-        row, column = divmod(index, columns)
-        sheet[row, : picture.shape[0], column, : picture.shape[1]] = picture
-    return sheet.reshape(rows * height, columns * width, 3)
-
-
 def evenly_spaced(items: Sequence[Any], count: int) -> list[Any]:
     """Return at most ``count`` of the items, spread over all of them."""
     count = min(count, len(items))
     return [items[i * len(items) // count] for i in range(count)]
 
 
-def write_pictures(
-    named: Iterable[tuple[str, np.ndarray]], folder: Path, *, sheet: Path | None, columns: int
-) -> int:
-    """Write RGB pictures by their names, and a contact sheet of all; return their number."""
-    pictures, count = [], 0
+def write_pictures(named: Iterable[tuple[str, np.ndarray]], folder: Path) -> int:
+    """Write RGB pictures by their names as PNG files; return their number."""
+    count = 0
     for name, picture in named:
-        count += 1
         write_picture(folder / f"{name}.png", picture)
-        if sheet is not None:
-            pictures.append(shrunk(picture, SHEET_WIDTH // columns))
-    if pictures:
-        write_picture(sheet, contact_sheet(pictures, columns=columns))
+        count += 1
     return count
-
-
-def shrunk(picture: np.ndarray, width: int) -> np.ndarray:
-    """Return a picture at a width, in its proportions."""
-    size = (width, max(round(picture.shape[0] * width / picture.shape[1]), 1))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:

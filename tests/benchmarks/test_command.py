@@ -1,10 +1,13 @@
-"""Every benchmark, from the command line to the JSON."""
+"""Every benchmark, from the command line to the JSON, and the ratios of times."""
 
 import json
 
 import benchmark
+import numpy as np
 import pytest
 from command_line import ROOT
+
+from benchmarks.timing import report
 
 ROWS = {"train": 4, "infer": 4, "data": 5, "losses": 2, "eval": 2}
 LIBRARIES = {"infer": ["onnxscript", "onnxruntime"], "eval": ["hotcoco"]}
@@ -40,3 +43,12 @@ def test_another_checkout_is_timed_beside_this_one(command, tmp_path):
     assert [list(times) for times in measured] == [["other", "this"]] * 4
     with pytest.raises(FileNotFoundError, match="has no folder rock_d2"):
         command("against", "--other", tmp_path)
+
+
+def test_ratios_are_taken_round_by_round(capsys):
+    # The second round was slow for both. b: 2, 3 and 4 times a.
+    report({"a": np.array([1.0, 10, 1]), "b": np.array([2.0, 30, 4])}, title="t", images=8)
+    row = capsys.readouterr().out.strip().splitlines()[-1]
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    # 8 images in the median of 4 seconds.
+    assert cells == ["b", "4000 (3000 to 1.7e+04)", "2", "3 (2.5 to 3.5)"]

@@ -7,8 +7,8 @@ import pytest
 import torch
 import torchvision
 from detectron2.config import CfgNode
+from tiny import with_random_norms
 from torch import nn
-from torchvision_resnets import with_random_statistics
 
 from rock_d2 import model_zoo
 
@@ -44,4 +44,4 @@ def heard(caplog) -> Iterator[pytest.LogCaptureFixture]:
 def resnets() -> dict[int, nn.Module]:
     torch.manual_seed(0)
     found = {18: torchvision.models.resnet18(), 50: torchvision.models.resnet50()}
-    return {depth: with_random_statistics(resnet) for depth, resnet in found.items()}
+    return {depth: with_random_norms(resnet).eval() for depth, resnet in found.items()}

@@ -92,8 +92,3 @@ def test_incomplete_and_endless_downloads_are_not_kept(path, message, server, ca
     with pytest.raises(OSError, match=rf"{message}\); put it at {cache}{path} by hand"):
         local_file(server + path)
     assert files_below(cache) == []
-
-
-def test_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"R-18\.pth: is no file; set MODEL\.WEIGHTS"):
-        local_file(str(tmp_path / "R-18.pth"))

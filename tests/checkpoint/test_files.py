@@ -8,7 +8,7 @@ import torch
 from quota import files_up_to
 
 from rock_d2.checkpoint.files import CheckpointFiles
-from rock_d2.files import UNFINISHED, atomic_file, remove_unfinished
+from rock_d2.files import UNFINISHED, atomic_file
 
 CONTENT = {"model": {"weight": torch.arange(1000.0)}}
 
@@ -81,13 +81,6 @@ def test_full_disk_leaves_everything_as_it_was(tmp_path):
     assert content_of(tmp_path) == before
 
 
-def test_interrupted_write_leaves_the_old_file(tmp_path):
-    (tmp_path / "file").write_text("old")
-    with pytest.raises(TypeError), atomic_file(tmp_path / "file") as file:
-        file.writelines([b"new", "no bytes"])
-    assert content_of(tmp_path) == {"file": b"old"}
-
-
 def test_planted_link_is_not_written_through(tmp_path):
     (tmp_path / "diary").write_text("mine")
     for link in (UNFINISHED.format(name="file", process=os.getpid()), "file"):
@@ -95,10 +88,3 @@ def test_planted_link_is_not_written_through(tmp_path):
     with atomic_file(tmp_path / "file") as file:
         file.write(b"new")
     assert content_of(tmp_path) == {"diary": b"mine", "file": b"new"}
-
-
-def test_unfinished_files_of_killed_processes_are_deleted(tmp_path):
-    (tmp_path / "model_0000001.pth").write_bytes(b"whole")
-    (tmp_path / UNFINISHED.format(name="model_0000002.pth", process=1)).write_bytes(b"half")
-    remove_unfinished(tmp_path)
-    assert content_of(tmp_path) == {"model_0000001.pth": b"whole"}

@@ -1,6 +1,7 @@
 """Every layout of weights, written as its publisher does and loaded without a conversion."""
 
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,21 @@ import timm
 import torch
 from detectron2.modeling import build_model
 from safetensors.torch import save_file
+from tiny import with_random_norms
 from torch import nn
-from torchvision_resnets import TORCHVISION_SETTINGS, features_of, with_random_statistics
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from rock_d2.checkpoint.checkpointer import RockCheckpointer
 from rock_d2.checkpoint.formats import WEIGHT_FORMATS, WeightFormat
 
 # A neck would refine the backbone's maps.
-TORCHVISION = (*TORCHVISION_SETTINGS, "MODEL.NECK.NAME", "IdentityNeck")
+TORCHVISION = (
+    *("INPUT.FORMAT", "RGB", "MODEL.PIXEL_MEAN", "[123.675, 116.28, 103.53]"),
+    *("MODEL.PIXEL_STD", "[58.395, 57.12, 57.375]", "MODEL.RESNETS.STRIDE_IN_1X1", False),
+    *("MODEL.NECK.NAME", "IdentityNeck"),
+)
 RESNET50 = ("MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.NORM", "FrozenBN")
+WIDE_RESNET50 = (*RESNET50, "MODEL.RESNETS.RES2_OUT_CHANNELS", 256)
 # With all of its layers and few channels.
 TINY_RESNET50 = (
     *RESNET50,
@@ -25,12 +32,6 @@ TINY_RESNET50 = (
     *("MODEL.RESNETS.WIDTH_PER_GROUP", 4, "MODEL.PIXEL_STD", "[1.0, 1.0, 1.0]"),
 )
 PYRAMID = "detectors/retinanet_plain_rooms.yaml"
-# Faster R-CNN with conv5 in its heads.
-CONV5_HEADS = (
-    *("MODEL.DETECTOR", "GeneralizedRCNN", "MODEL.ROI_HEADS.NUM_CLASSES", 19),
-    *("MODEL.RESNETS.OUT_FEATURES", ["res4"], "MODEL.ROCK.IN_FEATURES", ["res4"]),
-    *("MODEL.ANCHOR_GENERATOR.NAME", "DefaultAnchorGenerator"),
-)
 
 
 def loaded(cfg, file: Path | str) -> nn.Module:
@@ -52,17 +53,15 @@ def assert_equal(state: dict, expected: dict) -> None:
 @pytest.mark.parametrize(
     ("kind", "depth"),
     # Torchvision strides in the 3 x 3 convolutions, and its batch normalisation can be frozen.
-    [("safetensors", 18), ("wrapped, into a pyramid", 18), ("plain", 50)],
+    [("safetensors", 50), ("wrapped, into a pyramid", 18)],
 )
 def test_torchvision_resnet_gives_torchvision_features(
     kind, depth, small_config, resnets, tmp_path
 ):
-    resnet50 = (*RESNET50, "MODEL.RESNETS.RES2_OUT_CHANNELS", 256) if depth == 50 else ()
+    resnet50 = WIDE_RESNET50 if depth == 50 else ()
     state, file, settings = resnets[depth].state_dict(), tmp_path / "a.safetensors", {}
     if kind == "safetensors":
         save_file(state, file)
-    elif kind == "plain":
-        file = saved(state, tmp_path)
     else:
         # As the training scripts of torchvision and timm write with several GPUs.
         parallel = {f"module.{name}": value for name, value in state.items()}
@@ -71,7 +70,7 @@ def test_torchvision_resnet_gives_torchvision_features(
     resnet = backbone.bottom_up if settings else backbone
     image = torch.randn(1, 3, 64, 96, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        expected = features_of(resnets[depth], image)
+        expected = create_feature_extractor(resnets[depth], ["layer4"])(image)["layer4"]
         assert expected.std() > 0.1
         torch.testing.assert_close(resnet(image)["res5"], expected, atol=1e-4, rtol=0)
 
@@ -82,7 +81,7 @@ def test_timm_network_of_a_pyramid_takes_timm_names(small_config, tmp_path):
         *("MODEL.TIMM.NAME", "resnet18", "MODEL.FPN.IN_FEATURES", ["s8", "s16", "s32"]),
         name=PYRAMID,
     )
-    source = with_random_statistics(timm.create_model("resnet18")).state_dict()
+    source = with_random_norms(timm.create_model("resnet18")).state_dict()
     net = loaded(cfg, saved(source, tmp_path)).backbone.bottom_up.net.state_dict()
     assert len(net) == len(source) - 2  # Without the classifier.
     assert_equal(net, source)
@@ -100,10 +99,7 @@ def caffe2_name(name: str) -> str:
     return name
 
 
-@pytest.mark.parametrize("detector", [(), CONV5_HEADS], ids=["SSD", "Faster R-CNN"])
-def test_caffe2_r50_is_found_where_detectron2_keeps_it(
-    detector, small_config, tmp_path, monkeypatch
-):
+def test_caffe2_r50_is_found_where_detectron2_keeps_it(small_config, tmp_path, monkeypatch):
     monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
     resnet = build_model(small_config(*TINY_RESNET50)).backbone.state_dict()
     rng = np.random.default_rng(0)
@@ -115,27 +111,33 @@ def test_caffe2_r50_is_found_where_detectron2_keeps_it(
     content = arrays | {"conv1_b": np.zeros(8), "fc1000_w": np.zeros((1000, 128))}
     file.write_bytes(pickle.dumps(content, protocol=2))
     address = "detectron2://ImageNetPretrained/MSRA/R-50.pkl"
-    state = loaded(small_config(*TINY_RESNET50, *detector), address).state_dict()
+    state = loaded(small_config(*TINY_RESNET50), address).state_dict()
     for name in resnet:
-        found = state[f"roi_heads.{name}" if detector and "res5" in name else f"backbone.{name}"]
-        assert np.array_equal(found, arrays[caffe2_name(name)]), name
+        assert np.array_equal(state[f"backbone.{name}"], arrays[caffe2_name(name)]), name
 
 
-@pytest.mark.parametrize("into_pyramid", [False, True])
-def test_backbone_moves_into_a_pyramid_and_out_of_it(into_pyramid, small_config, tmp_path):
-    ssd, pyramid = small_config(), small_config(name=PYRAMID)
-    source = build_model(ssd if into_pyramid else pyramid)
-    model = loaded(pyramid if into_pyramid else ssd, saved(source.state_dict(), tmp_path))
-    with_pyramid, bare = (model, source) if into_pyramid else (source, model)
-    assert_equal(bare.backbone.state_dict(), with_pyramid.backbone.bottom_up.state_dict())
-
-
-def test_other_shapes_stay_as_they_are_initialised(small_config, tmp_path, heard):
-    cfg, name = small_config(), "head.cls_score.0.weight"
-    state = build_model(cfg).state_dict() | {name: torch.zeros(96, 512, 3, 3)}
-    model = loaded(cfg, saved({"model": state}, tmp_path))
-    assert f"{name} is (96, 512, 3, 3) in the file and" in heard.text
-    assert model.state_dict()[name].std() > 0
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("INPUT.FORMAT", "BGR"), 'set INPUT.FORMAT "RGB"'),
+        (
+            (*WIDE_RESNET50, "MODEL.RESNETS.STRIDE_IN_1X1", True),
+            'set MODEL.RESNETS.STRIDE_IN_1X1 "False"',
+        ),
+        # ResNet-18 has 20 convolutions with 5 tensors each, ResNet-34 has 36.
+        (("MODEL.RESNETS.DEPTH", 34), "fits 100 of 180 tensors that it must fill: backbone.res2.2"),
+    ],
+)
+def test_wrong_setting_is_refused_with_the_right_one(
+    settings, message, small_config, resnets, tmp_path
+):
+    file = saved(resnets[50 if settings[:2] == WIDE_RESNET50[:2] else 18].state_dict(), tmp_path)
+    cfg = small_config(*TORCHVISION, *settings)
+    model = build_model(cfg)
+    before = model.backbone.stem.conv1.weight.clone()
+    with pytest.raises(ValueError, match=re.escape(message)):
+        RockCheckpointer(cfg, model=model).load(str(file))
+    assert torch.equal(model.backbone.stem.conv1.weight, before)
 
 
 def test_unknown_layout_is_refused_until_it_is_registered(small_config, tmp_path):

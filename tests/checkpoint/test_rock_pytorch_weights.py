@@ -8,7 +8,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from rock_d2 import model_zoo
-from rock_d2.checkpoint.checkpointer import RockCheckpointer
 from rock_d2.checkpoint.formats import PortFormat, learned
 from rock_d2.modeling.rock_pytorch import convert_port
 
@@ -101,13 +100,3 @@ def test_predictors_channels_go_from_output_by_output_to_box_by_box():
     by_box = [[k, box] for box in range(2) for k in range(4)]
     assert found["head.bbox_pred.0.weight"].tolist() == by_box
     assert found["head.cls_score.0.weight"].tolist() == [[1, 0], [0, 0], [1, 1], [0, 1]]
-
-
-def test_other_configs_are_refused(small_config, tmp_path):
-    port = {"feature_extractor.layer1.0.conv1.weight": torch.zeros(64, 64, 1, 1)}
-    # PyTorch's older format: it was the only one when the port was trained.
-    content = {"model": port, "iteration": 30000}
-    torch.save(content, tmp_path / "ssd.pt", _use_new_zipfile_serialization=False)
-    cfg = small_config()
-    with pytest.raises(ValueError, match=r"rock-pytorch, .*use configs/port/ssd_nyuv2\.yaml or"):
-        RockCheckpointer(cfg, model=build_model(cfg)).load(str(tmp_path / "ssd.pt"))

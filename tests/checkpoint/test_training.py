@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 from detectron2.config import get_cfg
-from quota import files_up_to
 from torch import nn
 
 from rock_d2 import add_rock_config
@@ -80,19 +79,10 @@ def test_resumed_training_has_the_state_of_the_saved_one(averaged, tmp_path):
     assert torch.equal(second.model.backbone.weight, expected)
 
 
-def test_what_cannot_be_written_is_named_and_the_last_checkpoint_stays(tmp_path):
-    found = saved(tmp_path)
-    with files_up_to(500), pytest.raises(OSError, match=r"6\.pth cannot be written: File too la"):
-        found.save("model_0000006")
-    assert found.find_last().name == "model_0000005.pth"
-
-
 @pytest.mark.parametrize(
     ("settings", "options", "message"),
     [
         (("SEED", 2), {}, "SEED was 1 and is 2"),
-        (("SOLVER.IMS_PER_BATCH", 2), {}, "SOLVER.IMS_PER_BATCH was 16 and is 2"),
-        (("MODEL.NECK.NAME", "ROCK"), {}, "MODEL.NECK.NAME was IdentityNeck and is ROCK"),
         (("INPUT.FORMAT", "RGB"), {}, "set INPUT.FORMAT"),
         ((), {"images": 3}, "training images was 4 .* and is 3"),
         ((), {"width": 4}, "shapes of the weights was"),
@@ -120,11 +110,8 @@ def test_anyway_resumes_with_what_fits(tmp_path, heard):
     ("changes", "message"),
     [
         ({"trainer": None}, "holds weights, but no training"),
-        ({"trainer": {}}, "its `trainer` is not"),
-        ({"trainer": {"iteration": 3, "step": [1]}}, "its `trainer` is not"),
         ({"trainer": {"iteration": 3, "step": torch.zeros(3)}}, "its `trainer` is not"),
         ({"style": 3}, "its `style` is no"),
-        ({"style": {"INPUT.FORMAT": [torch.zeros(9)]}}, "contradicts"),
         ({"model": {}}, "belong to no known layout"),
         ({"model": {"backbone.weight": torch.zeros(3)}}, "fits 0 of 2"),
         ({"identity": {"SEED": [1] * 99}}, "is of another training"),

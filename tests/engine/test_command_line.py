@@ -5,7 +5,6 @@ import sys
 import pytest
 
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
-from rock_d2.engine.setup import check_config, warn_without_effect
 
 
 @pytest.fixture(autouse=True)
@@ -34,34 +33,3 @@ def test_what_cannot_be_imported_is_one_line(name, monkeypatch):
     line = pytest.raises(SystemExit, match=rf"^paint: --import {name}: [^\n]+$")
     with line, one_line_errors():
         parse(tool_parser("A tool."), ["--import", name])
-
-
-def test_file_with_the_name_of_another_module_is_refused(tmp_path):
-    (tmp_path / "json.py").touch()
-    with pytest.raises(ImportError, match=r"json.py: .* has the same name; rename the file"):
-        parse(tool_parser("A tool."), ["--import", str(tmp_path / "json.py")])
-
-
-def test_bugs_keep_their_traceback():
-    with pytest.raises(KeyError), one_line_errors():
-        raise KeyError("a bug")
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (("MODEL.DEVICE", "gpu"), "MODEL.DEVICE is 'gpu'; it must be cpu, cuda or"),
-        (("MODEL.DEVICE", "cuda:999"), "MODEL.DEVICE is 'cuda:999'.* PyTorch sees"),
-        (("DATASETS.TEST", ("room_val",)), "DATASETS.TEST: 'room_val' is not registered"),
-    ],
-)
-def test_devices_and_data_sets_that_are_not_there_are_refused(settings, message, small_config):
-    with pytest.raises(ValueError, match=message):
-        check_config(small_config(*settings))
-
-
-def test_settings_without_effect_are_a_warning(small_config, heard):
-    warn_without_effect(small_config())
-    assert heard.text == ""
-    warn_without_effect(small_config("TEST.AUG.ENABLED", True, "INPUT.MIN_SIZE_TEST", 3))
-    assert "here: TEST.AUG.ENABLED True (each image is seen once)\n" in heard.text

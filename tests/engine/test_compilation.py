@@ -4,8 +4,6 @@ import pytest
 import torch
 from trainings import new_trainer
 
-from rock_d2.engine.compilation import compile_network
-
 # A network of few kernels, since compiling them is what takes time.
 TINY = (
     *("MODEL.RESNETS.OUT_FEATURES", ["stem"], "MODEL.SSD.IN_FEATURES", ["stem"]),
@@ -30,8 +28,3 @@ def test_compiled_network_learns_the_same(rooms_root, tmp_path, monkeypatch):
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     for name, value in plain.model.state_dict().items():
         torch.testing.assert_close(compiled.model.state_dict()[name], value, rtol=1e-4, atol=1e-5)
-
-
-def test_other_modes_are_refused():
-    with pytest.raises(ValueError, match=r"SOLVER.COMPILE is 'fast'; it must be one of"):
-        compile_network(torch.nn.Linear(1, 1), "fast")

@@ -63,8 +63,3 @@ def test_checkpoint_of_the_average_resumes_the_training():
         its_average.update()
     assert torch.equal(resumed.weight, layer.weight)
     assert averaged(resumed_average) == averaged(average)
-
-
-def test_decay_out_of_range_is_refused():
-    with pytest.raises(ValueError, match=r"MODEL_EMA.DECAY is 1.0; it must be in \[0, 1\)"):
-        WeightAverage(scalar(0.0), decay=1.0)

@@ -9,9 +9,9 @@ from detectron2.engine import HookBase
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.utils.events import EventStorage
 from fvcore.common.checkpoint import Checkpointer
-from toy import Slope, new_step
+from toy import Slope
 
-from rock_d2.engine.hooks import Checkpoints, Evaluations, LossReader
+from rock_d2.engine.hooks import Checkpoints, Evaluations
 
 METRIC = "bbox/AP50"
 
@@ -92,41 +92,3 @@ def test_resumed_training_remembers_the_best(tmp_path):
     second.train()
     assert (second.best.best, second.best.num_worse) == (30.0, 2)
     assert not (tmp_path / "second" / "model_best.pth").exists()
-
-
-def test_metric_that_is_not_measured_is_a_warning(tmp_path, heard):
-    Scripted([1.0], tmp_path, num_iterations=2, metric="bbox/AP5").train()
-    assert "'bbox/AP5', but measured are only bbox/AP50" in heard.text
-    assert not (tmp_path / "model_best.pth").exists()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"mode": "best"}, "TEST.BEST_MODE is 'best'; it must be max or min"),
-        ({"period": 0, "patience": 1}, "needs a TEST.EVAL_PERIOD above 0"),
-    ],
-)
-def test_impossible_settings_are_refused(options, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        Scripted([], tmp_path, num_iterations=2, **options)
-
-
-class Stepping(Loop):
-    def __init__(self, num_iterations: int):
-        self.step = new_step(Slope(), [[{"slope": 1.0}]] * num_iterations)
-        super().__init__(num_iterations, LossReader(self.step, period=2, batch_size=3))
-
-    def run_step(self) -> None:
-        self.step.run_step()
-
-
-def test_values_are_logged_every_period_and_at_the_end():
-    trainer = Stepping(5)
-    trainer.train()
-    # Weights 0, -1, -2, -3, -4, each before its step.
-    losses = trainer.storage.history("total_loss").values()
-    assert losses == [(-0.5, 1), (-2.5, 3), (-4.0, 4)]
-    latest = {name: value for name, (value, _) in trainer.storage.latest().items()}
-    assert latest["images_per_second"] == pytest.approx(3 / latest["time"])
-    assert 0 < latest["data_time"] < latest["time"] and latest["memory_gb"] > 0.01

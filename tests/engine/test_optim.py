@@ -25,32 +25,6 @@ def network() -> nn.Module:
     return nn.Sequential(conv, nn.BatchNorm2d(4)).to(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("name", ["Adam", "AdamW", "SGD"])
-def test_steps_are_those_of_pytorchs_optimizer(name):
-    ours, theirs = network(), network()
-    options = ("SOLVER.OPTIMIZER", name, "SOLVER.WEIGHT_DECAY", 0.1, "SOLVER.NESTEROV", True)
-    options += ("SOLVER.MOMENTUM", 0.7)
-    optimizer = build_optimizer(settings(*options), ours)
-    # As few groups as there are settings, however many parameters.
-    assert [len(group["params"]) for group in optimizer.param_groups] == [2, 2]
-    assert {group["lr"] for group in optimizer.param_groups} == {0.5}
-    twins = dict(zip(ours.parameters(), theirs.parameters(), strict=True))
-    groups = [
-        {**group, "fused": False, "params": [twins[p] for p in group["params"]]}
-        for group in optimizer.param_groups
-    ]
-    plain = getattr(torch.optim, name)(groups)
-    assert {group.get("momentum", 0.7) for group in plain.param_groups} == {0.7}
-    for _ in range(3):
-        for parameter, twin in twins.items():
-            parameter.grad = torch.randn_like(parameter)
-            twin.grad = parameter.grad.clone()
-        optimizer.step()
-        plain.step()
-        for parameter, twin in twins.items():
-            torch.testing.assert_close(parameter, twin, rtol=1e-5, atol=1e-6)
-
-
 def test_normalization_and_biases_have_their_own_weight_decay():
     part = network()
     options = ("SOLVER.WEIGHT_DECAY", 0.1, "SOLVER.WEIGHT_DECAY_NORM", 0.2)
@@ -72,8 +46,3 @@ def test_clipping_bounds_the_gradient_without_the_scale_of_fp16(slope, precision
     new_step(model, [[{"slope": slope}]], optimizer, precision=precision).run_step()
     # The learning rate is 0.5.
     assert model.weight.item() == -0.5 * min(slope, 0.25)
-
-
-def test_unknown_optimizer_names_the_known_ones():
-    with pytest.raises(ValueError, match=r"OPTIMIZER is 'Adamax'; it must be one of Adam, AdamW"):
-        build_optimizer(settings("SOLVER.OPTIMIZER", "Adamax"), network())

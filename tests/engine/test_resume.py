@@ -106,29 +106,6 @@ def test_signal_ends_the_training_after_its_iteration_and_it_resumes(straight, t
     assert differences(straight, tmp_path) == []
 
 
-def test_drawn_seed_is_kept(tmp_path, heard):
-    settings = ("SEED", -1, "SOLVER.MAX_ITER", 1)
-    first = new_trainer(tmp_path, *settings, resume=True)
-    assert "has no checkpoint: --resume starts from scratch" in heard.text
-    first.train()
-    second = new_trainer(tmp_path, *settings, resume=True)
-    assert second.data_loader.dataset.seed == first.data_loader.dataset.seed
-    assert second.start_iter == 1
-
-
-def test_another_training_is_not_resumed_but_anyway(straight, tmp_path):
-    folder = interrupted(straight, tmp_path / "run", after=5)
-    settings = (*FULL, "SOLVER.IMS_PER_BATCH", 2, "SEED", 3, "MODEL_EMA.ENABLED", False)
-    with pytest.raises(ValueError, match=r"4.pth .*IMS_PER_BATCH was 4 and is 2.*--resume-anyway"):
-        new_trainer(folder, *settings, resume=True)
-    trainer = new_trainer(folder, *settings, resume=True, anyway=True)
-    assert trainer.start_iter == 5
-    expected = stored(folder, "model_0000004")["model"]
-    for name, value in trainer.checkpointer.model.state_dict().items():
-        assert torch.equal(value, expected[name]), name
-    trainer.train()
-
-
 def test_full_disk_ends_the_training_and_keeps_its_checkpoints(tmp_path):
     def fill(trainer) -> None:
         # Metrics and events fit, megabytes of weights do not.

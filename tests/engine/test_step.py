@@ -29,45 +29,6 @@ def test_a_step_is_gradient_descent_on_the_whole_batch(accumulate):
     assert step.read_losses()[0] == {"loss": -4.5}
 
 
-def test_losses_that_are_read_are_the_means_since_the_last_time():
-    step = new_step(Slope(), [slopes(1.0), slopes(2.0), slopes(4.0)])
-    step.run_step()
-    step.run_step()
-    # Weights 0, -1, -3 before the steps.
-    losses, times = step.read_losses()
-    assert losses == {"loss": (0 + -1 * 2.0) / 2}
-    assert 0 <= times["data_time"] <= times["time"]
-    step.run_step()
-    assert step.read_losses()[0] == {"loss": -12.0}
-
-
-class TwoLayers(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.backbone = nn.Linear(8, 8)
-        self.kinds: list[torch.dtype] = []
-
-    def forward(self, batch: list[dict]) -> dict[str, torch.Tensor]:
-        features = self.backbone(torch.stack([item["image"] for item in batch]))
-        self.kinds.append(features.dtype)
-        return {"loss": features.float().square().mean()}
-
-
-@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
-def test_the_network_computes_in_half_precision_and_learns_in_full(precision):
-    torch.manual_seed(1)
-    images = [[{"image": image} for image in torch.randn(4, 8)]]
-    half, full = new_step(TwoLayers(), images, precision=precision), new_step(TwoLayers(), images)
-    half.run_step()
-    full.run_step()
-    assert (half.model.kinds, full.model.kinds) == ([precision], [torch.float32])
-    for mine, exact in zip(half.model.parameters(), full.model.parameters(), strict=True):
-        assert mine.dtype == torch.float32
-        # bf16 has 8 bits.
-        torch.testing.assert_close(mine, exact, rtol=0.02, atol=0.01)
-
-
 class Dark(nn.Module):
     """A loss that is 4 for any weight."""
 
@@ -157,18 +118,3 @@ def test_each_unreadable_image_counts_once():
         step.run_step()
     with pytest.raises(OSError, match=r"3 images .*MAX_UNREADABLE is 2; the last: c: is no"):
         step.run_step()
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (("SOLVER.AMP.DTYPE", "fp8"), "SOLVER.AMP.DTYPE is 'fp8'; it must be one of"),
-        (("SOLVER.ACCUMULATE", 3), "SOLVER.IMS_PER_BATCH is 2; it must be a multiple of"),
-        (("SOLVER.ACCUMULATE", 0), "SOLVER.ACCUMULATE 0"),
-    ],
-)
-def test_impossible_settings_are_refused(settings, message, small_config):
-    model = Slope()
-    optimizer = torch.optim.SGD(model.parameters())
-    with pytest.raises(ValueError, match=message):
-        TrainingStep(small_config(*settings), model, [], optimizer, None)

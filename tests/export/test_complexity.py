@@ -1,12 +1,12 @@
 """Parameters and operations by part."""
 
 import pytest
+from analyze_model import complexity_of, named_parts, num_parameters
 from detectron2.modeling import build_model
 from lively import DETECTORS, SIZE, rock_cfg
 from tiny import on_meta
 
 from rock_d2 import model_zoo
-from rock_d2.export.complexity import complexity_of, named_parts, num_parameters
 
 
 @pytest.mark.parametrize("detector", DETECTORS)

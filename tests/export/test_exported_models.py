@@ -102,7 +102,7 @@ def test_detectors_of_detectron2_for_one_image(detector, tmp_path):
 @pytest.mark.parametrize(
     ("detector", "options", "file_format", "message"),
     [
-        ("ssd", SHORT, "torchscript", "for a fixed batch size only; give --batch-size"),
+        ("ssd", SHORT, "torchscript", "tasks can be exported for a fixed batch size only"),
         ("retinanet", (), "onnx", "MODEL.DETECTOR is RetinaNet, .* --format torchscript"),
         ("mask_rcnn", (), "torchscript", "MODEL.MASK_ON is True"),
     ],

@@ -1,19 +1,15 @@
-"""Data sets, images, label files and stored predictions, damaged."""
+"""Data sets, images and label files, damaged."""
 
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
 from check_dataset import check_dataset
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.structures import BoxMode
 
 from fuzz.mutations import Generator, changed_bytes, changed_tree
 from fuzz.target import (
     CLASSES,
-    HEIGHT,
-    WIDTH,
     BinaryFile,
     Target,
     all_tasks,
@@ -23,28 +19,7 @@ from fuzz.target import (
 )
 from rock_d2 import register_multitask_coco
 from rock_d2.data import RockDatasetMapper
-from rock_d2.evaluation.task_evaluator import load_prediction, save_prediction
 from rock_d2.tasks import Task
-
-
-class DatasetDicts(Target):
-    def __init__(self, folder: Path):
-        super().__init__(folder)
-        box = {"bbox": [2.0, 3.0, 12.0, 11.0], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 3}
-        self.record = write_images(folder) | {"image_id": 7}
-        self.record["annotations"] = [box, {**box, "iscrowd": 0}]
-        self.mapper = RockDatasetMapper(small_config(), is_train=True)
-        # Where there is no such file, its name and the field.
-        self.names = (str(folder), "`file_name`", "named by `")
-
-    def change(self, rng: Generator) -> str:
-        what, self.changed = changed_tree(rng, self.record)
-        return what
-
-    def use(self) -> None:
-        item = self.mapper(self.changed)
-        if not item["instances"].gt_boxes.tensor.isfinite().all():
-            raise AssertionError(f"the mapper made {item}")
 
 
 class Json(Target):
@@ -107,15 +82,3 @@ class LabelFiles(BinaryFile):
         if not torch.as_tensor(label).isfinite().all():
             raise AssertionError("the label is not finite")
         self.task.check(self.record, MetadataCatalog.get("fuzzed"))
-
-
-class Predictions(BinaryFile):
-    def __init__(self, folder: Path):
-        super().__init__(folder)
-        self.record = {"image_id": 3, "file_name": "image.png"}
-        save_prediction(folder, self.record, np.ones((1, HEIGHT, WIDTH), np.float32))
-        self.file = folder / "3.npz"
-        self.originals = [self.file.read_bytes()]
-
-    def use(self) -> None:
-        load_prediction(self.folder, self.record)

@@ -16,22 +16,18 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
-from official_nyuv2.fuzzed import OfficialFiles
 
-from fuzz.data_targets import DatasetDicts, Images, Json, LabelFiles, Predictions
+from fuzz.data_targets import Images, Json, LabelFiles
 from fuzz.model_targets import Checkpoints, Configs, Settings
 from fuzz.target import Target, map_tasks
 
 # What is fuzzed; label files go by the names of their tasks.
 TARGETS: dict[str, Callable[[Path], Target]] = {
-    "dataset_dicts": DatasetDicts,
     "json": Json,
     "images": Images,
     "configs": Configs,
     "checkpoints": Checkpoints,
-    "predictions": Predictions,
     "settings": Settings,
-    "nyuv2_files": OfficialFiles,
     **{task.name: partial(LabelFiles, task=task) for task in map_tasks()},
 }
 

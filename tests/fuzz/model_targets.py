@@ -2,19 +2,19 @@
 
 import json
 import pickle
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from detectron2.data import MetadataCatalog
 from detectron2.modeling import build_model
 from safetensors.torch import save
 
-from fuzz.mutations import Generator, changed_bytes, changed_lines, changed_tree
-from fuzz.target import CONFIG, Target, coco_document, small_config, write_images
-from rock_d2 import model_zoo, register_multitask_coco
+from fuzz.mutations import Generator, changed_bytes, changed_tree
+from fuzz.target import Target, coco_document, small_config, write_images
+from rock_d2 import register_multitask_coco
 from rock_d2.checkpoint.checkpointer import RockCheckpointer
 from rock_d2.config import load_config
 from rock_d2.engine import RockTrainer
@@ -41,10 +41,7 @@ WORDS = ("", " ", "nothing", "auto", "cpu", "BN", "SyncBN", "FrozenBN", "GN", "L
 class Configs(Target):
     def __init__(self, folder: Path):
         super().__init__(folder)
-        self.files = [
-            Path(model_zoo.get_config_file(name)) for name in (CONFIG, "rock/rock_rooms.yaml")
-        ]
-        cfg = load_config(self.files[0])
+        cfg = small_config()
         self.text = cfg.dump()
         self.file = folder / "config.yaml"
         # A missing base names itself, and a value that is impossible here its setting.
@@ -52,14 +49,11 @@ class Configs(Target):
         self.names = (str(folder), str(self.files[1].parent), *settings)
 
     def change(self, rng: Generator) -> str:
-        text = (*(file.read_text() for file in self.files), self.text)[rng.integers(3)]
-        base = self.files[1].parent / "ssd_rooms.yaml"
-        text = re.sub("^_BASE_:.*", f"_BASE_: {base}", text, flags=re.MULTILINE)
         if rng.random() < 0.7:
-            what, text = changed_lines(rng, text)
-            self.file.write_text(text, errors="replace")
+            what, tree = changed_tree(rng, yaml.safe_load(self.text))
+            self.file.write_text(yaml.safe_dump(tree))
         else:
-            what, content = changed_bytes(rng, text.encode())
+            what, content = changed_bytes(rng, self.text.encode())
             self.file.write_bytes(content)
         return what
 

@@ -1,4 +1,4 @@
-"""Random damage: to bytes, to lines of text and to nested lists and dicts.
+"""Random damage: to bytes, and to nested lists and dicts.
 
 Each function returns a description of the damage and the damaged input.
 """
@@ -18,12 +18,6 @@ ODD_VALUES = (
     *(None, True, False, 0, -1, 1, 10**6, 2**31, 2**63, -(10**30), 0.5, -0.0, 1e308),
     *(math.nan, math.inf, -math.inf, "", "0", "nowhere.png", "..", "/", "a\0b", "\ud800"),
     *("x" * 999, [], [[]], [None], {}, {"": []}, [0] * 4, [1, 2, 3], [math.nan] * 4, ["a"] * 4),
-)
-ODD_LINES = (
-    *("MODEL: 3", "MODEL:", "- 1", ": :", "a: [", "\t", "x: !!python/name:os.system", "_BASE_: 3"),
-    *("_BASE_: nowhere.yaml", "VERSION: 1", "VERSION: many", "? [1, 2]", "&a [*a]", "%YAML 9.9"),
-    *('MODEL: {SSD: "yes"}', "SOLVER: [1]", "INPUT: {SIZE: 3}", "DATASETS: {TRAIN: [nothing]}"),
-    *("MODEL: {NUM: 1}", "{" * 3000, "'", "\x07", "OUTPUT_DIR: 2020-01-01", "SEED: 0x1F"),
 )
 
 
@@ -84,22 +78,3 @@ def _places(tree: Any, path: tuple = ()) -> Iterator[tuple]:
         yield (*path, key), tree, key
         if isinstance(value, dict | list):
             yield from _places(value, (*path, key))
-
-
-def changed_lines(rng: Generator, text: str) -> tuple[str, str]:
-    lines = text.splitlines() or [""]
-    place = int(rng.integers(len(lines)))
-    line = lines[place]
-    odd = ODD_LINES[rng.integers(len(ODD_LINES))]
-    value = reprlib.repr(ODD_VALUES[rng.integers(len(ODD_VALUES))])
-    changes = {
-        "deleted": [],
-        "doubled": [line, line],
-        "indented": [" " * int(rng.integers(1, 5)) + line],
-        f"before it {reprlib.repr(odd)}": [odd, line],
-        f"its value {value}": [f"{line.partition(':')[0]}: {value}"],
-    }
-    what = str(rng.choice(list(changes)))
-    return f"line {place + 1}: {what}", "\n".join(
-        [*lines[:place], *changes[what], *lines[place + 1 :]]
-    )

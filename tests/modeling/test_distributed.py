@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import ROOT, run_warm
+from command_line import ROOT, run
 from tiny import LABELS, MODELS, item, tiny_model
 from torch import distributed, nn
 from torch import multiprocessing as mp
@@ -64,7 +64,7 @@ def work(rank: int, folder: Path) -> None:
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory) -> list[dict]:
     folder = tmp_path_factory.mktemp("two")
-    done = run_warm(__file__, folder, root=ROOT)
+    done = run(__file__, folder, root=ROOT)
     assert done.returncode == 0, done.stderr
     return [torch.load(folder / f"rank{rank}.pt") for rank in range(2)]
 

@@ -33,7 +33,7 @@ def test_shared_parts_start_from_the_same_weights():
         assert different(weights, baseline) == different(weights, rock) == set()
         # Backbone and head are in every model, under the same names.
         assert baseline.keys() <= weights.keys()
-    # A task's own parts are shared too, whatever other tasks there are.
+    # A task's own parts are shared too, in models with other tasks.
     encoders = {name for name in initial_weights("table2_rock_dn") if "encoders" in name}
     assert encoders and encoders < rock.keys()
     changed = different(rock, initial_weights(ROCK, seed=2))

@@ -23,7 +23,7 @@ if "FAIL" in sys.argv:
 if "STOP" in sys.argv and not (folder / "model_0000004.pth").exists():
     (folder / "model_0000004.pth").touch()
     os.kill(os.getpid(), 9)
-# Until the other has started; alone it goes on after all.
+# Until the other has started; alone it ends after all.
 end = time.monotonic() + 20
 while "MEET" in sys.argv and times.read_text().count("+ ") < 2 and time.monotonic() < end:
     time.sleep(0.01)

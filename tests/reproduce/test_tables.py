@@ -1,4 +1,4 @@
-"""What is compared, the paper's figures, and statistics over seeds against formulas."""
+"""Rows and the paper's figures, and statistics over seeds against formulas."""
 
 import math
 

@@ -27,8 +27,3 @@ def test_one_table_for_several_configs(capsys):
     assert note.startswith("An image, 3 rounds on cpu")
     assert [row[0] for row in times[2:]] == ["ssd_rooms_quick", "rock_rooms_quick"]
     assert times[2][3] == "1 (1 to 1)"
-
-
-def test_files_of_one_name_have_columns_of_their_own():
-    files = ["a/rock.yaml", "b/rock.yaml", "b/ssd.yaml"]
-    assert analyze_model.named(files) == dict(zip(["a/rock", "b/rock", "ssd"], files, strict=True))

@@ -60,20 +60,6 @@ def test_same_results_without_a_model(evaluated, tmp_path, capsys):
     assert "depth/rmse" in capsys.readouterr().out
 
 
-def test_wrong_files_and_settings_are_named(evaluated, tmp_path):
-    _, folder = evaluated
-    boxes, file = folder / "coco_instances_results.json", tmp_path / "found.json"
-    with pytest.raises(ValueError, match=r"EVAL_CROP: eigen is made for .*\(120, 160\)"):
-        score("--predictions", boxes, "--aux-dir", folder, "TEST.EVAL_CROP", "eigen")
-    for content, message in (("[", "is no JSON"), ('[{"image_id": 1}]', "not COCO's result")):
-        file.write_text(content)
-        with pytest.raises(ValueError, match=f"{file}.*{message}"):
-            score("--predictions", file)
-    (tmp_path / "scene").mkdir()
-    with pytest.raises(FileNotFoundError, match=f"{tmp_path}/scene/.*TEST.SAVE_AUXILIARY True"):
-        score("--predictions", boxes, "--aux-dir", tmp_path)
-
-
 def test_a_folder_of_the_demos_files_is_scored(evaluated, tmp_path):
     """The same boxes in the demo's form, which has names where COCO's has numbers."""
     expected, folder = evaluated

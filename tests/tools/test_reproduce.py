@@ -64,15 +64,3 @@ def test_commands_for_a_scheduler_are_those_that_can_run_now(command, tmp_path):
     lines = command("--print-commands", *words)
     # Seven trainings are left, and four evaluations of the one that is finished can run.
     assert ["--eval-only" in line for line in lines] == [False] * 7 + [True] * 4
-
-
-def test_collecting_trains_nothing(command, tmp_path):
-    files = command("1", "--dataset", "rooms", "--collect", "--output", tmp_path)
-    assert str(tmp_path / "table1.md") in files
-    assert "4 runs are not finished" in (tmp_path / "table1.md").read_text()
-    assert not any(file.is_dir() for file in tmp_path.iterdir())
-
-
-def test_a_table_that_is_not_there_is_named(command):
-    with pytest.raises(ValueError, match=r"table 4 .* tools/analyze_model.py .* 6 and decoders"):
-        command("4", "--dataset", "rooms")

@@ -36,26 +36,11 @@ def panels(file: Path, count: int, *, rows: int = 1) -> list[np.ndarray]:
 
 
 def test_every_label_is_drawn(tmp_path):
-    options = ("--dataset", "rooms_val", "--num-images", 4, "--contact-sheet")
+    options = ("--dataset", "rooms_val", "--num-images", 4)
     pictures = draw(visualize_data, tmp_path, *options)
     assert len(pictures) == 4
     # Objects, depth and normals; their pixels differ from each other.
     assert all(panel.std() > 5 for panel in panels(pictures[0], 3))
-    # Two columns of 800 pixels.
-    assert cv2.imread(str(tmp_path / "rooms_val_sheet.jpg")).shape == (2 * 213, 1600, 3)
-
-
-def test_loader_items_are_drawn(tmp_path):
-    pictures = draw(
-        visualize_data,
-        tmp_path,
-        *("--source", "dataloader", "--config-file", "configs/rock/rock_rooms.yaml"),
-        *("--num-images", 4, "INPUT.SIZE", "[96, 128]", "SEED", "3"),
-    )
-    # The place in the loader, then the file.
-    names = [picture.stem[:17] for picture in pictures]
-    assert names == [f"rooms_train_{i:04d}_" for i in range(4)]
-    assert all(panels(picture, 3) for picture in pictures)
 
 
 def test_figure_with_baseline(tiny_weights, tmp_path):

@@ -128,12 +128,6 @@ def small(tmp_path) -> bytes:
     return (tmp_path / "small.png").read_bytes()
 
 
-def test_uploads_are_answered_and_their_names_tamed(address, folder, small):
-    path = Path(upload(address, small, "../../a/<b>;$(c).png"))
-    assert not set(path.name) & set("/<>$") and path.is_relative_to(folder)
-    assert "event: complete" in look(address, {"path": str(path), **META})
-
-
 def test_requests_name_no_file_of_the_server(address, folder, small, tmp_path):
     """Gradio's gr.Image opens any image where ``meta`` is left out, and a pipe blocks it."""
     os.mkfifo(tmp_path / "pipe.png")
@@ -179,27 +173,11 @@ def test_requests_have_a_bounded_size(address):
     assert refusal(post, address, "/call/look", iter([b"{}"]), **kind) == 411
 
 
-@pytest.mark.parametrize(
-    ("size", "message"),
-    [
-        ((9000, 9000), r"9000 x 9000 pixels; 60,000,000 are the limit"),
-        ((1, 9), r"1 x 9 pixels; one side may be 8 times the other"),
-    ],
-)
-def test_small_files_with_huge_pictures_are_refused(tmp_path, size, message):
-    Image.new("1", size).save(tmp_path / "bomb.png")
+def test_small_file_with_a_huge_picture_is_refused(tmp_path):
+    Image.new("1", (9000, 9000)).save(tmp_path / "bomb.png")
     assert (tmp_path / "bomb.png").stat().st_size < 100_000
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match="9000 x 9000 pixels; 60,000,000 are the limit"):
         read_untrusted_image(tmp_path / "bomb.png")
-
-
-def test_other_files_are_refused_without_their_names(tmp_path, small):
-    (tmp_path / "cut").write_bytes(small[:60])
-    Image.new("RGB", (8, 8)).save(tmp_path / "other.tiff")
-    for name in ("cut", "other.tiff", "<script>"):
-        with pytest.raises(ValueError, match=r"^the file is no image.*JPEG, PNG") as problem:
-            read_untrusted_image(tmp_path / name)
-        assert name not in str(problem.value)
 
 
 def test_decoding_ends_at_its_time_limit(tmp_path):

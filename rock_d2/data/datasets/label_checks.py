@@ -277,9 +277,9 @@ def label_numbers(
 ) -> dict[str, str]:
     """Return the numbers of some dataset dicts, evenly spaced, for the header of a training."""
     measured = []
-    for record in records[:: max(len(records) // num_images, 1)]:
+    for i in range(0, len(records), max(len(records) // num_images, 1)):
         with suppress(OSError, ValueError):
-            measured.append(measure(record, metadata)[1])
+            measured.append(measure(records[i], metadata)[1])
     return numbers(measured)
 
 

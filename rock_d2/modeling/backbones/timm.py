@@ -10,12 +10,13 @@ from typing import Any
 import timm
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
-from timm.layers import BatchNormAct2d, convert_sync_batchnorm
+from timm.layers import convert_sync_batchnorm
 from timm.models.efficientnet import EfficientNetFeatures
 from timm.models.hrnet import HighResolutionNetFeatures
 from timm.models.mobilenetv3 import MobileNetV3Features
+from timm.utils.model import freeze_batch_norm_2d
 from torch import nn
 
 # Names that timm gives to stages: layer1 (ResNet), stages_0 (ConvNeXt), blocks.0 (EfficientNet),
@@ -90,7 +91,6 @@ class TimmBackbone(Backbone):
             output_stride=output_stride,
             in_chans=in_channels,
         )
-        self._name = name
         self._names = feature_names(self.net)
         self._out_features = list(out_features)
         channels = dict(zip(self._names, self.net.feature_info.channels(), strict=True))
@@ -118,12 +118,6 @@ class TimmBackbone(Backbone):
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the maps (N, C, H / s, W / s) of images (N, 3, H, W)."""
-        height, width = images.shape[-2:]
-        if self._divisibility and (height % self._divisibility or width % self._divisibility):
-            raise ValueError(
-                f"MODEL.TIMM.NAME: {self._name!r} takes images whose sides are multiples of "
-                f"{self._divisibility}, not {height} x {width}; pad them (size_divisibility)"
-            )
         maps = self.net(images)
         if getattr(self.net, "output_fmt", "NCHW") == "NHWC":
             maps = [x.permute(0, 3, 1, 2) for x in maps]
@@ -230,35 +224,11 @@ def freeze(net: nn.Module, freeze_at: int, *, name: str) -> None:
     for key, parameter in net.named_parameters():
         if parts[key] < freeze_at:
             parameter.requires_grad_(False)
-    freeze_norms(net, [key for key in batch_norms(net) if parts[f"{key}.weight"] < freeze_at])
-
-
-def batch_norms(net: nn.Module) -> list[str]:
-    """Return the names of the batch normalisations that can be trained."""
-    return [name for name, module in net.named_modules() if isinstance(module, nn.BatchNorm2d)]
-
-
-class FrozenBatchNormAct2d(FrozenBatchNorm2d):
-    """Detectron2's frozen batch normalisation with an activation, as EfficientNet has it."""
-
-    def __init__(self, num_features: int, eps: float = 1e-5):
-        super().__init__(num_features, eps)
-        self.act = nn.Identity()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.act(super().forward(x))
-
-
-def freeze_norms(net: nn.Module, names: Iterable[str]) -> None:
-    """Replace batch normalisations by frozen ones, with their eps and activation."""
-    for name in names:
-        parent, _, leaf = name.rpartition(".")
-        norm = net.get_submodule(name)
-        kind = FrozenBatchNormAct2d if isinstance(norm, BatchNormAct2d) else FrozenBatchNorm2d
-        frozen = kind.convert_frozen_batchnorm(norm)
-        if isinstance(norm, BatchNormAct2d):
-            frozen.act = nn.Sequential(norm.drop, norm.act)
-        setattr(net.get_submodule(parent), leaf, frozen)
+    norms = [key for key, module in net.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [key for key in norms if parts[f"{key}.weight"] < freeze_at]
+    # Without names, timm would freeze everything.
+    if norms:
+        timm.utils.freeze(net, norms)
 
 
 def convert_norms(net: nn.Module, norm: str, *, name: str) -> nn.Module:
@@ -269,7 +239,7 @@ def convert_norms(net: nn.Module, norm: str, *, name: str) -> nn.Module:
     if norm == "SyncBN":
         return convert_sync_batchnorm(net)
     if norm == "FrozenBN":
-        freeze_norms(net, batch_norms(net))
+        return freeze_batch_norm_2d(net)
     return net
 
 

@@ -20,7 +20,7 @@ from rock_d2.layers import mean_over_processes, own_seed
 from rock_d2.modeling.num_classes import with_num_classes
 from rock_d2.modeling.ssd.detection import detect
 from rock_d2.modeling.ssd.head import build_ssd_head
-from rock_d2.modeling.ssd.losses import box_loss, focal_loss, hard_negative_loss, matched_deltas
+from rock_d2.modeling.ssd.losses import box_loss, hard_negative_loss, matched_deltas
 from rock_d2.modeling.ssd.matcher import SSDMatcher, pairwise_iou
 
 
@@ -70,10 +70,6 @@ class SSD(nn.Module):
             pixel_mean, pixel_std: of each channel, in the images' order.
         """
         super().__init__()
-        if len(box_weights) != 4:
-            raise ValueError(f"MODEL.SSD.BBOX_REG_WEIGHTS is {list(box_weights)}, not four numbers")
-        if smooth_l1_beta < 0:
-            raise ValueError(f"MODEL.SSD.SMOOTH_L1_LOSS_BETA is {smooth_l1_beta}, below 0")
         self.backbone = backbone
         self.head = head
         self.matcher = matcher
@@ -93,15 +89,13 @@ class SSD(nn.Module):
             backbone = build_backbone(cfg)
         with own_seed("head"):
             head = build_ssd_head(cfg, backbone.output_shape())
-        if len(ssd.IOU_THRESHOLDS) != 2:
-            raise ValueError(f"MODEL.SSD.IOU_THRESHOLDS is {ssd.IOU_THRESHOLDS}, not two numbers")
         low, high = ssd.IOU_THRESHOLDS
         return {
             "backbone": backbone,
             "head": head,
             "matcher": SSDMatcher(low=low, high=high),
             "box_weights": ssd.BBOX_REG_WEIGHTS,
-            "cls_loss": _build_cls_loss(ssd),
+            "cls_loss": partial(hard_negative_loss, neg_pos_ratio=ssd.NEG_POS_RATIO),
             "smooth_l1_beta": ssd.SMOOTH_L1_LOSS_BETA,
             "loss_weights": {
                 "loss_cls": ssd.CLS_LOSS_WEIGHT,
@@ -218,23 +212,10 @@ def centres_inside(boxes: torch.Tensor, image_sizes: Sequence[tuple[int, int]]) 
     return (centres < limits.to(boxes.device, non_blocking=True)[:, None]).all(dim=2)
 
 
-def _build_cls_loss(ssd: CfgNode) -> Callable[..., torch.Tensor]:
-    losses = {
-        "HardNegativeMining": partial(hard_negative_loss, neg_pos_ratio=ssd.NEG_POS_RATIO),
-        "Focal": partial(focal_loss, gamma=ssd.FOCAL_GAMMA, alpha=ssd.FOCAL_ALPHA),
-    }
-    if ssd.CLS_LOSS not in losses:
-        raise ValueError(f"MODEL.SSD.CLS_LOSS: {ssd.CLS_LOSS!r} is none of {', '.join(losses)}")
-    return losses[ssd.CLS_LOSS]
-
-
 def pad_truths(
     batched_inputs: Sequence[Mapping[str, Any]], num_classes: int, device: torch.device
 ) -> Truths:
     """Return the ground truths of a batch; padding is 0 and false, and each image has a row."""
-    missing = [i for i, item in enumerate(batched_inputs) if "instances" not in item]
-    if missing:
-        raise ValueError(f"batch item(s) {missing} lack `instances`; training needs them")
     instances = [item["instances"] for item in batched_inputs]
     counts = torch.tensor([len(objects) for objects in instances])
     present = torch.arange(max(int(counts.max()), 1)) < counts[:, None]

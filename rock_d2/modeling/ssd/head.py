@@ -102,8 +102,33 @@ class SSDHead(nn.Module):
     def map_shapes(
         given: Sequence[ShapeSpec], image_size: Sequence[int], extra_channels: Sequence[int]
     ) -> list[ShapeSpec]:
-        """Return the shapes of the backbone's maps and of the extra ones."""
-        return all_map_shapes(given, image_size, extra_channels)
+        """Return the shapes of the backbone's maps and of the extra ones, each half as large.
+
+        A map of 1 x 1 is the last; the rest of ``extra_channels`` is left out.
+        """
+        height, width = image_size
+        shapes = [
+            ShapeSpec(
+                channels=shape.channels,
+                height=-(-height // shape.stride),
+                width=-(-width // shape.stride),
+                stride=shape.stride,
+            )
+            for shape in given
+        ]
+        for channels in extra_channels:
+            last = shapes[-1]
+            if last.height == last.width == 1:
+                break
+            shapes.append(
+                ShapeSpec(
+                    channels=channels,
+                    height=(last.height + 1) // 2,
+                    width=(last.width + 1) // 2,
+                    stride=last.stride * 2,
+                )
+            )
+        return shapes
 
     @staticmethod
     def make_extra_layers(shapes: Sequence[ShapeSpec], norm: str) -> list[nn.Module]:
@@ -142,38 +167,6 @@ class SSDHead(nn.Module):
     ) -> torch.Tensor:
         predictions = [layer(x) for layer, x in zip(layers, maps, strict=True)]
         return torch.cat([permute_to_N_HWA_K(p, outputs) for p in predictions], dim=1)
-
-
-def all_map_shapes(
-    given: Sequence[ShapeSpec], image_size: Sequence[int], extra_channels: Sequence[int]
-) -> list[ShapeSpec]:
-    """Return the shapes of the backbone's maps and of the extra ones, each half as large.
-
-    A map of 1 x 1 is the last; the rest of ``extra_channels`` is left out.
-    """
-    height, width = image_size
-    shapes = [
-        ShapeSpec(
-            channels=shape.channels,
-            height=-(-height // shape.stride),
-            width=-(-width // shape.stride),
-            stride=shape.stride,
-        )
-        for shape in given
-    ]
-    for channels in extra_channels:
-        last = shapes[-1]
-        if last.height == last.width == 1:
-            break
-        shapes.append(
-            ShapeSpec(
-                channels=channels,
-                height=(last.height + 1) // 2,
-                width=(last.width + 1) // 2,
-                stride=last.stride * 2,
-            )
-        )
-    return shapes
 
 
 def extra_layer(

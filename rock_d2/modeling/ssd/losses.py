@@ -44,25 +44,6 @@ def mine_negatives(
     return torch.zeros_like(negative).scatter(1, order, hardest) & negative
 
 
-def focal_loss(
-    logits: torch.Tensor,
-    classes: torch.Tensor,
-    positive: torch.Tensor,
-    negative: torch.Tensor,
-    *,
-    gamma: float,
-    alpha: float,
-) -> torch.Tensor:
-    """Return RetinaNet's focal loss (sec. 3.2) with a softmax over C + 1 classes, the sum.
-
-    Args: see ``hard_negative_loss``; ``alpha`` weighs the positives, 1 - alpha the negatives.
-    """
-    log_probabilities = F.log_softmax(logits, dim=-1)
-    log_p = log_probabilities.gather(-1, classes[..., None])[..., 0]
-    weight = torch.where(positive, alpha, 1 - alpha) * (1 - log_p.exp()) ** gamma
-    return torch.where(positive | negative, -weight * log_p, 0).sum()
-
-
 def box_loss(
     deltas: torch.Tensor, targets: torch.Tensor, positive: torch.Tensor, *, beta: float
 ) -> torch.Tensor:

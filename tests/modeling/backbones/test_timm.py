@@ -6,9 +6,10 @@ import pytest
 import timm
 import torch
 from detectron2.config import get_cfg
-from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
+from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone
 from torch import nn
+from torchvision.ops import FrozenBatchNorm2d
 
 from rock_d2.modeling.backbones import TimmBackbone, add_timm_config, timm_names
 
@@ -204,11 +205,6 @@ def test_settings_reach_the_network():
 def test_what_makes_no_sense_is_refused(settings, setting):
     with pytest.raises(ValueError, match=setting):
         TimmBackbone(**{"name": "resnet18", "out_features": ALL} | settings)
-
-
-def test_a_size_that_a_network_cannot_take_is_refused(networks):
-    with pytest.raises(ValueError, match="multiples of 32"):
-        networks["hrnet_w18_small_v2"](images(64, 75))
 
 
 def test_weights_that_cannot_be_had_are_one_line(monkeypatch):

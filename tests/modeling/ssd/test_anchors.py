@@ -7,7 +7,7 @@ from detectron2.modeling import build_anchor_generator
 from tiny import base_cfg
 
 from rock_d2.modeling.ssd.anchors import SSDAnchorGenerator
-from rock_d2.modeling.ssd.head import all_map_shapes
+from rock_d2.modeling.ssd.head import SSDHead
 
 PAPER_MAPS = [(30, 40), (15, 20), (8, 10), (4, 5), (2, 3), (1, 2), (1, 1)]
 # Four a cell on maps 1, 6 and 7, six on the others (SSD512).
@@ -18,7 +18,7 @@ COUNTS = [4800, 1800, 480, 120, 36, 8, 4]
 def paper_boxes() -> list[torch.Tensor]:
     """The boxes of the paper's model by map, through the config."""
     cfg = base_cfg()
-    shapes = all_map_shapes(
+    shapes = SSDHead.map_shapes(
         [ShapeSpec(channels=2048, stride=16)], cfg.INPUT.SIZE, cfg.MODEL.SSD.EXTRA_CHANNELS
     )
     assert [(shape.height, shape.width) for shape in shapes] == PAPER_MAPS

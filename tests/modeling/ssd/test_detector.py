@@ -24,7 +24,6 @@ def test_losses_are_computed_in_single_precision_under_autocast(rock):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda bad: bad.pop("instances"), r"item\(s\) \[1\] lack `instances`"),
         # Class C is the background: it would teach the wrong thing without a word.
         (
             lambda bad: bad["instances"].gt_classes.fill_(3),
@@ -33,18 +32,13 @@ def test_losses_are_computed_in_single_precision_under_autocast(rock):
         # The coded size is the logarithm of 0.
         (lambda bad: bad["instances"].gt_boxes.tensor.fill_(9), r"`instances`.*without area"),
     ],
-    ids=["missing", "class", "area"],
+    ids=["class", "area"],
 )
 def test_ground_truths_that_make_no_sense_are_refused(rock, damage, message):
     bad = item(0)
     damage(bad)
     with pytest.raises(ValueError, match=message):
         rock.train()([item(1), bad])
-
-
-def test_unknown_classification_loss_is_refused():
-    with pytest.raises(ValueError, match=r"MODEL\.SSD\.CLS_LOSS.*Hinge.*HardNegativeMining, Focal"):
-        tiny_model("MODEL.SSD.CLS_LOSS", "Hinge")
 
 
 @pytest.mark.parametrize("architecture", ["MultiTask", "SSD"])
@@ -55,7 +49,7 @@ def test_number_of_classes_comes_from_the_data(architecture):
     assert getattr(model, "detector", model).head.num_classes == 5
 
 
-@pytest.mark.parametrize("name", ["baseline", "flat", "rock", "focal"])
+@pytest.mark.parametrize("name", ["baseline", "flat", "rock"])
 def test_a_training_step_reads_nothing_back(name):
     """Tensors of device `meta` hold no values: a step that asks for one on the host raises."""
     model = tiny_model("MODEL.DEVICE", "meta", *MODELS[name]).train()

@@ -1,8 +1,5 @@
 """SSD's losses: by hand, and against independent implementations."""
 
-import math
-from functools import partial
-
 import pytest
 import torch
 from detectron2.modeling.box_regression import Box2BoxTransform
@@ -16,13 +13,12 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.ops import box_iou
 
 from rock_d2.modeling.ssd.detector import Truths
-from rock_d2.modeling.ssd.losses import box_loss, focal_loss, matched_deltas, mine_negatives
+from rock_d2.modeling.ssd.losses import box_loss, matched_deltas, mine_negatives
 from rock_d2.modeling.ssd.matcher import SSDMatcher
 
 POSITIVE, IGNORED, NEGATIVE = 1, 0, -1
 CODER = Box2BoxTransform(weights=(10.0, 10.0, 5.0, 5.0))
 NUM_CLASSES = 4
-focal_two = partial(focal_loss, gamma=2.0, alpha=0.25)
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, Truths, list[tuple[int, int]]]
 
 
@@ -104,20 +100,6 @@ def test_mining_keeps_the_hardest(labels, seed, ratio):
         assert kept[n].nonzero()[:, 0].tolist() == sorted(negatives[:num_kept])
 
 
-def test_focal_loss_by_hand():
-    # p = 1/4 for each of 4 classes, then softmax of (ln 7, 0, 0, 0) = 7/10 for the first.
-    labels = torch.tensor([[POSITIVE, NEGATIVE, IGNORED, POSITIVE]])
-    classes = torch.tensor([[0, 3, 3, 0]])
-    logits = torch.zeros(1, 4, 4)
-    logits[0, 3, 0] = math.log(7)
-    logits[0, 2, 1] = 5.0
-    expected = (
-        0.25 * 0.75**2 * math.log(4) + 0.75 * 0.75**2 * math.log(4) + 0.25 * 0.3**2 * -math.log(0.7)
-    )
-    loss = focal_two(logits, classes, labels == POSITIVE, labels == NEGATIVE)
-    assert float(loss) == pytest.approx(expected)
-
-
 def test_box_loss_is_fvcores_of_the_positives():
     torch.manual_seed(0)
     deltas, targets = 2 * torch.randn(2, 9, 4), torch.randn(2, 9, 4)
@@ -127,13 +109,12 @@ def test_box_loss_is_fvcores_of_the_positives():
         torch.testing.assert_close(box_loss(deltas, targets, positive, beta=beta), expected)
 
 
-@pytest.mark.parametrize("choice", [mine_three, focal_two], ids=["mining", "focal"])
-def test_default_boxes_in_the_padding_learn_nothing(choice):
+def test_default_boxes_in_the_padding_learn_nothing():
     logits, deltas, boxes, truths, _ = random_batch(0, (3, 0))
     logits.requires_grad_()
     inside = (boxes[:, 0] + boxes[:, 2]) / 2 < 40
     truths = truths._replace(boxes=truths.boxes * torch.tensor([0.3, 1, 0.3, 1]))
-    ssd = bare_ssd(matcher=SSDMatcher(low=0.4, high=0.5), cls_loss=choice)
+    ssd = bare_ssd(matcher=SSDMatcher(low=0.4, high=0.5), cls_loss=mine_three)
     losses = ssd.losses(logits, deltas, boxes, truths, [(SIZE[0], 40), (SIZE[0], 40)])
     (gradient,) = torch.autograd.grad(losses["loss_cls"], logits)
     assert (gradient[:, ~inside] == 0).all()
