@@ -43,8 +43,9 @@ class Configs(Target):
         cfg = small_config()
         self.text = cfg.dump()
         self.file = folder / "config.yaml"
-        # What is right by itself and impossible here is named by its setting.
-        self.names = (*self.names, *(f"{part}." for part in cfg), "SEED")
+        # A missing base names itself, and a value that is impossible here its setting.
+        settings = (*(f"{part}." for part in cfg), "SEED")
+        self.names = (str(folder), str(self.files[1].parent), *settings)
 
     def change(self, rng: Generator) -> str:
         if rng.random() < 0.7:
