@@ -23,7 +23,8 @@ from rock_d2.engine.writers import flat_settings
 
 # Settings that are fuzzed: those of rock_d2, and Detectron2's that its trainer obeys.
 FUZZED = (
-    *("MODEL.SSD.", "MODEL.ROCK.", "MODEL.NECK.", "MODEL.TASKS.", "MODEL.BALANCING.", "MODEL_EMA."),
+    *("MODEL.SSD.HEAD", "MODEL.SSD.IN_", "MODEL.SSD.EXTRA", "MODEL.SSD.NORM", "MODEL.SSD.SCALES"),
+    *("MODEL.ROCK.", "MODEL.NECK.", "MODEL.TASKS.", "MODEL.BALANCING.", "MODEL_EMA."),
     *("MODEL.META_ARCHITECTURE", "MODEL.DETECTOR", "MODEL.DEVICE", "MODEL.BACKBONE.NAME", "SEED"),
     *("INPUT.SIZE", "INPUT.MIN_IOU_CROP.", "INPUT.EXPAND.", "INPUT.COLOR_AUG.", "INPUT.FORMAT"),
     *("DATASETS.T", "DATALOADER.", "SOLVER.", "TEST.BEST", "TEST.IMS", "TEST.COCO", "TEST.EVAL"),
@@ -43,9 +44,8 @@ class Configs(Target):
         cfg = small_config()
         self.text = cfg.dump()
         self.file = folder / "config.yaml"
-        # A missing base names itself, and a value that is impossible here its setting.
-        settings = (*(f"{part}." for part in cfg), "SEED")
-        self.names = (str(folder), str(self.files[1].parent), *settings)
+        # A value that is impossible here is named by its setting.
+        self.names = (str(folder), *(f"{part}." for part in cfg), "SEED")
 
     def change(self, rng: Generator) -> str:
         if rng.random() < 0.7:
