@@ -34,7 +34,6 @@ def call(rooms_root, monkeypatch):
 @pytest.mark.parametrize(
     ("tool", "words", "message"),
     [
-        ("analyze_model", ("--config-file", "no.yaml"), "no.yaml: there is no such config file"),
         ("overfit", (*QUICK, "--num-images", 0), "--num-images is 0; rooms_train has 15"),
         ("visualize_data", ("--dataset", "room"), f"--dataset: {NO_SET}"),
         ("check_dataset", ("room",), f"NAME: {NO_SET}"),
