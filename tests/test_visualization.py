@@ -147,3 +147,6 @@ def test_pictures_are_written_with_a_sheet_and_follow_no_link(tmp_path):
     assert write_pictures(named, tmp_path) == 3
     assert (tmp_path / "photo.png").read_text() == "a user's"
     assert (read_color_image(tmp_path / "1.png") == (0, 255, 0)).all()
+    # 40 x 20 pixels each, at the sheet's width.
+    sheet = read_color_image(tmp_path / "contact_sheet.png")
+    assert sheet.shape == (3 * 800, 1600, 3) and (sheet[800:1600] == (0, 255, 0)).all()

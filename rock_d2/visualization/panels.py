@@ -16,6 +16,8 @@ MAX_PANEL_WIDTH = 960
 CAPTION_HEIGHT = 26
 # White columns between panels.
 GUTTER = 4
+# Width of a contact sheet.
+SHEET_WIDTH = 1600
 # A colour scale takes this share of its panel's caption.
 SCALE_SHARE = 0.45
 
@@ -87,12 +89,19 @@ def evenly_spaced(items: Sequence[Any], count: int) -> list[Any]:
 
 
 def write_pictures(named: Iterable[tuple[str, np.ndarray]], folder: Path) -> int:
-    """Write RGB pictures by their names as PNG files; return their number."""
-    count = 0
+    """Write RGB pictures by their names as PNG files, and all in contact_sheet.png.
+
+    Returns:
+        The number of pictures.
+    """
+    rows = []
     for name, picture in named:
         write_picture(folder / f"{name}.png", picture)
-        count += 1
-    return count
+        size = (SHEET_WIDTH, max(round(picture.shape[0] * SHEET_WIDTH / picture.shape[1]), 1))
+        rows.append(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+    if rows:
+        write_picture(folder / "contact_sheet.png", np.vstack(rows))
+    return len(rows)
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:

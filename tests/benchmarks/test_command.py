@@ -5,7 +5,6 @@ import json
 import benchmark
 import numpy as np
 import pytest
-from command_line import ROOT
 
 from benchmarks.timing import report
 
@@ -36,13 +35,6 @@ def test_every_row_is_timed(what, command):
     output, (times,) = command(what)
     assert len(times) == ROWS[what] and all(seconds > 0 for (seconds,) in times.values())
     assert all(name in output for name in times)
-
-
-def test_another_checkout_is_timed_beside_this_one(command, tmp_path):
-    _, measured = command("against", "--other", ROOT)
-    assert [list(times) for times in measured] == [["other", "this"]] * 4
-    with pytest.raises(FileNotFoundError, match="has no folder rock_d2"):
-        command("against", "--other", tmp_path)
 
 
 def test_ratios_are_taken_round_by_round(capsys):

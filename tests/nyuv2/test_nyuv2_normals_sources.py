@@ -1,7 +1,12 @@
 import cv2
 import numpy as np
 import pytest
-from nyuv2prep.axes import face_camera, find_axes, in_our_axes, signed_permutations
+from nyuv2prep.axes import (
+    face_camera,
+    find_axes,
+    in_our_axes,
+    signed_permutations,
+)
 from nyuv2prep.normals_source import open_normals
 
 from rock_d2.data.datasets.nyuv2 import IMAGE_SIZE
@@ -81,33 +86,3 @@ def test_all_but_unit_vectors_are_unknown(tmp_path):
     assert np.argwhere(~known).tolist() == [[0, 0], [0, 1], [0, 2]]
     np.testing.assert_array_equal(vectors[0, :3], 0)
     np.testing.assert_allclose(vectors[1, 1], [1, 0, 0])
-
-
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ([], "neither normals/ with masks/"),
-        (["train/00001.png", "test/00002.png"], r"2 files \*.png where 3 are"),
-        (["0000.npy", "0001.npy", "0003.npy"], "3 files .* numbered from 0"),
-        (["train/00001.png", "train/00002.png", "test/00001.png"], "train and .*test: 3 files"),
-        (["normals/0000.png", "normals/0001.png", "normals/0002.png"], "masks: 0 files"),
-    ],
-)
-def test_wrong_files_are_refused(tmp_path, files, message):
-    for file in files:
-        (tmp_path / file).parent.mkdir(exist_ok=True)
-        (tmp_path / file).touch()
-    with pytest.raises(ValueError, match=message):
-        open_normals(tmp_path, num_frames=3)
-
-
-def test_wrong_and_cut_content_is_refused(tmp_path):
-    np.save(tmp_path / "0000.npy", np.zeros((288, 384, 3), np.float32))
-    with pytest.raises(ValueError, match=r"\(288, 384, 3\) where \(480, 640, 3\)"):
-        open_normals(tmp_path, num_frames=1).read(0)
-    (tmp_path / "test").mkdir()
-    path = tmp_path / "train/00001.png"
-    write(path, flat(127))
-    path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(ValueError, match=r"00001\.png: .* unpack the archive again"):
-        open_normals(tmp_path, num_frames=1).read(0)

@@ -26,7 +26,7 @@ def rooms(rooms_root, monkeypatch) -> None:
 def draw(tool, folder: Path, *arguments: object) -> list[Path]:
     command = ["--output-dir", folder, *arguments]
     tool.main(parse(tool.make_parser(), list(map(str, command))))
-    return sorted(folder.glob("*.png"))
+    return sorted(file for file in folder.glob("*.png") if file.stem != "contact_sheet")
 
 
 def panels(file: Path, count: int, *, rows: int = 1) -> list[np.ndarray]:
