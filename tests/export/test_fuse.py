@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 from detectron2.layers import Conv2d
-from lively import DETECTORS, images, lively, lively_model, rock_cfg
+from lively import DETECTORS, images, lively_model, rock_cfg
+from tiny import with_random_norms
 from torch import nn
 
 from rock_d2.export.fuse import BATCH_NORMS, fold, inference_copy
@@ -44,7 +45,7 @@ def test_every_detector_computes_the_same(detector):
 @torch.no_grad()
 def test_layers_stay_where_folding_is_not_safe():
     norm = nn.BatchNorm2d(4, track_running_stats=False)
-    network = lively(Conv2d(4, 4, 1, norm=norm).eval().double())
+    network = with_random_norms(Conv2d(4, 4, 1, norm=norm).eval().double())
     folded = fold(copy.deepcopy(network))
     assert num_norms(folded) == 1
     pixels = torch.randn(2, 4, 5, 5, dtype=torch.float64)
