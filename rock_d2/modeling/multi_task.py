@@ -50,6 +50,8 @@ class MultiTask(nn.Module):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         cfg = with_num_classes(cfg)
         name, neck_at = cfg.MODEL.DETECTOR or "NoDetector", cfg.MODEL.NECK.AT
+        if not cfg.MODEL.RESNETS.OUT_FEATURES:
+            raise ValueError("MODEL.RESNETS.OUT_FEATURES is empty; name maps, such as res5")
         if name == cls.__name__:
             raise ValueError(f"MODEL.DETECTOR is {name}; it must be a detector, or '' for none")
         detector = registered(META_ARCH_REGISTRY, name, setting="MODEL.DETECTOR")(cfg)

@@ -23,14 +23,22 @@ from rock_d2.engine.writers import flat_settings
 
 # Settings that are fuzzed: those of rock_d2, and Detectron2's that its trainer obeys.
 FUZZED = (
-    *("MODEL.SSD.HEAD", "MODEL.SSD.IN_", "MODEL.SSD.EXTRA", "MODEL.SSD.NORM", "MODEL.SSD.SCALES"),
-    *("MODEL.ROCK.", "MODEL.NECK.", "MODEL.TASKS.", "MODEL.BALANCING.", "MODEL_EMA."),
+    *(
+        "MODEL.SSD.",
+        "MODEL.RESNETS.OUT_FEATURES",
+        "MODEL.ROCK.",
+        "MODEL.NECK.",
+        "MODEL.TASKS.",
+        "MODEL.BALANCING.",
+        "MODEL_EMA.",
+    ),
     *("MODEL.META_ARCHITECTURE", "MODEL.DETECTOR", "MODEL.DEVICE", "MODEL.BACKBONE.NAME", "SEED"),
     *("INPUT.SIZE", "INPUT.MIN_IOU_CROP.", "INPUT.EXPAND.", "INPUT.COLOR_AUG.", "INPUT.FORMAT"),
     *("DATASETS.T", "DATALOADER.", "SOLVER.", "TEST.BEST", "TEST.IMS", "TEST.COCO", "TEST.EVAL"),
 )
-# A compiler's minutes; processes; an assertion of Detectron2.
+# A compiler's minutes; processes; what Detectron2 refuses in its own words.
 OTHERS = ("SOLVER.COMPILE", "SOLVER.PROCESS_TIMEOUT", "SOLVER.REFERENCE_WORLD_SIZE")
+OTHERS += ("SOLVER.LR_SCHEDULER_NAME",)
 NUMBERS = {
     int: (-3, -1, 0, 1, 2, 3, 5, 7, 12, 18, 50, 101),
     float: (-1.0, -0.0, 0.0, 1e-9, 0.3, 1.0, 1.5, 7.0, 1e9, float("nan"), float("inf")),

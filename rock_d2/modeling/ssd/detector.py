@@ -70,6 +70,10 @@ class SSD(nn.Module):
             pixel_mean, pixel_std: of each channel, in the images' order.
         """
         super().__init__()
+        if len(box_weights) != 4:
+            raise ValueError(f"MODEL.SSD.BBOX_REG_WEIGHTS is {list(box_weights)}, not four numbers")
+        if not smooth_l1_beta >= 0:
+            raise ValueError(f"MODEL.SSD.SMOOTH_L1_LOSS_BETA is {smooth_l1_beta}, not 0 or more")
         self.backbone = backbone
         self.head = head
         self.matcher = matcher
@@ -85,6 +89,8 @@ class SSD(nn.Module):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         cfg = with_num_classes(cfg)
         ssd = cfg.MODEL.SSD
+        if ssd.TOPK_CANDIDATES_TEST < 1:
+            raise ValueError("MODEL.SSD.TOPK_CANDIDATES_TEST must be 1 or more")
         with own_seed("backbone"):
             backbone = build_backbone(cfg)
         with own_seed("head"):
