@@ -12,7 +12,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import BoxMode
 from detectron2.utils.events import EventStorage
 
-from rock_d2 import RockDatasetMapper, load_config
+from rock_d2 import TASK_REGISTRY, RockDatasetMapper, load_config
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = {
@@ -27,6 +27,9 @@ def edges_task():
     sys.path.insert(0, str(ROOT / "examples"))
     yield import_module("edges_task")
     sys.path.remove(str(ROOT / "examples"))
+    # Other tests, and the configs that they write, do not have it; registries forget nothing.
+    TASK_REGISTRY._obj_map.pop("Edges")
+    del sys.modules["edges_task"]
 
 
 @pytest.fixture
