@@ -21,7 +21,7 @@ WORK_FOLDER = ".conversion"
 
 @dataclass(frozen=True)
 class FrameJob:
-    """All that the files of a frame depend on.
+    """The inputs of the files of a frame.
 
     Attributes:
         mat_file: nyu_depth_v2_labeled.mat.

@@ -27,7 +27,7 @@ SMALLEST_SIDE = 32
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that the bytes depend on; also the ``info`` of the JSON files."""
+    """The settings that the bytes depend on; also the ``info`` of the JSON files."""
 
     seed: int
     height: int

@@ -40,7 +40,7 @@ def normals_from_depth(
     discontinuity: float = DISCONTINUITY,
     offsets: tuple[int, ...] = OFFSETS,
 ) -> np.ndarray:
-    """Fits a plane to the neighbours of every pixel that lie on its own surface.
+    """Fit a plane to the neighbours of every pixel that lie on its own surface.
 
     Args:
         depth: float (H, W), metres along the optical axis, 0 = unknown.
@@ -108,7 +108,7 @@ def _fit(inverse: np.ndarray, discontinuity: float, offsets: tuple[int, ...]) ->
 
 
 def _solve(inverse: np.ndarray, s: dict[str, np.ndarray]) -> _Planes:
-    """The normal equations, after the means are taken out of them."""
+    """Solve the normal equations, after the means are taken out of them."""
     count = np.maximum(s["1"], 1)
     mean_u, mean_v, mean_w = s["u"] / count, s["v"] / count, s["w"] / count
     uu, uv, vv = s["uu"] - mean_u * s["u"], s["uv"] - mean_u * s["v"], s["vv"] - mean_v * s["v"]
@@ -129,7 +129,7 @@ def _solve(inverse: np.ndarray, s: dict[str, np.ndarray]) -> _Planes:
 
 
 def _choose(inverse: np.ndarray, own: _Planes, reach: int) -> _Planes:
-    """Takes a neighbour's plane where that fits better: near an edge the own one is a mixture.
+    """Take a neighbour's plane where that fits better: near an edge the own one is a mixture.
 
     A candidate costs what it leaves of its own surroundings and of this pixel.
     """
