@@ -24,6 +24,14 @@ RENAMED = (
 )
 # File, old text, new text; each as Detectron2's main branch has it, or simpler.
 CHANGES = (
+    # Today's PyTorch warns of torch.jit.script, which Detectron2 and fvcore call when imported.
+    (
+        "detectron2/__init__.py",
+        "from .utils.env import setup_environment\n",
+        "import warnings\n\n"
+        "warnings.filterwarnings('ignore', '.*torch.jit.script.* is deprecated')\n"
+        "from .utils.env import setup_environment\n",
+    ),
     # setuptools 82 has no pkg_resources.
     ("detectron2/model_zoo/model_zoo.py", "import pkg_resources\n", ""),
     (
