@@ -3,12 +3,6 @@
 Importing this package registers its networks, tasks and data sets with Detectron2.
 """
 
-import warnings
-
-# Detectron2 v0.6 and fvcore script functions while they are imported, and say so to every user.
-warnings.filterwarnings("ignore", message=".*torch.jit.script.* is deprecated")
-warnings.filterwarnings("ignore", message="TypedStorage is deprecated")
-
 from rock_d2.config import add_rock_config, load_config
 from rock_d2.data import (
     RockDatasetMapper,

@@ -92,9 +92,8 @@ def test_impossible_settings_end_with_one_line(arguments, message, tmp_path):
 
 def test_no_planted_link_is_written_through(tmp_path):
     (tmp_path / "diary").write_text("mine")
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/log.txt").symlink_to(tmp_path / "diary")
-    assert "log.txt is a link" in error_of(*TINY, "OUTPUT_DIR", tmp_path / "run")
+    (tmp_path / "log.txt").symlink_to(tmp_path / "diary")
+    assert "log.txt is a link" in error_of(*TINY, "OUTPUT_DIR", tmp_path)
     assert (tmp_path / "diary").read_text() == "mine"
 
 
