@@ -49,7 +49,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             launch(args)
         else:
             join(cfg.MODEL.DEVICE, timeout=cfg.SOLVER.PROCESS_TIMEOUT)
-            run(args, cfg)
+            try:
+                run(args, cfg)
+            finally:
+                # Threads of the group that are still there could abort a process that ends.
+                if distributed.is_initialized():
+                    distributed.destroy_process_group()
 
 
 def run(args: argparse.Namespace, cfg: CfgNode) -> None:
