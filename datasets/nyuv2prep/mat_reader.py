@@ -19,6 +19,8 @@ except ImportError as error:
     raise ImportError('NYUv2\'s files need h5py: pip install -e ".[nyuv2]"') from error
 
 OFFICIAL_FRAMES = 1449
+# Characters of a name.
+LONGEST_TEXT = 1000
 REMEDY = "download nyu_depth_v2_labeled.mat again"
 
 _HEIGHT, _WIDTH = IMAGE_SIZE
@@ -131,8 +133,17 @@ class LabeledMat:
 
     def _strings(self, name: str) -> list[str]:
         with self._naming(f"{name}, a cell array of strings"):
-            references = self._file[name][0]
-            return ["".join(map(chr, self._file[text][()].ravel())) for text in references]
+            references = self._file[name]
+            # Chunks that were never written take no place, and can be said to have any size.
+            if references.nbytes > self.path.stat().st_size:
+                raise ValueError(f"states {references.nbytes:,} bytes, more than the file has")
+            return [self._text(reference) for reference in references[0]]
+
+    def _text(self, reference: h5py.Reference) -> str:
+        text = self._file[reference]
+        if text.size > LONGEST_TEXT:
+            raise ValueError(f"one has {text.size:,} characters")
+        return "".join(map(chr, text[()].ravel()))
 
     def _check_strings(self) -> None:
         missing = [name for name in THING_CLASSES if name not in self.names]

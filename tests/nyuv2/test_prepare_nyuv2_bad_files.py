@@ -50,6 +50,7 @@ def replace_array(name, shape, dtype):
     ("change", "message"),
     [
         (replace_array("depths", None, None), "depths: "),
+        (replace_array("names", (1, 10**9), h5py.ref_dtype), "more than the file has"),
         (replace_array("labels", (9, 480, 640), "u2"), r"labels: is uint16 \(9, 480, 640\)"),
         (set_values("depths", 1, np.nan, 300, 200), "depths, frame 2: 1 values outside"),
         (set_values("labels", 1, 895), "labels, frame 2: highest is 895 where 1 to 894"),
