@@ -7,8 +7,6 @@ from typing import Any
 
 import yaml
 from detectron2.config import CfgNode, get_cfg
-from detectron2.utils.file_io import PathManager
-from fvcore.common.config import BASE_KEY
 
 from rock_d2.modeling.backbones.timm import add_timm_config
 from rock_d2.modeling.balancing import BALANCER_REGISTRY
@@ -17,9 +15,7 @@ from rock_d2.modeling.necks import NECK_REGISTRY
 from rock_d2.tasks import PAPER_TASKS, TASK_REGISTRY
 
 # Raised by Detectron2, fvcore and yacs for files that are no configs, such as circular bases.
-# A config and its bases, direct and indirect.
-MOST_CONFIGS = 100
-MISTAKES = (AssertionError, AttributeError, KeyError, RecursionError, TypeError, ValueError)
+MISTAKES = (AssertionError, AttributeError, KeyError, TypeError, ValueError)
 
 
 def add_rock_config(cfg: CfgNode) -> None:
@@ -40,9 +36,6 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.DATASETS.TRAIN_FRACTION = 1.0
     # Further attempts at a training image whose files cannot be read, with pauses between them.
     cfg.DATALOADER.RETRIES = 2
-    # Training images that may be unreadable: others replace them, and they are reported. One more
-    # ends the training.
-    cfg.DATALOADER.MAX_UNREADABLE = 0
     # Whether each process decodes the whole training set at the start and keeps it in memory, 8
     # bytes a pixel with all labels; the batches stay the same to the last bit.
     cfg.DATALOADER.RESIDENT = False
@@ -174,9 +167,6 @@ def _add_solver_config(cfg: CfgNode) -> None:
     cfg.SOLVER.LOG_PERIOD = 20
     # Checkpoints of the training that stay, beside model_best and model_final; 0: all.
     cfg.SOLVER.CHECKPOINTS_KEPT = 3
-    # Steps whose loss or gradient may be not finite; they change no weight. One more ends the
-    # training.
-    cfg.SOLVER.SKIP_NONFINITE = 0
     # Seconds that processes wait for each other.
     cfg.SOLVER.PROCESS_TIMEOUT = 1800
     # Iterations from one measurement of the tasks' gradients on the backbone to the next; 0: none.
@@ -242,23 +232,9 @@ def load_config(config: CfgNode | str | os.PathLike, opts: Sequence[Any] = ()) -
 def _merge_file(cfg: CfgNode, path: str) -> None:
     """Merge a config file and its bases, as plain values only: YAML tags could run code."""
     try:
-        _check_bases(path)
         cfg.merge_from_file(path, allow_unsafe=False)
+    except RecursionError:
+        raise ValueError(f"{path} is no config: its _BASE_ leads back to itself") from None
     except (*MISTAKES, yaml.YAMLError) as problem:
         # Some messages hold a whole node.
         raise ValueError(f"{path} is no config: {shorten(str(problem), 400)}") from None
-
-
-def _check_bases(path: str) -> None:
-    """Raise ValueError for bases of bases without end: each is read for each file that names it."""
-    pending, count = [path], 0
-    while pending:
-        count += 1
-        if count > MOST_CONFIGS:
-            raise ValueError(f"{BASE_KEY} leads to over {MOST_CONFIGS} files or back to itself")
-        file = pending.pop()
-        with PathManager.open(file, "r") as opened:
-            content = yaml.safe_load(opened)
-        bases = content.get(BASE_KEY, [])
-        for base in bases if isinstance(bases, list) else [bases]:
-            pending.append(os.path.join(os.path.dirname(file), base))  # noqa: PTH118, PTH120

@@ -23,15 +23,6 @@ def test_a_wrong_file_is_named_in_one_line(tmp_path, kind):
     assert "config.yaml" in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_bases_that_multiply_are_refused(tmp_path):
-    """Each names the one before it twice: 2 ** 30 configs in 30 files."""
-    (tmp_path / "0.yaml").write_text("SEED: 1\n")
-    for i in range(30):
-        (tmp_path / f"{i + 1}.yaml").write_text(f'_BASE_: ["{i}.yaml", "{i}.yaml"]\n')
-    with pytest.raises(ValueError, match="over 100 files"):
-        load_config(tmp_path / "30.yaml")
-
-
 def test_later_settings_win(tmp_path):
     (tmp_path / "base.yaml").write_text("SEED: 1\nMODEL: {DETECTOR: 'FCOS'}\n")
     (tmp_path / "config.yaml").write_text('_BASE_: "base.yaml"\nSEED: 2\n')

@@ -1,4 +1,4 @@
-"""Weights by address: downloaded once into Detectron2's cache, checked against their name's hash."""
+"""Weights by address: downloaded once, and checked against the hash in their name."""
 
 import re
 from http.client import HTTPException

@@ -1,7 +1,6 @@
 """Reading the images of a data set: each time, or once (DATALOADER.RESIDENT)."""
 
 import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -63,7 +62,6 @@ class ResidentReader(RecordReader):
 
     def __init__(self, records: Sequence[dict[str, Any]], mapper: Callable, *, retries: int = 0):
         super().__init__(records, mapper, retries=retries)
-        check_memory(records)
         start = time.perf_counter()
         # Threads, since Pillow decodes without holding Python back.
         with ThreadPoolExecutor() as pool:
@@ -82,17 +80,6 @@ class ResidentReader(RecordReader):
         if isinstance(decoded, str):
             raise UnreadableError(decoded)
         return self.patiently(partial(self.mapper.augment, decoded=decoded), self.records[index])
-
-
-def check_memory(records: Sequence[Mapping[str, Any]]) -> None:
-    """Raise ValueError if the machine has less memory than the images alone need."""
-    needed = sum(3 * record.get("height", 0) * record.get("width", 0) for record in records)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if needed > memory:
-        raise ValueError(
-            f"DATALOADER.RESIDENT: {len(records)} images need {needed:,} bytes, and this machine "
-            f"has {memory:,}; set it to False"
-        )
 
 
 def name_of(record: Mapping[str, Any]) -> str:

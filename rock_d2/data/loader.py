@@ -15,13 +15,10 @@ from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import Dataset, Sampler
 
-from rock_d2.data.cache import RecordReader, ResidentReader, name_of
+from rock_d2.data.cache import RecordReader, ResidentReader
 from rock_d2.data.mapper import RockDatasetMapper
-from rock_d2.data.workers import BoundedLoader, UnreadableError
+from rock_d2.data.workers import BoundedLoader
 from rock_d2.tasks import build_tasks
-
-# Of a batch item: for each file that could not be read in its place, the reason.
-SKIPPED = "skipped"
 
 
 class SampleStream(Dataset):
@@ -33,32 +30,15 @@ class SampleStream(Dataset):
     workers: there, both batches and augmentation depend on their number.)
     """
 
-    def __init__(self, reader: RecordReader, seed: int, *, max_unreadable: int = 0):
-        if max_unreadable < 0:
-            raise ValueError(f"DATALOADER.MAX_UNREADABLE is {max_unreadable}; it must be 0 or more")
+    def __init__(self, reader: RecordReader, seed: int):
         self.reader = reader
         self.seed = seed
-        self.max_unreadable = max_unreadable
 
     def __getitem__(self, position: int) -> dict[str, Any]:
-        skipped: dict[str, str] = {}
-        for index in self._candidates(position):
-            try:
-                with random_state_of(self.seed, position):
-                    item = self.reader[index]
-            except UnreadableError as problem:
-                skipped[name_of(self.reader.records[index])] = str(problem)
-            else:
-                return {**item, SKIPPED: skipped} if skipped else item
-        raise UnreadableError("; ".join(skipped.values()))
-
-    def _candidates(self, position: int) -> Iterator[int]:
-        """Yield the image of a position, then others to replace it, the same ones each time."""
         epoch, place = divmod(position, len(self.reader))
         index = int(epoch_order(self.seed, epoch, len(self.reader))[place])
-        yield index
-        others = np.random.default_rng((self.seed, position)).permutation(len(self.reader))
-        yield from others[others != index][: self.max_unreadable].tolist()
+        with random_state_of(self.seed, position):
+            return self.reader[index]
 
 
 @lru_cache(maxsize=2)
@@ -122,7 +102,6 @@ def _train_loader_from_config(cfg: CfgNode, mapper: Callable | None = None) -> d
         "num_workers": cfg.DATALOADER.NUM_WORKERS,
         "timeout": cfg.DATALOADER.TIMEOUT,
         "retries": cfg.DATALOADER.RETRIES,
-        "max_unreadable": cfg.DATALOADER.MAX_UNREADABLE,
         "resident": cfg.DATALOADER.RESIDENT,
     }
 
@@ -150,7 +129,6 @@ def build_train_loader(
     start_batch: int = 0,
     timeout: float = 0,
     retries: int = 0,
-    max_unreadable: int = 0,
     resident: bool = False,
 ) -> BoundedLoader:
     """Return an endless loader of lists of batch items.
@@ -164,7 +142,6 @@ def build_train_loader(
         start_batch: the batch to begin with, of a training that is resumed.
         timeout: seconds that a batch may take the workers; 0: no limit.
         retries: further attempts at an image that cannot be read.
-        max_unreadable: images that others may replace; the trainer counts them.
         resident: whether all images are decoded now and kept in memory.
     """
     world_size = comm.get_world_size()
@@ -176,7 +153,7 @@ def build_train_loader(
     kind = ResidentReader if resident else RecordReader
     reader = kind(records, mapper, retries=retries)
     return BoundedLoader(
-        SampleStream(reader, seed, max_unreadable=max_unreadable),
+        SampleStream(reader, seed),
         batch_size=batch_size,
         sampler=PositionSampler(batch_size, comm.get_rank(), world_size, start_batch),
         num_workers=num_workers,

@@ -56,15 +56,8 @@ def check_config(cfg: CfgNode) -> None:
         check_registered(cfg.DATASETS[key], f"DATASETS.{key}")
 
 
-# Files of a run that are not replaced as a whole.
-WRITTEN = ("log.txt*", "metrics.json", "config.yaml", "environment.txt")
-
-
 def start_run(cfg: CfgNode, args: argparse.Namespace) -> None:
     """Open the log in OUTPUT_DIR, describe the run there, and seed this process."""
-    for file in (path for name in WRITTEN for path in Path(cfg.OUTPUT_DIR).glob(name)):
-        if file.is_symlink():
-            raise ValueError(f"{file} is a link that the run would write through; delete it")
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="rock_d2")
     if comm.is_main_process():

@@ -1,6 +1,6 @@
 """One step of the optimizer: mixed precision, accumulation, and losses that stay on the device."""
 
-import logging
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,11 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from rock_d2.checkpoint.training import load_optimizer
-from rock_d2.data.loader import SKIPPED
-from rock_d2.engine.nonfinite import NonFiniteGuard
 from rock_d2.modeling.balancing import Balancer
-
-logger = logging.getLogger(__name__)
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -28,7 +24,7 @@ class TrainingStep:
 
     It has the attributes and methods of Detectron2's SimpleTrainer that DefaultTrainer uses. The
     losses are summed on the device until ``read_losses``. A step whose loss or gradient is not
-    finite changes no weight, and ends the training or is one of those that may be skipped.
+    finite changes no weight and ends the training.
     """
 
     @configurable
@@ -41,8 +37,6 @@ class TrainingStep:
         balancer: Balancer,
         precision: torch.dtype | None = None,
         accumulate: int = 1,
-        max_skipped_steps: int = 0,
-        max_skipped_images: int = 0,
     ):
         """
         Args:
@@ -53,8 +47,6 @@ class TrainingStep:
             precision: of autocast; None computes in the weights' own.
             accumulate: parts in which a process sees its share, to save memory. The gradient is
                 the mean of theirs.
-            max_skipped_steps: steps that may be not finite; in the schedule they count as any.
-            max_skipped_images: images that may be unreadable.
         """
         self.model = model
         self.data_loader = data_loader
@@ -64,11 +56,7 @@ class TrainingStep:
         self.accumulate = accumulate
         self.device = next(model.parameters()).device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision is torch.float16)
-        self.guard = NonFiniteGuard([model, balancer], max_skipped_steps)
         self.iter = 0
-        # The reason for each image that another has replaced, by its file.
-        self.skipped_images: dict[str, str] = {}
-        self._max_skipped_images = max_skipped_images
         self._batches: Iterator[Any] | None = None
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
         network = getattr(model, "module", model)
@@ -101,23 +89,19 @@ class TrainingStep:
             "balancer": balancer,
             "precision": PRECISIONS[solver.AMP.DTYPE] if solver.AMP.ENABLED else None,
             "accumulate": solver.ACCUMULATE,
-            "max_skipped_steps": solver.SKIP_NONFINITE,
-            "max_skipped_images": cfg.DATALOADER.MAX_UNREADABLE,
         }
 
     def run_step(self) -> None:
         start = time.perf_counter()
         batch = self._next_batch()
         self._data_seconds += time.perf_counter() - start
-        self.guard.before_step()
         self.optimizer.zero_grad()
         losses = self._backward(batch)
-        if self._is_finite(losses):
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-            self._add(losses)
-        else:
-            self.guard.skip(self.iter, losses, batch)
+        if not self._is_finite(losses):
+            raise FloatingPointError(non_finite_text(self.iter, losses, batch))
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self._sums = {name: self._sums.get(name, 0) + loss for name, loss in losses.items()}
         self._seconds += time.perf_counter() - start
         self._num_steps += 1
 
@@ -125,20 +109,7 @@ class TrainingStep:
         # Only now, since a resumed training begins with another batch.
         if self._batches is None:
             self._batches = iter(self.data_loader)
-        batch = next(self._batches)
-        self._count_skipped({k: v for item in batch for k, v in item.pop(SKIPPED, {}).items()})
-        return batch
-
-    def _count_skipped(self, images: Mapping[str, str]) -> None:
-        """Count images that were skipped here or in other processes; raise OSError if too many."""
-        for reason in (images[file] for file in images.keys() - self.skipped_images.keys()):
-            logger.warning(f"An image cannot be read and is replaced by another: {reason}")
-        self.skipped_images |= images
-        if len(self.skipped_images) > self._max_skipped_images:
-            raise OSError(
-                f"{len(self.skipped_images)} images cannot be read, and DATALOADER.MAX_UNREADABLE "
-                f"is {self._max_skipped_images}; the last: {list(self.skipped_images.values())[-1]}"
-            )
+        return next(self._batches)
 
     def _backward(self, batch: Sequence[Any]) -> dict[str, torch.Tensor]:
         """Add the gradient of the batch to the parameters' and return its losses."""
@@ -173,29 +144,22 @@ class TrainingStep:
 
     def _start_period(self) -> None:
         self._sums: dict[str, torch.Tensor] = {}
-        self._num_finite = self._num_steps = 0
+        self._num_steps = 0
         self._seconds = self._data_seconds = 0.0
-
-    def _add(self, losses: Mapping[str, torch.Tensor]) -> None:
-        self._sums = {name: self._sums.get(name, 0) + loss for name, loss in losses.items()}
-        self._num_finite += 1
 
     def read_losses(self) -> tuple[dict[str, float], dict[str, float]]:
         """Return means since the last call: each loss over steps and processes, and the times.
 
         The times are seconds a step, ``time`` in all and ``data_time`` waiting for the batch, of
-        the slowest process. Steps that were skipped have no losses.
+        the slowest process.
         """
         start = time.perf_counter()
-        losses = {name: float(loss) / self._num_finite for name, loss in self._sums.items()}
+        losses = {name: float(loss) / self._num_steps for name, loss in self._sums.items()}
         self._seconds += time.perf_counter() - start
         times = {"time": self._seconds, "data_time": self._data_seconds}
         times = {name: seconds / self._num_steps for name, seconds in times.items()}
         self._start_period()
-        everywhere = comm.all_gather((losses, times, self.skipped_images))
-        all_losses, all_times, all_skipped = zip(*everywhere, strict=True)
-        for skipped in all_skipped:
-            self._count_skipped(skipped)
+        all_losses, all_times = zip(*comm.all_gather((losses, times)), strict=True)
         means = {name: sum(x[name] for x in all_losses) / len(all_losses) for name in losses}
         return means, {name: max(x[name] for x in all_times) for name in times}
 
@@ -205,13 +169,24 @@ class TrainingStep:
             "optimizer": self.optimizer.state_dict(),
             "balancer": self.balancer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "skipped_steps": self.guard.num_skipped,
-            "skipped_images": self.skipped_images,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         load_optimizer(self.optimizer, state["optimizer"])
         self.balancer.load_state_dict(state["balancer"])
         self.scaler.load_state_dict(state["scaler"])
-        self.guard.num_skipped = state["skipped_steps"]
-        self.skipped_images = dict(state["skipped_images"])
+
+
+def non_finite_text(
+    iteration: int, losses: Mapping[str, torch.Tensor], batch: Sequence[Mapping[str, Any]]
+) -> str:
+    """Return the losses and images of a step, of the processes whose losses are not finite."""
+    values = {name: float(loss) for name, loss in losses.items()}
+    files = ", ".join(item.get("file_name", "without a name") for item in batch)
+    listed = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+    mine = f"process {comm.get_rank()}: {listed}; images {files}"
+    shares = comm.all_gather((mine, all(map(math.isfinite, values.values()))))
+    guilty = [text for text, is_finite in shares if not is_finite]
+    what = "a loss" if guilty else "the gradient"
+    texts = guilty or [text for text, _ in shares]
+    return f"iteration {iteration}: {what} is not finite: {'; '.join(texts)}"

@@ -6,7 +6,6 @@ import pytest
 import torch
 from toy import Line, Slope, batch, new_step
 
-from rock_d2.data.loader import SKIPPED
 from rock_d2.engine.step import TrainingStep
 
 NAN = math.nan
@@ -54,27 +53,6 @@ def test_bad_step_ends_the_training_and_changes_no_weight(what, accumulate):
         assert name in str(found.value)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("what", BAD)
-def test_skipped_steps_leave_no_trace(what, optimizer):
-    expected = line_step(GOOD, optimizer)
-    bad = BAD[what]
-    step = line_step([bad, *GOOD[:2], bad, *GOOD[2:], bad], optimizer, max_skipped_steps=2)
-    for _ in GOOD:
-        expected.run_step()
-    for _ in range(6):
-        step.run_step()
-    found = step.model.state_dict()
-    for name, value in expected.model.state_dict().items():
-        assert torch.equal(found[name], value), name
-    assert step.read_losses()[0] == expected.read_losses()[0]
-    resumed = line_step([bad], optimizer, max_skipped_steps=2)
-    resumed.load_state_dict(step.state_dict())
-    for one in (step, resumed):
-        with pytest.raises(FloatingPointError, match=r"SKIP_NONFINITE is 2"):
-            one.run_step()
-
-
 def test_fp16_leaves_infinite_gradients_to_the_scaler_and_stops_at_infinite_losses():
     step = line_step([*GOOD, BAD["gradient"], BAD["loss"]], precision=torch.float16)
     for _ in GOOD:
@@ -83,13 +61,4 @@ def test_fp16_leaves_infinite_gradients_to_the_scaler_and_stops_at_infinite_loss
     step.run_step()
     assert (step.scaler.get_scale(), step.model.weight.item()) == (scale / 2, weight)
     with pytest.raises(FloatingPointError):
-        step.run_step()
-
-
-def test_each_unreadable_image_counts_once():
-    items = [{"slope": 1.0, SKIPPED: {name: f"{name}: is no image"}} for name in "aabc"]
-    step = new_step(Slope(), [[item] for item in items], max_skipped_images=2)
-    for _ in "aab":
-        step.run_step()
-    with pytest.raises(OSError, match=r"3 images .*MAX_UNREADABLE is 2; the last: c: is no"):
         step.run_step()

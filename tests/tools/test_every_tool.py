@@ -37,7 +37,7 @@ def call(rooms_root, monkeypatch):
         (
             "analyze_model",
             ("--config-file", "no.yaml"),
-            "[Errno 2] No such file or directory: 'no.yaml'",
+            "no.yaml is no config: Config file 'no.yaml' does not exist",
         ),
         ("overfit", (*QUICK, "--num-images", 0), "--num-images is 0; rooms_train has 15"),
         ("visualize_data", ("--dataset", "room"), f"--dataset: {NO_SET}"),

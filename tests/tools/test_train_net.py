@@ -90,13 +90,6 @@ def test_impossible_settings_end_with_one_line(arguments, message, tmp_path):
     assert message in error_of(*TINY, "OUTPUT_DIR", tmp_path, *arguments)
 
 
-def test_no_planted_link_is_written_through(tmp_path):
-    (tmp_path / "diary").write_text("mine")
-    (tmp_path / "log.txt").symlink_to(tmp_path / "diary")
-    assert "log.txt is a link" in error_of(*TINY, "OUTPUT_DIR", tmp_path)
-    assert (tmp_path / "diary").read_text() == "mine"
-
-
 def test_divergence_keeps_a_whole_checkpoint(tmp_path):
     fast = ("SOLVER.BASE_LR", 1e30, "SOLVER.WARMUP_ITERS", 0, "SOLVER.CHECKPOINT_PERIOD", 1)
     line = error_of(*TINY, *fast, "DATASETS.TEST", "()", "OUTPUT_DIR", tmp_path)
