@@ -37,7 +37,7 @@ def test_resume_restores_the_model_and_the_rest(small_config, tmp_path):
 def test_checkpoints_of_detectron2_and_of_multitask_go_both_ways(
     detector, small_config, tmp_path, heard
 ):
-    name = f"detectors/{detector}_rock_rooms.yaml"
+    name = f"rooms_scratch/{detector}_rock_rooms.yaml"
     cfg = small_config(name=name)
     bare_cfg = small_config(
         *("MODEL.META_ARCHITECTURE", cfg.MODEL.DETECTOR),
