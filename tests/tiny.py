@@ -27,7 +27,7 @@ MODELS = {
     "rock": ["MODEL.NECK.NAME", "ROCK"],
     "rock-none": ["MODEL.NECK.NAME", "ROCK", "MODEL.ROCK.FUSION.NAME", "NoFusion"],
 }
-# The detectors of configs/detectors, by the names of their files.
+# The detectors of configs/rooms_scratch, by the names of their files.
 DETECTORS = ("retinanet", "fcos", "faster_rcnn", "mask_rcnn")
 NARROW = (
     *("MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.STEM_OUT_CHANNELS", 8),
@@ -73,7 +73,7 @@ def detector_cfg(name: str, *options: Any) -> CfgNode:
     """A detector of configs/detectors with fewer channels, or the tiny "ssd"."""
     if name == "ssd":
         return tiny_cfg(*options)
-    cfg = with_num_classes(model_zoo.get_config(f"detectors/{name}_plain_rooms.yaml"))
+    cfg = with_num_classes(model_zoo.get_config(f"rooms_scratch/{name}_plain_rooms.yaml"))
     cfg.merge_from_list([*NARROW, *options])
     return cfg
 

@@ -2,7 +2,7 @@
 """Measures rock_d2 against something, in one run and in turns.
 
     python tools/benchmark.py infer --batch-size 1 --json output/benchmarks/infer.json
-    python tools/benchmark.py train --config rock/rock_rooms.yaml --batch-size 4
+    python tools/benchmark.py train --config rooms_scratch/rock_rooms.yaml --batch-size 4
     python tools/benchmark.py against --other ../older_checkout
 
 train    a step in fp32 and bf16, against Detectron2's SimpleTrainer and RetinaNet
@@ -32,10 +32,10 @@ SUBJECTS = ("train", "infer", "data", "losses", "eval", "against")
 # Of those that depend on a config.
 CONFIGS = {
     "infer": ["rock/ssd_nyuv2.yaml", "rock_nyuv2.yaml"],
-    "train": ["rock/rock_rooms.yaml"],
-    "data": ["rock/rock_rooms.yaml"],
-    "losses": ["rock/rock_rooms.yaml"],
-    "against": ["rock/rock_rooms.yaml"],
+    "train": ["rooms_scratch/rock_rooms.yaml"],
+    "data": ["rooms_scratch/rock_rooms.yaml"],
+    "losses": ["rooms_scratch/rock_rooms.yaml"],
+    "against": ["rooms_scratch/rock_rooms.yaml"],
 }
 
 

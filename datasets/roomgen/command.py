@@ -160,7 +160,7 @@ def get_parser(description: str) -> argparse.ArgumentParser:
     add("--root", type=Path, default=root, help="rooms go to ROOT/rooms (default: %(default)s)")
     add("--size", type=parse_size, default="240x320", metavar="HEIGHTxWIDTH", help="in pixels")
     add("--train", type=int, default=800, help="training images (default: %(default)s)")
-    add("--val", type=int, default=200, help="validation images (default: %(default)s)")
+    add("--val", type=int, default=600, help="validation images (default: %(default)s)")
     add("--seed", type=int, default=0)
     add("--jobs", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
     add("--overwrite", action="store_true", help="replace rooms of other settings")

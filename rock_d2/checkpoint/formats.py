@@ -1,7 +1,7 @@
 """Layouts of weights: how files are recognised, and what their names are in a model."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -35,6 +35,12 @@ TORCHVISION_STYLE = {
     "MODEL.PIXEL_MEAN": [123.675, 116.28, 103.53],
     "MODEL.PIXEL_STD": [58.395, 57.12, 57.375],
     "MODEL.RESNETS.STRIDE_IN_1X1": False,
+}
+# TensorFlow's EfficientNet-Lite, whose inputs are in [-1, 1] to the quantisation of its int8 form.
+LITE_STYLE = {
+    "INPUT.FORMAT": "RGB",
+    "MODEL.PIXEL_MEAN": [127.0, 127.0, 127.0],
+    "MODEL.PIXEL_STD": [128.0, 128.0, 128.0],
 }
 
 
@@ -153,6 +159,48 @@ class TimmFormat(WeightFormat):
         own = {name.removeprefix(place) for name in model_names if name.startswith(place)}
         names = timm_names(tensors, own)
         return {f"{place}{name}": tensors[stored] for stored, name in names.items()}
+
+
+# timm's names of EfficientNet-Lite's layers, and of those in a block with an expansion or without.
+LITE_LAYERS = {"conv_stem": "conv_stem", "bn0": "bn1", "conv_head": "conv_head", "bn1": "bn2"}
+LITE_LAYERS |= {"fc": "classifier"}
+LITE_EXPANDED = {"expand_conv": "conv_pw", "depthwise_conv": "conv_dw", "project_conv": "conv_pwl"}
+LITE_EXPANDED |= {"bn0": "bn1", "bn1": "bn2", "bn2": "bn3"}
+LITE_PLAIN = {"depthwise_conv": "conv_dw", "bn1": "bn1", "project_conv": "conv_pw", "bn2": "bn2"}
+
+
+@WEIGHT_FORMATS.register()
+class EfficientNetLiteFormat(TimmFormat):
+    """``_blocks.4._project_conv.weight``, for timm's ``blocks.2.1.conv_pwl.weight``.
+
+    The package numbers the blocks through all stages, timm within each.
+    """
+
+    title = "an EfficientNet-Lite of efficientnet_lite_pytorch"
+    signature = "_conv_stem.weight"
+    remedy = "set MODEL.TIMM.NAME to the same network of timm, such as tf_efficientnet_lite0"
+
+    def recognises(self, tensors: Tensors, model_names: Collection[str]) -> bool:
+        return self.signature in tensors
+
+    def style(self, tensors: Tensors) -> Mapping[str, Any]:
+        return LITE_STYLE
+
+    def translate(self, tensors: Tensors, model_names: Collection[str]) -> Tensors:
+        found = (re.search(r"\bblocks\.\d+\.\d+", name) for name in model_names)
+        blocks = list(dict.fromkeys(match[0] for match in found if match))
+        names = {name: self.timm_name(name, tensors, blocks) for name in tensors}
+        return super().translate({new: tensors[n] for n, new in names.items() if new}, model_names)
+
+    def timm_name(self, name: str, stored: Collection[str], blocks: Sequence[str]) -> str:
+        """Return timm's name, or "" for blocks after the last one of the model."""
+        *path, layer, kind = name.replace("_", "", 1).replace("._", ".").split(".")
+        if not path:
+            return f"{LITE_LAYERS[layer]}.{kind}"
+        index = int(path[1])
+        is_expanded = f"_blocks.{index}._expand_conv.weight" in stored
+        layers = LITE_EXPANDED if is_expanded else LITE_PLAIN
+        return f"{blocks[index]}.{layers[layer]}.{kind}" if index < len(blocks) else ""
 
 
 @WEIGHT_FORMATS.register()

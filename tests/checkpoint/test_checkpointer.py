@@ -6,6 +6,7 @@ import re
 import pytest
 import torch
 from detectron2.modeling import build_model
+from tiny import with_random_norms
 
 from rock_d2.checkpoint.checkpointer import CompleteCheckpointer, RockCheckpointer
 
@@ -37,7 +38,7 @@ def test_resume_restores_the_model_and_the_rest(small_config, tmp_path):
 def test_checkpoints_of_detectron2_and_of_multitask_go_both_ways(
     detector, small_config, tmp_path, heard
 ):
-    name = f"detectors/{detector}_rock_rooms.yaml"
+    name = f"rooms_scratch/{detector}_rock_rooms.yaml"
     cfg = small_config(name=name)
     bare_cfg = small_config(
         *("MODEL.META_ARCHITECTURE", cfg.MODEL.DETECTOR),
@@ -85,3 +86,36 @@ def test_complete_checkpointer_refuses_what_leaves_a_part_untrained(small_config
     checkpointer.load(str(tmp_path / "whole.pth"))
     with pytest.raises(ValueError, match=r"part\.pth: not a .*, and not head\.cls_score\.0\.bias"):
         checkpointer.load(str(tmp_path / "part.pth"))
+
+
+# A ResNet and a network of timm, below a pyramid, with a part of their normalisation trained.
+LITE = ("MODEL.TIMM.NORM", "BN", "MODEL.TIMM.FREEZE_AT", 2)
+MIXED = ("MODEL.RESNETS.NORM", "BN", "MODEL.BACKBONE.FREEZE_AT", 2)
+PYRAMIDS = {
+    "timm": ("rock/rock_rooms.yaml", LITE),
+    "resnet": ("rooms_scratch/retinanet_rock_rooms.yaml", MIXED),
+}
+
+
+@pytest.mark.parametrize("kind", PYRAMIDS)
+def test_own_checkpoint_as_weights_comes_back_bit_for_bit(kind, small_config, tmp_path):
+    name, settings = PYRAMIDS[kind]
+    cfg = small_config(*settings, name=name)
+    trained, other = (with_random_norms(build_model(cfg)) for _ in range(2))
+    RockCheckpointer(cfg, model=trained, save_dir=str(tmp_path)).save("trained")
+    RockCheckpointer(cfg, model=other).load(str(tmp_path / "trained.pth"))
+    assert_equal(other.state_dict(), trained.state_dict())
+
+
+@pytest.mark.parametrize(
+    "missing", ["backbone.bottom_up.net.bn1.running_var", "head.extra_layers.0.0.norm.running_mean"]
+)
+def test_a_frozen_statistic_that_is_not_loaded_is_an_error(missing, small_config, tmp_path):
+    cfg = small_config("MODEL.SSD.NORM", "FrozenBN", name=PYRAMIDS["timm"][0])
+    state = build_model(cfg).state_dict()
+    torch.save({"model": {n: x for n, x in state.items() if n != missing}}, tmp_path / "part.pth")
+    model = build_model(cfg)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=rf"{re.escape(missing)} is missing there"):
+        RockCheckpointer(cfg, model=model).load(str(tmp_path / "part.pth"))
+    assert_equal(model.state_dict(), before)

@@ -30,7 +30,7 @@ TINY_RESNET50 = (
     *("MODEL.RESNETS.STEM_OUT_CHANNELS", 8, "MODEL.RESNETS.RES2_OUT_CHANNELS", 16),
     *("MODEL.RESNETS.WIDTH_PER_GROUP", 4, "MODEL.PIXEL_STD", "[1.0, 1.0, 1.0]"),
 )
-PYRAMID = "detectors/retinanet_plain_rooms.yaml"
+PYRAMID = "rooms_scratch/retinanet_plain_rooms.yaml"
 
 
 def loaded(cfg, file: Path | str) -> nn.Module:

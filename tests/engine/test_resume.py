@@ -80,7 +80,7 @@ def test_resumed_training_in_half_precision_is_the_uninterrupted_one(precision, 
 
 def test_resumed_detector_of_detectron2_is_the_uninterrupted_one(tmp_path):
     """RetinaNet averages the number of objects in an attribute."""
-    straight, file = tmp_path / "straight", "detectors/retinanet_rock_rooms.yaml"
+    straight, file = tmp_path / "straight", "rooms_scratch/retinanet_rock_rooms.yaml"
     new_trainer(straight, "SOLVER.CHECKPOINT_PERIOD", 3, file=file).train()
     folder = interrupted(straight, tmp_path / "run", after=1)
     new_trainer(folder, "SOLVER.CHECKPOINT_PERIOD", 3, file=file, resume=True).train()

@@ -5,8 +5,9 @@ import copy
 import pytest
 import torch
 from detectron2.layers import Conv2d
+from detectron2.modeling import BACKBONE_REGISTRY, build_backbone
 from lively import DETECTORS, images, lively_model, rock_cfg
-from tiny import with_random_norms
+from tiny import tiny_cfg, with_random_norms
 from torch import nn
 
 from rock_d2.export.fuse import BATCH_NORMS, fold, inference_copy
@@ -40,6 +41,47 @@ def test_every_detector_computes_the_same(detector):
         instances, truth = found["instances"], expected["instances"]
         assert len(instances) == len(truth) > 20
         torch.testing.assert_close(instances.scores, truth.scores, rtol=1e-4, atol=1e-5)
+
+
+# Every registered backbone, timm's with a network of each family.
+NETWORKS = ("resnet18", "tf_efficientnet_lite0", "convnext_atto", "hrnet_w18_small_v2")
+BACKBONES = [(name, "resnet18") for name, _ in BACKBONE_REGISTRY]
+BACKBONES += [("TimmBackbone", network) for network in NETWORKS[1:]]
+
+
+@pytest.mark.parametrize(("name", "network"), BACKBONES)
+@pytest.mark.parametrize("norm", ["BN", "FrozenBN"])
+@torch.no_grad()
+def test_every_backbone_computes_the_same(name, network, norm):
+    is_normalised = not network.startswith("convnext")
+    maps = ["s8", "s16", "s32"] if "timm" in name.lower() else ["res3", "res4", "res5"]
+    cfg = tiny_cfg(
+        *("MODEL.BACKBONE.NAME", name, "MODEL.TIMM.NAME", network, "MODEL.FPN.IN_FEATURES", maps),
+        *("MODEL.TIMM.NORM", norm if is_normalised else "", "MODEL.RESNETS.NORM", norm),
+        *("MODEL.RESNETS.OUT_FEATURES", ["res3", "res4", "res5"], "MODEL.FPN.NORM", norm),
+        *("MODEL.FPN.OUT_CHANNELS", 16, "MODEL.RESNETS.STEM_OUT_CHANNELS", 64),
+    )
+    torch.manual_seed(0)
+    backbone = with_random_norms(build_backbone(cfg).eval()).double()
+    for module in backbone.modules():
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
+            module.bias.uniform_(-0.5, 0.5)
+    pixels = torch.randn(1, 3, 96, 128, dtype=torch.float64)
+    expected = backbone(pixels)
+    assert all(x.std() > 0.01 for x in expected.values())
+    found = fold(copy.deepcopy(backbone))(pixels)
+    # To 1e-9 of the largest value, since random networks' values have any scale.
+    for key, x in expected.items():
+        assert_close(found[key] / x.abs().max(), x / x.abs().max())
+
+
+@torch.no_grad()
+def test_a_convolutions_own_bias_stays_in_the_result():
+    conv = with_random_norms(Conv2d(3, 4, 1, norm=nn.BatchNorm2d(4)).eval().double())
+    pixels = torch.randn(2, 3, 5, 5, dtype=torch.float64)
+    folded = fold(copy.deepcopy(conv))
+    assert conv.bias.abs().min() > 0 and folded.norm is None
+    assert_close(folded(pixels), conv(pixels))
 
 
 @torch.no_grad()

@@ -47,6 +47,8 @@ def add_timm_config(cfg: CfgNode) -> None:
     cfg.MODEL.TIMM.FREEZE_AT = 0
     # Batch normalisation: "" and "BN" as timm has it, "SyncBN", "FrozenBN".
     cfg.MODEL.TIMM.NORM = ""
+    # Levels that build_timm_fpn_backbone returns, such as ["p3"]; [] for all.
+    cfg.MODEL.FPN.OUT_FEATURES = []
 
 
 @BACKBONE_REGISTRY.register()

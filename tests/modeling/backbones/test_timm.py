@@ -185,6 +185,25 @@ def test_pyramids(builder, features, levels):
         assert x.shape == (2, 256, max(64 // stride, 1), 128 // stride)
 
 
+@pytest.mark.parametrize(
+    ("selected", "trained"),
+    [(["p3"], {"fpn_output3"}), (["p6", "p4"], {"fpn_output4", "fpn_output5"})],
+)
+def test_a_pyramid_of_some_levels_is_that_of_all_and_trains_whole(selected, trained):
+    options = ("MODEL.BACKBONE.NAME", "build_timm_fpn_backbone", "MODEL.FPN.OUT_CHANNELS", 8)
+    options += ("MODEL.FPN.IN_FEATURES", ["s8", "s16", "s32"])
+    whole = build_backbone(config(*options)).eval()
+    net = build_backbone(config(*options, "MODEL.FPN.OUT_FEATURES", selected)).eval()
+    net.load_state_dict(whole.state_dict())
+    expected, maps = whole(images()), net(images())
+    assert list(maps) == list(net.output_shape()) == selected
+    assert all(torch.equal(maps[name], expected[name]) for name in selected)
+    sum(x.square().mean() for x in maps.values()).backward()
+    parameters = [(key, p) for key, p in net.named_parameters() if p.requires_grad]
+    assert all(p.grad is not None for _, p in parameters)
+    assert {k.partition(".")[0] for k, _ in parameters if k.startswith("fpn_output")} == trained
+
+
 def test_settings_reach_the_network():
     cfg = config("MODEL.BACKBONE.NAME", "TimmBackbone", "MODEL.TIMM.OUT_FEATURES", ["s8"])
     net = build_backbone(cfg, ShapeSpec(channels=4))
