@@ -9,7 +9,14 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
 from rock_d2.layers import own_seed
-from rock_d2.modeling.necks.neck import Extents, Features, Neck, Predictions, build_neck
+from rock_d2.modeling.necks.neck import (
+    Extents,
+    Features,
+    Labels,
+    Neck,
+    Predictions,
+    build_neck,
+)
 from rock_d2.modeling.num_classes import with_num_classes
 from rock_d2.registry import registered
 
@@ -37,8 +44,8 @@ class MultiTask(nn.Module):
         self.detector = detector
         self.neck = neck
         # Of the batch that the detector is seeing: what goes into the hook and comes out of it.
-        self._image_sizes: Sequence[tuple[int, int]] = ()
-        self._padded_size = (0, 0)
+        self._inputs: Sequence[Mapping[str, Any]] = ()
+        self._labels: Labels = {}
         self._extents: Extents | None = None
         self._predictions: Predictions = {}
         refined_part(detector, neck_at).register_forward_hook(self._refine)
@@ -75,27 +82,26 @@ class MultiTask(nn.Module):
         Args:
             batched_inputs: items of RockDatasetMapper.
         """
-        image_sizes = [tuple(item["image"].shape[-2:]) for item in batched_inputs]
-        self._image_sizes = image_sizes
+        self._inputs = batched_inputs
         outputs = self.detector(batched_inputs)
-        predictions, extents = self._predictions, self._extents
-        self._image_sizes, self._predictions, self._extents = (), {}, None
+        predictions, extents, labels = self._predictions, self._extents, self._labels
+        self._inputs, self._predictions, self._extents, self._labels = (), {}, None, {}
         if self.training:
-            labels = self.neck.collate(batched_inputs, size=self._padded_size, device=self.device)
             return merge_losses(outputs, self.neck.losses(predictions, labels))
-        sizes = [
-            (item.get("height", height), item.get("width", width))
-            for item, (height, width) in zip(batched_inputs, image_sizes, strict=True)
-        ]
+        sizes = [output_size(item) for item in batched_inputs]
         tasks = self.neck.inference(predictions, sizes, extents)
         return [{**output, **task} for output, task in zip(outputs, tasks, strict=True)]
 
     def _refine(self, module: nn.Module, inputs: tuple[Any, ...], features: Features) -> Features:
         """Pass the features of the backbone, or of its bottom-up part, through the neck."""
-        self._padded_size = height, width = tuple(inputs[0].shape[-2:])
-        extents = [(h / height, w / width) for h, w in self._image_sizes]
+        height, width = size = tuple(inputs[0].shape[-2:])
+        shapes = [item["image"].shape for item in self._inputs]
+        extents = [(shape[-2] / height, shape[-1] / width) for shape in shapes]
         self._extents = extents if any(extent != (1, 1) for extent in extents) else None
-        refined, self._predictions = self.neck(features, self._extents)
+        # An exported detector sees images alone.
+        if self._inputs:
+            self._labels = self.neck.collate(self._inputs, size=size, device=self.device)
+        refined, self._predictions = self.neck(features, self._extents, self._labels)
         return refined
 
 
@@ -111,6 +117,12 @@ def refined_part(detector: nn.Module, neck_at: str) -> nn.Module:
             "pyramid; set it to backbone"
         )
     return detector.backbone.bottom_up
+
+
+def output_size(item: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the height and width of a batch item's output, by default its image's."""
+    height, width = item["image"].shape[-2:]
+    return item.get("height", height), item.get("width", width)
 
 
 def merge_losses(*parts: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

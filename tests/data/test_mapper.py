@@ -107,12 +107,15 @@ def test_at_test_time_the_file_names_are_kept_and_nothing_is_augmented(records):
     cfg = get_cfg()
     add_rock_config(cfg)
     cfg.INPUT.SIZE = [60, 80]
+    cfg.MODEL.ROCK.GIVEN = ["Normals"]
     item = RockDatasetMapper(cfg, is_train=False)(records[0])
     assert tuple(item["image"].shape) == (3, 60, 80)
     assert (item["height"], item["width"]) == (120, 160)
     kept = {"file_name", "depth_file_name", "normals_file_name", "scene_id", "image_id"}
     assert kept <= item.keys()
-    assert not {"annotations", "instances", "depth", "normals"} & item.keys()
+    assert not {"annotations", "instances", "depth", "scene"} & item.keys()
+    # Labels that the network takes at test time, too.
+    assert tuple(item["normals"].shape) == (3, 60, 80)
 
 
 class FixedCrop(T.Augmentation):

@@ -177,6 +177,35 @@ def test_padding_has_no_loss(options):
         torch.testing.assert_close(together[f"loss_{task}"], alone[f"loss_{task}"])
 
 
+@each_detector
+def test_decoders_take_the_labels_of_given_tasks_where_they_are_known(name):
+    ungrouped = (*ROCK, "MODEL.FCOS.NORM", "")
+    options = (*ungrouped, "MODEL.ROCK.GIVEN", ["Depth", "Scene", "Normals"])
+    # More than one cell of 32 pixels of the second image has no depth, and no normals.
+    batch = [item(0), item(1)]
+    for task in ("depth", "normals"):
+        batch[1][task][:, :64] = 0
+    model, plain = build(name, *options), build(name, *ungrouped)
+
+    def found(model: nn.Module, image: dict[str, Any]) -> dict[str, Any]:
+        (output,) = outputs_of(model, [image])
+        return {key: value for key, value in output.items() if key not in LABELS}
+
+    unlabelled = item(2, labels=())
+    assert_equal(outputs_of(model, [unlabelled]), outputs_of(plain, [unlabelled]))
+    before = [found(model, image) for image in batch]
+    nn.init.normal_(model.neck.encoders["res5"]["depth"].weight)
+    assert_equal(found(model, batch[0]), before[0])
+    with pytest.raises(AssertionError):
+        assert_equal(found(model, batch[1]), before[1])
+    losses = losses_of(model, 2 * batch[:1])
+    assert losses.keys() >= {f"loss_{task}" for task in LABELS}
+    objects = sum(losses[name] for name in losses if name.removeprefix("loss_") not in LABELS)
+    encoders = list(model.neck.encoders.parameters())
+    gradients = torch.autograd.grad(objects, encoders, allow_unused=True)
+    assert all(gradient is None or not gradient.any() for gradient in gradients)
+
+
 def test_tasks_alone():
     options = (
         "MODEL.DETECTOR",
@@ -226,6 +255,7 @@ def test_rock_adds_the_papers_parameters():
         ("MODEL.ROCK.NORM", "MN"),
         ("MODEL.ROCK.FUSION.NAME", "MinFusion"),
         ("MODEL.ROCK.FUSION.SWITCHED_OFF", ["Odour"]),
+        *(("MODEL.ROCK.GIVEN", names) for names in (["Odour"], ["Depth", "Depth"])),
     ],
 )
 def test_settings_that_make_no_sense_are_named(setting, value):
