@@ -41,11 +41,8 @@ class Comparison:
         return [outcome for found in self.outcomes.values() for outcome in found.values()]
 
     def values(self, row: Row, metric: str) -> dict[int, float]:
-        """Return a metric, a cost, or MAPS of the row's runs by seed."""
-        runs = self.outcomes[row]
-        if metric == MAPS:
-            return {seed: len(r.run.config().MODEL.FPN.IN_FEATURES) for seed, r in runs.items()}
-        found = {seed: run.metrics | run.costs() for seed, run in runs.items()}
+        """Return a metric, or a cost, of the row's runs by seed."""
+        found = {seed: run.metrics | run.costs() for seed, run in self.outcomes[row].items()}
         return {seed: values[metric] for seed, values in found.items() if metric in values}
 
     def spread(self, row: Row, metric: str) -> Spread | None:
@@ -67,12 +64,21 @@ class Comparison:
         known = other is not None and None not in (row.paper[0], other.paper[0])
         return row.paper[0] - other.paper[0] if known else None
 
-    def gains(self, row: Row, metric: str) -> list[tuple[float, float]]:
-        """Return for each pair of runs a metric of the row's run, and its gain over the other."""
+    def places(self, row: Row, over: str) -> dict[int, float]:
+        """Return MAPS, or a metric of a task as the decoders see it, of the row's runs by seed."""
+        models = {seed: run.run.config().MODEL for seed, run in self.outcomes[row].items()}
+        if over == MAPS:
+            return {seed: len(model.FPN.IN_FEATURES) for seed, model in models.items()}
+        task = over.partition("/")[0]
+        given = {s: 1.0 for s, m in models.items() if task in map(str.lower, m.ROCK.GIVEN)}
+        return self.values(row, over) | given
+
+    def gains(self, row: Row, over: str) -> list[tuple[float, float]]:
+        """Return for each pair of runs the place of the row's run, and its gain over the other."""
         other = self.other(row)
         if other is None:
             return []
-        places, here = self.values(row, metric), self.values(row, COMPARED)
+        places, here = self.places(row, over), self.values(row, COMPARED)
         there = self.values(other, COMPARED)
         seeds = sorted(places.keys() & here.keys() & there.keys())
         return [(places[seed], here[seed] - there[seed]) for seed in seeds]

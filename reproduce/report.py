@@ -13,9 +13,9 @@ from reproduce.statistics import Difference, Spread
 from reproduce.tables import METRICS, Row, Table
 
 COSTS = {"hours": "hours of training", "memory_gb": "GB", "images_per_second": "images/s"}
-# Metrics that gains are drawn against where they differ, and the names of the figures.
+# What gains are drawn against where it differs, and the names of the figures.
 GAINS_OVER = {
-    "scene/acc": ("scene accuracy", "gain_scene"),
+    "scene/acc": ("scene accuracy (1 where it is given)", "gain_scene"),
     MAPS: ("maps of the backbone in X's pyramid", "gain_maps"),
 }
 UNIT = f"{COMPARED.split('/')[-1]} (%)"

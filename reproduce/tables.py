@@ -166,7 +166,7 @@ TABLES = (
             _BASELINE,
             _ROCK,
             *(
-                Row(f"{which} given", f"oracle_{file}", against=ROCK.title)
+                Row(f"{which} given", f"oracle_{file}", against=BASELINE.title)
                 for which, file in (
                     ("All tasks", "all"),
                     ("Scene alone", "scene"),

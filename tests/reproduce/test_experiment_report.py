@@ -82,7 +82,7 @@ def test_gains_are_drawn_against_what_differs(output):
     plan = Plan([find_table("1")], dataset="rooms", seeds=(1, 2, 3), output=output)
     comparison = Comparison(plan, plan.tables[0])
     assert comparison.gains(ROCK, "scene/acc") == [(0.24, 4), (0.27, 5), (0.3, 6)]
-    assert [x for x, _ in comparison.gains(ROCK, MAPS)] == [comparison.gains(ROCK, MAPS)[0][0]] * 3
+    assert len({maps for maps, _ in comparison.gains(ROCK, MAPS)}) == 1
     assert (output / "table1_gain_scene.svg").is_file()
     assert "table1_gain_scene.svg" in (output / "table1.md").read_text()
     assert not (output / "table1_gain_maps.svg").exists()
