@@ -22,8 +22,8 @@ from rock_d2.data.loader import (
     PositionSampler,
     SampleStream,
     epoch_order,
-    subset,
 )
+from rock_d2.data.records import subset
 from rock_d2.data.workers import LoaderError, UnreadableError
 
 RECORDS = [{"image_id": i, "file_name": f"{i}.png"} for i in range(10)]
@@ -79,7 +79,7 @@ def test_smaller_shares_lie_within_larger_ones():
     # The paper's 673 training images: 60, 70 and 80 % are 403.8, 471.1 and 538.4.
     records = [{"image_id": i} for i in range(673)]
     ids = {
-        share: [record["image_id"] for record in subset(records, share)]
+        share: [record["image_id"] for record in subset(records, share, setting="")]
         for share in (0.6, 0.7, 0.8, 1.0)
     }
     assert [len(chosen) for chosen in ids.values()] == [404, 471, 538, 673]
