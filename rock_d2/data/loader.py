@@ -223,7 +223,8 @@ def report_boxes(records: Sequence[dict[str, Any]]) -> None:
     count = sum("annotations" in record for record in records)
     if not count:
         raise ValueError(
-            "DATASETS.TRAIN: the boxes of all images are unknown; MODEL.DETECTOR '' learns tasks alone"
+            "DATASETS.TRAIN: the boxes of all images are unknown; tasks alone are learned with "
+            "MODEL.DETECTOR ''"
         )
     if count < len(records):
         logger.info(f"{count} of {len(records)} training images have known boxes")
