@@ -34,8 +34,8 @@ class RockDatasetMapper(DatasetMapper):
     """Detectron2's mapper with the labels of tasks, in two steps: files, and augmentation.
 
     An item is the dataset dict with ``image``, each task's label that the image has and, in
-    training, ``instances`` in place of its annotations. The labels' file names stay in it, where
-    evaluators find them.
+    training, ``instances`` in place of its annotations, if it has any (an empty list is no object,
+    none at all are unknown boxes). The labels' file names stay in it, where evaluators find them.
     """
 
     @configurable
@@ -90,7 +90,7 @@ class RockDatasetMapper(DatasetMapper):
 
     def augment(self, dataset_dict: Mapping[str, Any], decoded: Decoded) -> dict[str, Any]:
         """Return the batch item, by NumPy's random numbers; leaves ``decoded`` as it is."""
-        item = dict(dataset_dict)
+        item, known = dict(dataset_dict), "annotations" in dataset_dict
         detection_utils.check_image_size(item, decoded.image)
         objects = [a for a in item.pop("annotations", ()) if not a.get("iscrowd", 0)]
         view = T.AugInput(decoded.image, boxes=boxes_of(objects))
@@ -110,7 +110,8 @@ class RockDatasetMapper(DatasetMapper):
             objects = [self._wanted_fields(found, decoded.image.shape[:2]) for found in objects]
         except ValueError as problem:
             raise ValueError(f"{dataset_dict['file_name']}: {problem}") from None
-        item["instances"] = self._instances(objects, transforms, (height, width))
+        if known:
+            item["instances"] = self._instances(objects, transforms, (height, width))
         return item
 
     def _wanted_fields(self, found: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
