@@ -15,7 +15,7 @@ import torch
 from detectron2.data import Metadata
 from torch.nn import functional as F
 
-from rock_d2.layers import known_average, known_mean, resize
+from rock_d2.layers import known_mean, resize
 from rock_d2.tasks import TASK_REGISTRY, Drawing, MapTask, Meter
 
 UNKNOWN = 255
@@ -41,7 +41,7 @@ class Edges(MapTask):
 
     def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return the mean over known pixels; at a smaller size the targets are shares of edges."""
-        share, known = known_average(target, target != UNKNOWN, prediction.shape[-2:])
+        share, known = self.target_maps(target, prediction.shape[-2:])
         ratio = torch.tensor(self.edge_weight / (1 - self.edge_weight), device=target.device)
         loss = (1 - self.edge_weight) * F.binary_cross_entropy_with_logits(
             prediction.float(), share, pos_weight=ratio, reduction="none"

@@ -49,6 +49,25 @@ def dot_chart(
         axes.set_xlabel(f"{unit}: dots are seeds, bars their means, diamonds the paper's figures")
 
 
+def scatter_chart(
+    file: Path,
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    x_title: str,
+    y_title: str,
+) -> None:
+    """Draw each series' points and, ringed, their mean."""
+    with chart(file, height=4) as axes:
+        axes.axhline(0, color="black", linewidth=0.8)
+        for i, (title, points) in enumerate(series.items()):
+            colour = COLOURS[i % len(COLOURS)]
+            axes.plot(*zip(*points, strict=True), "o", color=colour, alpha=0.6, label=title)
+            mean = [[fmean(values)] for values in zip(*points, strict=True)]
+            axes.plot(*mean, "o", markersize=12, fillstyle="none", color=colour)
+        axes.set(xlabel=x_title, ylabel=y_title)
+        axes.legend(bbox_to_anchor=(1.01, 1), loc="upper left")
+
+
 def line_chart(
     file: Path, series: Mapping[str, Sequence[Mapping[float, float]]], *, x_title: str, y_title: str
 ) -> None:

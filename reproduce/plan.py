@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,21 @@ from rock_d2 import model_zoo
 from rock_d2.checkpoint.identity import flat_settings
 from rock_d2.config import load_config
 
-# The config that all models of a table share, by data set and split. Rooms have no third part.
-BASES = {
-    ("nyuv2", "val"): f"ablations/{BASELINE.config}.yaml",
-    ("nyuv2", "test"): "rock/ssd_nyuv2.yaml",
-    ("rooms", "val"): "rock/ssd_rooms.yaml",
-    ("rooms", "test"): "rock/ssd_rooms.yaml",
+# The config that all models with a detector share, without its folder and the data's name.
+DETECTORS = {
+    "SSD": "ssd",
+    "RetinaNet": "retinanet_plain",
+    "FasterRCNN": "faster_rcnn_plain",
+    "FCOS": "fcos_plain",
+}
+# By the data set on the command line: training and evaluation data where they are not the config's.
+SPLITS = {
+    "nyuv2": {"val": ("nyuv2_train673", "nyuv2_val122")},
+    "rooms": {},
+    # The same rooms as they looked before each type had its own walls, floors and light.
+    "rooms_plain": dict.fromkeys(("val", "test"), ("rooms_plain_train", "rooms_plain_val")),
+    # From random weights.
+    "rooms_scratch": {},
 }
 # Settings of the place, the speed and the observation of a training; it learns the same.
 NO_DIFFERENCE = (
@@ -74,11 +84,12 @@ class Plan:
 
     Attributes:
         tables: those to fill.
-        dataset: "nyuv2" or "rooms".
+        dataset: a key of SPLITS.
         seeds: every model is trained once with each.
         output: the folder of all runs.
         iterations: factor of the schedule's length.
         options: KEY VALUE pairs for every run.
+        detector: a key of DETECTORS.
     """
 
     tables: Sequence[Table]
@@ -87,6 +98,7 @@ class Plan:
     output: Path
     iterations: float = 1.0
     options: Sequence[str] = ()
+    detector: str = "SSD"
 
     def runs(self) -> list[Run]:
         """Return all runs: trainings by their seeds, then evaluations."""
@@ -97,36 +109,54 @@ class Plan:
 
     def run(self, table: Table, row: Row, seed: int) -> Run:
         """Return the run of a row of a table."""
-        base = BASES[self.dataset, table.split]
-        name, pairs = row.config, model_settings(row.config)
-        if row.fraction < 1:
-            name += f"_{round(100 * row.fraction)}"
-        if base == BASES["nyuv2", "test"]:
-            name += "_test"
-        run = self._run(name, seed, base, pairs, row.fraction)
+        file, pairs = base(self.dataset, table.split, self.detector)
+        pairs += model_settings(row.config) + tuple(self.options)
+        cfg = load_config(file, pairs)
+        pairs += (*data_settings(row, cfg), *pyramid_settings(row, cfg))
+        pairs += schedule(cfg, self.iterations)
+        # Other data sets have no third part.
+        is_test = (self.dataset, table.split) == ("nyuv2", "test")
+        name = row.run_name + ("_test" if is_test else "")
+        run = Run(name, seed, self.output / name / f"seed{seed}", file, pairs)
         if row.switched_off is None:
             return run
         pairs += ("MODEL.ROCK.FUSION.SWITCHED_OFF", as_argument(list(row.switched_off)))
         name += "_without_" + "_".join(row.switched_off).lower()
-        return self._run(name, seed, base, pairs, row.fraction, trained=run)
+        return Run(name, seed, self.output / name / f"seed{seed}", file, pairs, trained=run)
 
-    def _run(
-        self,
-        name: str,
-        seed: int,
-        base: str,
-        pairs: tuple[str, ...],
-        fraction: float,
-        trained: Run | None = None,
-    ) -> Run:
-        file = model_zoo.get_config_file(base)
-        pairs += tuple(self.options)
-        if fraction < 1:
-            # Of the images that all models of the table see.
-            fraction *= load_config(file, pairs).DATASETS.TRAIN_FRACTION
-            pairs += ("DATASETS.TRAIN_FRACTION", f"{fraction:g}")
-        pairs += schedule(load_config(file, pairs), self.iterations)
-        return Run(name, seed, self.output / name / f"seed{seed}", file, pairs, trained)
+
+def base(dataset: str, split: str, detector: str = "SSD") -> tuple[str, tuple[str, ...]]:
+    """Return the file and the KEY VALUE pairs that all models of a table share."""
+    folder = "rock" if detector == "SSD" else "detectors"
+    if dataset == "rooms_scratch":
+        folder = dataset
+    file = f"{folder}/{DETECTORS[detector]}_{dataset.split('_')[0]}.yaml"
+    names = dict(zip(("TRAIN", "TEST"), SPLITS[dataset].get(split, ()), strict=False))
+    pairs = ((f"DATASETS.{part}", as_argument([name])) for part, name in names.items())
+    return model_zoo.get_config_file(file), tuple(chain.from_iterable(pairs))
+
+
+def data_settings(row: Row, cfg: CfgNode) -> tuple[str, ...]:
+    """Return KEY VALUE pairs of the images and boxes that a row's model sees."""
+    pairs: tuple[str, ...] = ()
+    if row.fraction < 1:
+        # Of the images that all models of the table see.
+        pairs += ("DATASETS.TRAIN_FRACTION", f"{row.fraction * cfg.DATASETS.TRAIN_FRACTION:g}")
+    if row.boxed < 1:
+        pairs += ("DATASETS.BOXED_FRACTION", f"{row.boxed:g}", "DATALOADER.BOXED_SHARE", "0.5")
+    return pairs
+
+
+def pyramid_settings(row: Row, cfg: CfgNode) -> tuple[str, ...]:
+    """Return KEY VALUE pairs of a pyramid of the backbone's finest maps alone."""
+    if not row.maps:
+        return ()
+    names = cfg.MODEL.FPN.IN_FEATURES[: row.maps]
+    if not names or cfg.MODEL.NECK.AT != "backbone":
+        raise ValueError(f"{row.title}: X must be in a feature pyramid; see MODEL.NECK.AT")
+    kind = "TIMM" if "timm" in cfg.MODEL.BACKBONE.NAME else "RESNETS"
+    keys = ("MODEL.FPN.IN_FEATURES", f"MODEL.{kind}.OUT_FEATURES")
+    return tuple(part for key in keys for part in (key, as_argument(list(names))))
 
 
 @cache

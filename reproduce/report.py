@@ -6,13 +6,18 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from reproduce.comparison import COMPARED, Comparison
-from reproduce.figures import dot_chart, line_chart
+from reproduce.comparison import COMPARED, MAPS, Comparison
+from reproduce.figures import dot_chart, line_chart, scatter_chart
 from reproduce.plan import Plan
-from reproduce.statistics import Spread
+from reproduce.statistics import Difference, Spread
 from reproduce.tables import METRICS, Row, Table
 
 COSTS = {"hours": "hours of training", "memory_gb": "GB", "images_per_second": "images/s"}
+# What gains are drawn against where it differs, and the names of the figures.
+GAINS_OVER = {
+    "scene/acc": ("scene accuracy (1 where it is given)", "gain_scene"),
+    MAPS: ("maps of the backbone in X's pyramid", "gain_maps"),
+}
 UNIT = f"{COMPARED.split('/')[-1]} (%)"
 METHOD = (
     "Mean ± standard deviation over n seeds, in percent. Differences are between runs with the "
@@ -33,12 +38,15 @@ def _write_report(plan: Plan, table: Table) -> Iterator[Path]:
     stem = plan.output / (f"table{table.name}" if is_papers else table.name)
     comparison = Comparison(plan, table)
     title = f"Table {table.name}: {table.title}" if is_papers else table.title
+    of_runs = plan.dataset if plan.detector == "SSD" else f"{plan.dataset}, {plan.detector}"
     sections = [
-        f"# {title} ({plan.dataset})",
+        f"# {title} ({of_runs})",
         settings_section(comparison),
         results_section(comparison, Path(f"{stem}_results.svg")),
         curves_section(comparison, Path(f"{stem}_curves.svg")),
+        *(gains_section(comparison, metric, stem) for metric in GAINS_OVER),
         categories_section(comparison),
+        changes_section(comparison),
         costs_section(comparison),
     ]
     report = Path(f"{stem}.md")
@@ -76,13 +84,12 @@ def _result_row(comparison: Comparison, row: Row) -> list[str]:
     cells = [row.title, str(len(comparison.outcomes[row]))]
     for metric, figure in zip(METRICS, row.paper, strict=True):
         cells += [with_spread(comparison.spread(row, metric)), "" if figure is None else figure]
-    found, paper = comparison.difference(row)
+    found, paper = comparison.difference(row), comparison.papers_difference(row)
     if found is None:
         cells += [""] * 4
     else:
-        interval = f"[{found.low:+.1f}, {found.high:+.1f}]" if found.count > 1 else ""
         p_value = f"{found.p_value:.3f}" if found.p_value == found.p_value else ""
-        cells += [f"{found.mean:+.1f}", interval, p_value, found.count]
+        cells += [f"{found.mean:+.1f}", interval(found), p_value, found.count]
     return [*cells, "" if paper is None else f"{paper:+.1f}", row.against]
 
 
@@ -99,6 +106,18 @@ def curves_section(comparison: Comparison, figure: Path) -> str:
     return f"## {UNIT} over the training\n\n![Single seeds and their mean]({figure.name})"
 
 
+def gains_section(comparison: Comparison, metric: str, stem: Path) -> str:
+    """Show what the rows gain over those that they are compared with, by another metric."""
+    found = {row.title: comparison.gains(row, metric) for row in comparison.outcomes}
+    series = {title: points for title, points in found.items() if points}
+    if len({x for points in series.values() for x, _ in points}) < 2:
+        return ""
+    over, name = GAINS_OVER[metric]
+    figure = Path(f"{stem}_{name}.svg")
+    scatter_chart(figure, series, x_title=over, y_title=f"gain in {UNIT}")
+    return f"## Gain against {over}\n\n![Pairs of runs and their means]({figure.name})"
+
+
 def categories_section(comparison: Comparison) -> str:
     prefix = f"{COMPARED}-"
     names = [name for name in comparison.metrics() if name.startswith(prefix)]
@@ -111,6 +130,21 @@ def categories_section(comparison: Comparison) -> str:
     ]
     header = ["category", *(row.title for row in comparison.outcomes)]
     return f"## {UNIT} of each category\n\n{grid(header, rows)}" if names else ""
+
+
+def changes_section(comparison: Comparison) -> str:
+    """Show each category's differences with their intervals."""
+    prefix = f"{COMPARED}-"
+    names = [name for name in comparison.metrics() if name.startswith(prefix)]
+    rows = [row for row in comparison.outcomes if comparison.difference(row)]
+    if not names or not rows:
+        return ""
+    cells = [
+        [name.removeprefix(prefix), *(change(comparison.difference(row, name)) for row in rows)]
+        for name in names
+    ]
+    header = ["category", *(f"{row.title} - {row.against}" for row in rows)]
+    return f"## Changes in {UNIT} of each category\n\n{grid(header, cells)}"
 
 
 def costs_section(comparison: Comparison) -> str:
@@ -138,7 +172,7 @@ def summary_rows(comparison: Comparison) -> list[dict[str, object]]:
             found, short = comparison.spread(row, metric), metric.split("/")[-1]
             cells |= {f"{short} mean": found and found.mean, f"{short} std": found and found.std}
             cells[f"{short} paper"] = figure
-        found, paper = comparison.difference(row)
+        found, paper = comparison.difference(row), comparison.papers_difference(row)
         cells |= {"against": row.against, "AP50 difference paper": paper}
         for name in ("mean", "low", "high", "p_value", "count"):
             cells[f"AP50 difference {name}"] = found and getattr(found, name)
@@ -167,6 +201,14 @@ def write_csv(file: Path, rows: Sequence[dict[str, object]]) -> Path:
 def grid(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a Markdown table."""
     return tabulate(rows, header, tablefmt="github", disable_numparse=True)
+
+
+def change(found: Difference | None) -> str:
+    return f"{found.mean:+.1f} {interval(found)}".strip() if found else ""
+
+
+def interval(found: Difference) -> str:
+    return f"[{found.low:+.1f}, {found.high:+.1f}]" if found.count > 1 else ""
 
 
 def with_spread(found: Spread | None, digits: int = 1) -> str:

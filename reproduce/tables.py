@@ -19,6 +19,8 @@ class Row:
         paper: the paper's figures, None where it gives none.
         against: the title of the row that this one is compared with, seed by seed; "" for none.
         fraction: of the training images that the model sees.
+        boxed: share of these whose boxes it sees; half of each batch comes from them.
+        maps: of the backbone that X's pyramid has, the finest; 0: those of the config.
         switched_off: registered tasks whose decoders are left out when the trained model is
             evaluated once more; None where the training's own evaluation counts.
     """
@@ -28,7 +30,17 @@ class Row:
     paper: tuple[float | None, ...] = (None, None, None)
     against: str = ""
     fraction: float = 1.0
+    boxed: float = 1.0
+    maps: int = 0
     switched_off: tuple[str, ...] | None = None
+
+    @property
+    def run_name(self) -> str:
+        """The name of its runs: rows of different tables may share them."""
+        name = self.config
+        name += f"_{100 * self.fraction:g}" if self.fraction < 1 else ""
+        name += f"_boxed_{100 * self.boxed:g}" if self.boxed < 1 else ""
+        return name + (f"_maps_{self.maps}" if self.maps else "")
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,22 @@ FLAT = Row("Flat MTL baseline", "table1_flat", (34.3, 16.0, 17.4), BASELINE.titl
 ROCK = Row("ROCK", "table1_rock", (37.6, 17.1, 18.5), BASELINE.title)
 _FLAT_DNS = replace(FLAT, title="Flat MTL (DNS)", against="")
 _ROCK_DNS = replace(ROCK, title="ROCK (DNS)", against="")
+# Without the paper's figures, for tables of our own.
+_BASELINE = replace(BASELINE, paper=(None, None, None))
+_ROCK = replace(ROCK, paper=(None, None, None))
 _D_SUM = Row("El.-wise addition (D only)", "table5_d_sum", (30.9, 14.8, 16.1), BASELINE.title)
+
+
+def unboxed_rows(share: int) -> tuple[Row, ...]:
+    """Return the models with boxes for one image in ``share``."""
+    images = f"1/{share} of the images"
+    alone = replace(
+        _BASELINE, title=f"Detection baseline on {images}", against="", fraction=1 / share
+    )
+    rock = replace(_ROCK, title=f"ROCK on {images}", against=alone.title, fraction=1 / share)
+    title = f"ROCK on all, boxes for {images}"
+    return alone, rock, replace(_ROCK, title=title, against=rock.title, boxed=1 / share)
+
 
 TABLES = (
     Table(
@@ -90,7 +117,7 @@ TABLES = (
         "3",
         "Detection results on the test images",
         (
-            replace(BASELINE, paper=(None, None, None)),
+            _BASELINE,
             Row("ROCK (D)", "table5_d_sum", (37.1, None, None), BASELINE.title),
             replace(_ROCK_DNS, paper=(39.8, None, None), against=BASELINE.title),
         ),
@@ -132,6 +159,46 @@ TABLES = (
             "images are the runs of table 1.",
         ),
     ),
+    Table(
+        "oracle",
+        "ROCK with true labels in place of predictions",
+        (
+            _BASELINE,
+            _ROCK,
+            *(
+                Row(f"{which} given", f"oracle_{file}", against=BASELINE.title)
+                for which, file in (
+                    ("All tasks", "all"),
+                    ("Scene alone", "scene"),
+                    ("Geometry (depth and normals)", "geometry"),
+                )
+            ),
+        ),
+        notes=(
+            "The decoders of given tasks take the encoding of the labels, in training and at test "
+            "time: the most that a task can bring on this data. " + _FROM_TABLE_1,
+        ),
+    ),
+    Table(
+        "unboxed",
+        "Boxes for few images, labels of the tasks for all",
+        tuple(row for share in (16, 8, 4) for row in unboxed_rows(share)),
+        notes=(
+            "All rows have as many iterations. In the rows with all images half of each batch has "
+            "boxes; the others have unknown boxes and no detection loss.",
+        ),
+    ),
+    Table(
+        "deep_x",
+        "ROCK where X holds shallow or deep features",
+        (
+            replace(_BASELINE, title="Baseline, shallow X", maps=2),
+            replace(_ROCK, title="ROCK, shallow X", maps=2, against="Baseline, shallow X"),
+            replace(_BASELINE, title="Baseline, deep X"),
+            replace(_ROCK, title="ROCK, deep X", against="Baseline, deep X"),
+        ),
+        notes=("X is the finest map of a pyramid: of two of the backbone's maps, or of all.",),
+    ),
 )
 ELSEWHERE = {
     "4": "table 4 (size and speed) comes from tools/analyze_model.py --latency",
@@ -147,13 +214,13 @@ def find_table(name: str) -> Table:
     tables = {table.name: table for table in TABLES}
     if name not in tables:
         known = f"there are {', '.join(tables)} and {DECODERS}"
-        raise ValueError(f"{ELSEWHERE.get(name, f'{name!r} is no table of the paper')}; {known}")
+        raise ValueError(f"{ELSEWHERE.get(name, f'{name!r} is no table')}; {known}")
     return tables[name]
 
 
 def decoders_table(tasks: Sequence[str]) -> Table:
     """Return the table of what ROCK loses without the features of one task, or of all."""
-    whole = replace(_ROCK_DNS, paper=(None, None, None))
+    whole = replace(_ROCK, title=_ROCK_DNS.title, against="")
     choices = {f"without {name.lower()}": (name,) for name in tasks}
     choices["without all of them"] = tuple(tasks)
     rows = (

@@ -34,6 +34,12 @@ def _add_data_config(cfg: CfgNode) -> None:
     # Share of the training images that is used (ROCK, table 6): whole images, independent of SEED,
     # the smaller shares within the larger ones.
     cfg.DATASETS.TRAIN_FRACTION = 1.0
+    # Share of the training images with boxes that keep them, chosen as above. The others teach the
+    # tasks and not the detector, as images without `annotations` do.
+    cfg.DATASETS.BOXED_FRACTION = 1.0
+    # Share of the training's samples that have known boxes, exact in every long enough part of it;
+    # 0: as it is in the data.
+    cfg.DATALOADER.BOXED_SHARE = 0.0
     # Further attempts at a training image whose files cannot be read, with pauses between them.
     cfg.DATALOADER.RETRIES = 2
     # Whether each process decodes the whole training set at the start and keeps it in memory, 8

@@ -39,6 +39,9 @@ ROWS = {
     "table5_no_supervision": ("ROCK", ALL, "SumFusion"),
     "table5_d_sum": ("ROCK", ("depth",), "SumFusion"),
     "table5_d_product": ("ROCK", ("depth",), "ProductFusion"),
+    "oracle_all": ("ROCK", ALL, "SumFusion"),
+    "oracle_scene": ("ROCK", ALL, "SumFusion"),
+    "oracle_geometry": ("ROCK", ALL, "SumFusion"),
 }
 
 ABLATIONS = [file.stem for file in (model_zoo.CONFIGS / "ablations").glob("*.yaml")]

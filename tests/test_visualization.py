@@ -96,6 +96,15 @@ def test_items_are_drawn_as_their_records(record):
         assert np.abs(drawn.astype(int) - wanted).mean() < 0.5
 
 
+def test_unknown_boxes_leave_the_image_as_it_is(record):
+    record = {key: value for key, value in record.items() if key != "annotations"}
+    wanted = draw_record(record, TASKS, METADATA)
+    assert (wanted[::3, :160] != 255).any()
+    mapper = RockDatasetMapper(is_train=True, tasks=TASKS, augmentations=(), image_format="RGB")
+    drawn = draw_item(mapper(record), TASKS, METADATA, image_format="RGB")
+    np.testing.assert_array_equal(drawn, wanted)
+
+
 def test_masks_are_filled_in_predictions_items_and_records(tmp_path):
     write_picture(tmp_path / "black.png", BLACK)
     # The lower half of a box; pictures are three times as large.

@@ -198,7 +198,9 @@ def facts(document: Mapping[str, Any], metadata: Metadata) -> dict[str, str]:
         given = [image[f"{kind}_id"] for image in images if is_int(image.get(f"{kind}_id"))]
         labels[f"{kind}s"] = listed(Counter(str(names.get(label, label)) for label in given))
     few, median, many = np.quantile(sides or [0], (0.05, 0.5, 0.95))
+    unknown = sum(not image.get("boxes_known", True) for image in images)
     return {
+        "images with unknown boxes": str(unknown),
         "boxes": f"{few:.0f} / {median:.0f} / {many:.0f} pixels wide and high (5, 50 and 95 %)",
         "objects": listed(objects),
         **labels,

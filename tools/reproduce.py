@@ -5,10 +5,17 @@
     python tools/reproduce.py 1 2 5 6 --dataset nyuv2 --seeds 5 --jobs 2 MODEL.DEVICE cuda
     python tools/reproduce.py 1 --dataset rooms --seeds 3 --print-commands | parallel -j 4
     python tools/reproduce.py 1 --dataset rooms --seeds 3 --collect
-    python tools/reproduce.py decoders --dataset rooms --seeds 3
+    python tools/reproduce.py decoders oracle unboxed --dataset rooms --seeds 3
+    python tools/reproduce.py 1 --dataset rooms --detector RetinaNet --seeds 3
 
-TABLE is 1, 2, 3, 5 or 6, or "decoders": what ROCK loses when decoders are switched off at test
-time. Settings can follow as KEY VALUE pairs; they hold for every run. A run is an ordinary command
+TABLE is 1, 2, 3, 5 or 6, or one of
+
+    decoders    what ROCK loses when decoders are switched off at test time
+    oracle      true labels in place of predictions: the most that a task can bring
+    unboxed     boxes for few images, labels of the tasks for all
+    deep_x      what ROCK brings where X holds shallow or deep features
+
+Settings can follow as KEY VALUE pairs; they hold for every run. A run is an ordinary command
 line of tools/train_net.py in a folder of its own below the output folder. Finished runs are kept,
 and interrupted ones are resumed. The tables are table<N>.md and .csv there, and all metrics of all
 runs table<N>_runs.csv.
@@ -25,7 +32,7 @@ from rock_d2.engine.command_line import import_module_or_file, one_line_errors, 
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from reproduce.plan import Plan, check_stored_settings
+from reproduce.plan import DETECTORS, SPLITS, Plan, check_stored_settings
 from reproduce.report import write_reports
 from reproduce.runner import Runner, command_line
 from reproduce.tables import find_table
@@ -37,11 +44,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__)
     add = parser.add_argument
     add("words", nargs="+", metavar="TABLE [KEY VALUE]")
-    add("--dataset", required=True, choices=["nyuv2", "rooms"])
-    add("--seeds", type=int, default=1, help="runs of each model, SEED 1 and so on (default: 1)")
+    add("--dataset", required=True, choices=list(SPLITS))
+    add("--detector", default="SSD", choices=list(DETECTORS))
+    add("--seeds", type=int, default=1, help="runs of each model (default: 1)")
+    add("--first-seed", type=int, default=1, help="SEED of the first one (default: 1)")
     add("--jobs", type=int, default=1, help="runs side by side (default: 1)")
     add("--iterations", type=float, default=1.0, metavar="F", help="factor of the schedule")
-    add("--output", type=Path, metavar="DIR", help="default: output/reproduce/<data set>")
+    add("--output", type=Path, metavar="DIR", help="default: a folder of output/reproduce")
     add("--print-commands", action="store_true", help="print what can be run now, a line a run")
     add("--collect", action="store_true", help="only build the tables")
     args = parser.parse_intermixed_args(argv)
@@ -49,9 +58,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args.opts = args.words[len(args.tables) :]
     if not args.tables:
         parser.error("name a table before the KEY VALUE pairs")
-    if args.seeds < 1 or args.jobs < 1 or args.iterations <= 0:
-        parser.error("--seeds, --jobs and --iterations must be positive")
-    args.output = args.output or Path("output", "reproduce", args.dataset)
+    if min(args.seeds, args.first_seed, args.jobs) < 1 or args.iterations <= 0:
+        parser.error("--seeds, --first-seed, --jobs and --iterations must be positive")
+    folder = args.dataset if args.detector == "SSD" else f"{args.dataset}_{args.detector}".lower()
+    args.output = args.output or Path("output", "reproduce", folder)
     for name in args.imports:
         import_module_or_file(name)
     return args
@@ -63,10 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = Plan(
         [find_table(name) for name in args.tables],
         dataset=args.dataset,
-        seeds=range(1, args.seeds + 1),
+        seeds=range(args.first_seed, args.first_seed + args.seeds),
         output=args.output,
         iterations=args.iterations,
         options=args.opts,
+        detector=args.detector,
     )
     runs = plan.runs()
     check_stored_settings(runs)

@@ -28,6 +28,7 @@ from rock_d2.data.loader import check_registered
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
 from rock_d2.image_files import read_color_image
 from rock_d2.tasks import TASK_REGISTRY, Task, build_tasks
+from rock_d2.tasks.base import Drawing
 from rock_d2.visualization import (
     evenly_spaced,
     label_drawings,
@@ -84,10 +85,12 @@ def draw_item(
     for task, label in labels.items():
         if isinstance(label, torch.Tensor):
             labels[task] = task.as_values(label.numpy())
-    objects = item["instances"]
-    masks = objects.gt_masks if objects.has("gt_masks") else None
-    boxes, classes = objects.gt_boxes.tensor.numpy(), objects.gt_classes.tolist()
-    drawn = object_drawing(image, boxes, classes, metadata, masks=masks)
+    drawn = Drawing("boxes unknown", image)
+    if "instances" in item:
+        objects = item["instances"]
+        masks = objects.gt_masks if objects.has("gt_masks") else None
+        boxes, classes = objects.gt_boxes.tensor.numpy(), objects.gt_classes.tolist()
+        drawn = object_drawing(image, boxes, classes, metadata, masks=masks)
     return panel_row(image, merge_captions([drawn, *label_drawings(labels, metadata)]))
 
 

@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 # Settings that decide what a step computes, except those that only say how and from where.
 DECISIVE = (
-    *("MODEL.", "MODEL_EMA.", "INPUT.", "DATASETS.TRAIN"),
+    *("MODEL.", "MODEL_EMA.", "INPUT.", "DATASETS.TRAIN", "DATASETS.BOXED", "DATALOADER.BOXED"),
     *("SOLVER.IMS_PER_BATCH", "SOLVER.OPTIMIZER", "SOLVER.ACCUMULATE", "SOLVER.AMP."),
 )
 INDIFFERENT = ("MODEL.WEIGHTS", "MODEL.DEVICE")

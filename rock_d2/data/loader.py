@@ -1,5 +1,7 @@
 """The loaders: an endless seeded stream for training, Detectron2's order for evaluation."""
 
+import logging
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,15 +12,18 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import Dataset, Sampler
 
 from rock_d2.data.cache import RecordReader, ResidentReader
 from rock_d2.data.mapper import RockDatasetMapper
+from rock_d2.data.records import dataset_dicts, forget_boxes, subset
 from rock_d2.data.workers import BoundedLoader
 from rock_d2.tasks import build_tasks
+
+logger = logging.getLogger(__name__)
 
 
 class SampleStream(Dataset):
@@ -28,20 +33,46 @@ class SampleStream(Dataset):
     follow from the seed alone. So neither workers nor processes nor an interruption change the
     content of a position. (Detectron2's loader hands positions to workers in turn and seeds the
     workers: there, both batches and augmentation depend on their number.)
+
+    With a ``boxed_share``, images with known boxes and others have passes of their own, and take
+    turns in a fixed pattern.
     """
 
-    def __init__(self, reader: RecordReader, seed: int):
+    def __init__(self, reader: RecordReader, seed: int, *, boxed_share: float = 0.0):
+        if not 0 <= boxed_share <= 1:
+            raise ValueError(f"DATALOADER.BOXED_SHARE is {boxed_share}; it must be in [0, 1]")
         self.reader = reader
         self.seed = seed
+        self.boxed_share = boxed_share
+        self.boxed = np.arange(len(reader))
+        if boxed_share:
+            known = np.array(["annotations" in record for record in reader.records])
+            self.boxed, self.unboxed = np.flatnonzero(known), np.flatnonzero(~known)
+            if not known.any() or (boxed_share < 1 and known.all()):
+                raise ValueError(
+                    f"DATALOADER.BOXED_SHARE is {boxed_share}, but {known.sum()} of {len(reader)} "
+                    "training images have boxes; set it to 0"
+                )
 
     def __getitem__(self, position: int) -> dict[str, Any]:
-        epoch, place = divmod(position, len(self.reader))
-        index = int(epoch_order(self.seed, epoch, len(self.reader))[place])
+        images, turn = self._turn(position)
+        epoch, place = divmod(turn, len(images))
+        index = int(images[epoch_order(self.seed, epoch, len(images))[place]])
         with random_state_of(self.seed, position):
             return self.reader[index]
 
+    def _turn(self, position: int) -> tuple[np.ndarray, int]:
+        """Return the images that a position draws from, and how many draws there were before."""
+        if not self.boxed_share:
+            return self.boxed, position
+        before = math.floor(position * self.boxed_share)
+        if math.floor((position + 1) * self.boxed_share) > before:
+            return self.boxed, before
+        return self.unboxed, position - before
 
-@lru_cache(maxsize=2)
+
+# Of images with boxes and of others, each this pass and the next.
+@lru_cache(maxsize=4)
 def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(size)
 
@@ -86,15 +117,19 @@ def _train_loader_from_config(cfg: CfgNode, mapper: Callable | None = None) -> d
         raise ValueError("DATASETS.TRAIN is empty: there is nothing to train on")
     check_registered(names, "DATASETS.TRAIN")
     keypoints = cfg.MODEL.KEYPOINT_ON and cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE
-    records = get_detection_dataset_dicts(
+    records = dataset_dicts(
         names,
         # Without a detector, images without objects are as good as others.
         filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS and cfg.MODEL.DETECTOR != "",
         min_keypoints=int(keypoints),
     )
     check_classes(cfg, names)
+    records = subset(records, cfg.DATASETS.TRAIN_FRACTION, setting="DATASETS.TRAIN_FRACTION")
+    records = forget_boxes(records, kept=cfg.DATASETS.BOXED_FRACTION)
+    if cfg.MODEL.DETECTOR:
+        report_boxes(records)
     return {
-        "records": subset(records, cfg.DATASETS.TRAIN_FRACTION),
+        "records": records,
         "mapper": RockDatasetMapper(cfg, is_train=True) if mapper is None else mapper,
         "total_batch_size": cfg.SOLVER.IMS_PER_BATCH,
         # As in Detectron2, a negative seed means a new one; all processes must share it.
@@ -102,20 +137,9 @@ def _train_loader_from_config(cfg: CfgNode, mapper: Callable | None = None) -> d
         "num_workers": cfg.DATALOADER.NUM_WORKERS,
         "timeout": cfg.DATALOADER.TIMEOUT,
         "retries": cfg.DATALOADER.RETRIES,
+        "boxed_share": cfg.DATALOADER.BOXED_SHARE,
         "resident": cfg.DATALOADER.RESIDENT,
     }
-
-
-def subset(records: Sequence[dict[str, Any]], fraction: float) -> list[dict[str, Any]]:
-    """Return that share of the records, the nearest whole number of them, in their order.
-
-    Smaller shares lie within larger ones (table 6), and none depends on the training's seed.
-    """
-    if not 0 < fraction <= 1:
-        raise ValueError(f"DATASETS.TRAIN_FRACTION is {fraction}; it must be in (0, 1]")
-    order = np.random.default_rng(0).permutation(len(records))
-    count = max(1, round(fraction * len(records)))
-    return [records[i] for i in sorted(order[:count])]
 
 
 @configurable(from_config=_train_loader_from_config)
@@ -129,6 +153,7 @@ def build_train_loader(
     start_batch: int = 0,
     timeout: float = 0,
     retries: int = 0,
+    boxed_share: float = 0.0,
     resident: bool = False,
 ) -> BoundedLoader:
     """Return an endless loader of lists of batch items.
@@ -142,6 +167,7 @@ def build_train_loader(
         start_batch: the batch to begin with, of a training that is resumed.
         timeout: seconds that a batch may take the workers; 0: no limit.
         retries: further attempts at an image that cannot be read.
+        boxed_share: share of the images whose boxes are known; 0: as it is in the records.
         resident: whether all images are decoded now and kept in memory.
     """
     world_size = comm.get_world_size()
@@ -153,7 +179,7 @@ def build_train_loader(
     kind = ResidentReader if resident else RecordReader
     reader = kind(records, mapper, retries=retries)
     return BoundedLoader(
-        SampleStream(reader, seed),
+        SampleStream(reader, seed, boxed_share=boxed_share),
         batch_size=batch_size,
         sampler=PositionSampler(batch_size, comm.get_rank(), world_size, start_batch),
         num_workers=num_workers,
@@ -161,10 +187,22 @@ def build_train_loader(
     )
 
 
+def report_boxes(records: Sequence[dict[str, Any]]) -> None:
+    """Log how many training images have known boxes; raise ValueError if none has."""
+    count = sum("annotations" in record for record in records)
+    if not count:
+        raise ValueError(
+            "DATASETS.TRAIN: the boxes of all images are unknown; tasks alone are learned with "
+            "MODEL.DETECTOR ''"
+        )
+    if count < len(records):
+        logger.info(f"{count} of {len(records)} training images have known boxes")
+
+
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> BoundedLoader:
     """Return a loader of a test set, once, in its order; items keep their labels' file names."""
     check_registered([dataset_name], "DATASETS.TEST")
-    records = get_detection_dataset_dicts(dataset_name, filter_empty=False)
+    records = dataset_dicts([dataset_name])
     mapper = RockDatasetMapper(cfg, is_train=False)
     return BoundedLoader(
         RecordReader(records, mapper, retries=cfg.DATALOADER.RETRIES),

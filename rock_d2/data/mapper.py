@@ -33,16 +33,16 @@ class Decoded(NamedTuple):
 class RockDatasetMapper(DatasetMapper):
     """Detectron2's mapper with the labels of tasks, in two steps: files, and augmentation.
 
-    An item is the dataset dict with ``image`` and, in training, ``instances`` in place of its
-    annotations and each task's label that the image has. The labels' file names stay in it, where
-    evaluators find them.
+    An item is the dataset dict with ``image``, each task's label that the image has and, in
+    training, ``instances`` in place of its annotations, if it has any (an empty list is no object,
+    none at all are unknown boxes). The labels' file names stay in it, where evaluators find them.
     """
 
     @configurable
     def __init__(self, *, tasks: Sequence[Task], centre_rule: bool = False, **settings: Any):
         """
         Args:
-            tasks: whose labels are read.
+            tasks: whose labels are read; by the config, at test time those that are given.
             centre_rule: whether objects are dropped whose centre is outside of the augmented image
                 (SSD, sec. 2.2).
             settings: of Detectron2's mapper.
@@ -68,10 +68,13 @@ class RockDatasetMapper(DatasetMapper):
                 "INPUT.MASK_FORMAT polygon with INPUT.MIN_IOU_CROP or INPUT.CROP needs shapely: "
                 "pip install shapely, or set INPUT.MASK_FORMAT bitmask"
             )
+        tasks = build_tasks(cfg)
+        if not is_train:
+            tasks = tuple(task for task in tasks if type(task).__name__ in cfg.MODEL.ROCK.GIVEN)
         return settings | {
             "augmentations": build_augmentations(cfg, is_train),
             "recompute_boxes": masks and crops,
-            "tasks": build_tasks(cfg),
+            "tasks": tasks,
             "centre_rule": cfg.INPUT.MIN_IOU_CROP.ENABLED,
         }
 
@@ -83,17 +86,20 @@ class RockDatasetMapper(DatasetMapper):
         check_dict(dataset_dict)
         rgb = self.image_format == "RGB"
         image = read_color_image(dataset_dict["file_name"], rgb=rgb, field="file_name")
-        tasks = self.tasks if self.is_train else ()
-        return Decoded(image, {task.name: task.load(dataset_dict) for task in tasks})
+        return Decoded(image, {task.name: task.load(dataset_dict) for task in self.tasks})
 
     def augment(self, dataset_dict: Mapping[str, Any], decoded: Decoded) -> dict[str, Any]:
         """Return the batch item, by NumPy's random numbers; leaves ``decoded`` as it is."""
-        item = dict(dataset_dict)
+        item, known = dict(dataset_dict), "annotations" in dataset_dict
         detection_utils.check_image_size(item, decoded.image)
         objects = [a for a in item.pop("annotations", ()) if not a.get("iscrowd", 0)]
         view = T.AugInput(decoded.image, boxes=boxes_of(objects))
         transforms = self.augmentations(view)
         item["image"] = torch.from_numpy(np.ascontiguousarray(view.image.transpose(2, 0, 1)))
+        for task in self.tasks:
+            label = decoded.labels[task.name]
+            if label is not None:
+                item[task.name] = task.to_tensor(task.transform(label, transforms))
         if not self.is_train:
             return item
         height, width = view.image.shape[:2]
@@ -104,11 +110,8 @@ class RockDatasetMapper(DatasetMapper):
             objects = [self._wanted_fields(found, decoded.image.shape[:2]) for found in objects]
         except ValueError as problem:
             raise ValueError(f"{dataset_dict['file_name']}: {problem}") from None
-        item["instances"] = self._instances(objects, transforms, (height, width))
-        for task in self.tasks:
-            label = decoded.labels[task.name]
-            if label is not None:
-                item[task.name] = task.to_tensor(task.transform(label, transforms))
+        if known:
+            item["instances"] = self._instances(objects, transforms, (height, width))
         return item
 
     def _wanted_fields(self, found: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from detectron2.engine import HookBase
 from torch import nn
 
 from rock_d2.modeling.balancing import DETECTOR, Balancer, average_over_processes, flat_gradient
+from rock_d2.modeling.multi_task import attributes_kept
 
 
 class GradientConflict(HookBase):
@@ -52,15 +53,11 @@ class GradientConflict(HookBase):
 def unnoticed(model: nn.Module) -> Iterator[None]:
     """Put back the model's buffers, the detector's attributes and the random numbers' state."""
     buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
-    # Detectron2's dense detectors keep an average there.
-    attributes = dict(vars(model.detector))
     gpus = [model.device] if model.device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices=gpus):
+        with torch.random.fork_rng(devices=gpus), attributes_kept(model.detector):
             yield
     finally:
-        vars(model.detector).clear()
-        vars(model.detector).update(attributes)
         with torch.no_grad():
             for buffer, value in buffers:
                 buffer.copy_(value)

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.data import MetadataCatalog
-from detectron2.data.datasets import convert_to_coco_json
-from detectron2.evaluation import DatasetEvaluator
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets.coco import convert_to_coco_dict
+from detectron2.evaluation import COCOEvaluator, DatasetEvaluator
 from detectron2.structures import BoxMode, Instances
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
@@ -77,7 +77,7 @@ class BoxEvaluator(DatasetEvaluator):
         self._folder.mkdir(parents=True, exist_ok=True)
         with atomic_file(file) as document:
             document.write(json.dumps(found).encode())
-        if "annotations" not in self._truth:
+        if "annotations" not in self._truth or not known_images(self._truth):
             logger.info(f"{self._metadata.name} has no annotations: boxes are kept in {file}")
             return {}
         logger.info(f"Scoring {len(found)} boxes by {self._backend}")
@@ -97,6 +97,24 @@ class BoxEvaluator(DatasetEvaluator):
         return [found_ | {"category_id": ids[found_["category_id"]]} for found_ in found]
 
 
+class ObjectEvaluator(COCOEvaluator):
+    """Detectron2's evaluator, such as of masks, on the images whose objects are known."""
+
+    def __init__(self, dataset_name: str, *, output_dir: str, **settings: Any):
+        """
+        Args:
+            dataset_name: a registered data set.
+            output_dir: where the predictions are kept.
+            settings: of Detectron2's evaluator.
+        """
+        truth = read_truth(dataset_name, cache_dir=Path(output_dir))
+        self._image_ids = [image["id"] for image in known_images(truth)]
+        super().__init__(dataset_name, output_dir=output_dir, **settings)
+
+    def evaluate(self) -> dict[str, Any]:
+        return super().evaluate(img_ids=self._image_ids)
+
+
 def coco_detections(instances: Instances, image_id: int) -> list[Detection]:
     """Return an image's boxes in COCO's result format, with the model's own class numbers."""
     boxes = BoxMode.convert(instances.pred_boxes.tensor, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
@@ -111,8 +129,14 @@ def read_truth(dataset_name: str, *, cache_dir: Path) -> dict[str, Any]:
     """Return a data set's COCO document; one that has none gets it from its dataset dicts."""
     metadata = MetadataCatalog.get(dataset_name)
     if not metadata.get("json_file"):
-        metadata.json_file = str(cache_dir / f"{dataset_name}_coco_format.json")
-        convert_to_coco_json(dataset_name, metadata.json_file, allow_cached=False)
+        document, records = convert_to_coco_dict(dataset_name), DatasetCatalog.get(dataset_name)
+        for image, record in zip(document["images"], records, strict=True):
+            image["boxes_known"] = "annotations" in record
+        file = cache_dir / f"{dataset_name}_coco_format.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(file) as opened:
+            opened.write(json.dumps(document).encode())
+        metadata.json_file = str(file)
     with PathManager.open(metadata.json_file, "r") as file:
         return json.load(file)
 
@@ -134,6 +158,7 @@ def score_boxes(
     objects = [default | x for default, x in zip(defaults, truth["annotations"], strict=True)]
     truth = {**truth, "annotations": objects}
     check_detections(truth, found)
+    truth, found = only_known(truth, found)
     classes = [item["name"] for item in sorted(truth["categories"], key=lambda item: item["id"])]
     stats, precision = coco_scores(truth, found, backend=backend)
     # The first area range is "all", the last number of detections 100 an image.
@@ -147,6 +172,23 @@ def score_boxes(
     for metric, values in by_class.items():
         results |= {f"{metric}-{name}": value for name, value in zip(classes, values, strict=True)}
     return {metric: 100 * float(value) for metric, value in results.items()}
+
+
+def known_images(truth: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the images of a COCO document whose boxes are known."""
+    return [image for image in truth["images"] if image.get("boxes_known", True)]
+
+
+def only_known(
+    truth: Mapping[str, Any], found: Sequence[Detection]
+) -> tuple[Mapping[str, Any], Sequence[Detection]]:
+    """Return a document and detections without the images whose boxes are unknown."""
+    images, known = truth["images"], known_images(truth)
+    if len(known) == len(images):
+        return truth, found
+    logger.info(f"Boxes: {len(images) - len(known)} of {len(images)} images have unknown ones")
+    ids = {image["id"] for image in known}
+    return {**truth, "images": known}, [x for x in found if x["image_id"] in ids]
 
 
 def coco_scores(

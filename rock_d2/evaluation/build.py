@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.evaluation import COCOEvaluator, DatasetEvaluators
+from detectron2.evaluation import DatasetEvaluators
 
-from rock_d2.evaluation.boxes import BoxEvaluator
+from rock_d2.evaluation.boxes import BoxEvaluator, ObjectEvaluator
 from rock_d2.evaluation.task_evaluator import TaskEvaluator
 from rock_d2.tasks import build_tasks
 
@@ -18,7 +18,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
         backend = cfg.TEST.COCO_BACKEND
         evaluators.append(BoxEvaluator(dataset_name, output_dir=str(folder), backend=backend))
         evaluators += [
-            COCOEvaluator(
+            ObjectEvaluator(
                 dataset_name,
                 tasks=(kind,),
                 output_dir=str(folder / kind),

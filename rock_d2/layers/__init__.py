@@ -3,10 +3,17 @@
 from rock_d2.layers.conv import check_norm, conv_norm_relu
 from rock_d2.layers.init import own_seed
 from rock_d2.layers.normalizers import known_mean, max_over_processes, mean_over_processes
-from rock_d2.layers.pooling import block_average, global_average, known_average, resize
+from rock_d2.layers.pooling import (
+    block_average,
+    block_repeat,
+    global_average,
+    known_average,
+    resize,
+)
 
 __all__ = [
     "block_average",
+    "block_repeat",
     "check_norm",
     "conv_norm_relu",
     "global_average",

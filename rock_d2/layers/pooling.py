@@ -17,6 +17,11 @@ def block_average(x: torch.Tensor, num_blocks: int) -> torch.Tensor:
     return x.unflatten(1, (num_blocks, -1)).mean(dim=2)
 
 
+def block_repeat(x: torch.Tensor, num_channels: int) -> torch.Tensor:
+    """Repeat the channels to ``num_channels`` in blocks of equal ones; block_average undoes it."""
+    return x.repeat_interleave(num_channels // x.shape[1], dim=1)
+
+
 def known_average(
     target: torch.Tensor, known: torch.Tensor, size: tuple[int, int]
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,15 +1,24 @@
 """Any Detectron2 detector, or none, whose backbone ends in a neck that learns tasks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from rock_d2.layers import own_seed
-from rock_d2.modeling.necks.neck import Extents, Features, Neck, Predictions, build_neck
+from rock_d2.modeling.necks.neck import (
+    Extents,
+    Features,
+    Labels,
+    Neck,
+    Predictions,
+    build_neck,
+)
 from rock_d2.modeling.num_classes import with_num_classes
 from rock_d2.registry import registered
 
@@ -23,6 +32,9 @@ class MultiTask(nn.Module):
     The detector is one of Detectron2's meta-architectures as it is: the neck keeps names, channels
     and strides of the feature maps. In ``state_dict`` the detector's names are its own and the
     neck's begin with ``neck.``, so that checkpoints of the detector alone fit, and the other way.
+
+    An image without ``instances`` has unknown boxes: in training, backbone and neck see it, and
+    the rest of the detector does not.
     """
 
     @configurable
@@ -37,11 +49,18 @@ class MultiTask(nn.Module):
         self.detector = detector
         self.neck = neck
         # Of the batch that the detector is seeing: what goes into the hook and comes out of it.
-        self._image_sizes: Sequence[tuple[int, int]] = ()
-        self._padded_size = (0, 0)
+        self._inputs: Sequence[Mapping[str, Any]] = ()
+        self._labels: Labels = {}
         self._extents: Extents | None = None
         self._predictions: Predictions = {}
+        # Of a batch in which some boxes are unknown: all images as the backbone takes them, the
+        # places of those with boxes, and the padded size that these would have alone.
+        self._images: torch.Tensor | None = None
+        self._boxed: Sequence[int] = ()
+        self._boxed_size = (0, 0)
+        detector.backbone.register_forward_pre_hook(self._take_all)
         refined_part(detector, neck_at).register_forward_hook(self._refine)
+        detector.backbone.register_forward_hook(self._keep_boxed)
         self.register_state_dict_post_hook(_remove_prefix)
         self.register_load_state_dict_pre_hook(_add_prefix)
         self.register_load_state_dict_post_hook(_remove_prefix_of_report)
@@ -75,27 +94,66 @@ class MultiTask(nn.Module):
         Args:
             batched_inputs: items of RockDatasetMapper.
         """
-        image_sizes = [tuple(item["image"].shape[-2:]) for item in batched_inputs]
-        self._image_sizes = image_sizes
-        outputs = self.detector(batched_inputs)
-        predictions, extents = self._predictions, self._extents
-        self._image_sizes, self._predictions, self._extents = (), {}, None
+        self._inputs = batched_inputs
+        detect = self._train_detector if self.training else self.detector
+        outputs = detect(batched_inputs)
+        predictions, extents, labels = self._predictions, self._extents, self._labels
+        self._inputs, self._predictions, self._extents, self._labels = (), {}, None, {}
         if self.training:
-            labels = self.neck.collate(batched_inputs, size=self._padded_size, device=self.device)
             return merge_losses(outputs, self.neck.losses(predictions, labels))
-        sizes = [
-            (item.get("height", height), item.get("width", width))
-            for item, (height, width) in zip(batched_inputs, image_sizes, strict=True)
-        ]
+        sizes = [output_size(item) for item in batched_inputs]
         tasks = self.neck.inference(predictions, sizes, extents)
         return [{**output, **task} for output, task in zip(outputs, tasks, strict=True)]
 
+    def _train_detector(
+        self, batched_inputs: Sequence[Mapping[str, Any]]
+    ) -> dict[str, torch.Tensor]:
+        """Return the detector's losses on the images whose boxes are known; 0 if none are."""
+        boxed = [i for i, item in enumerate(batched_inputs) if "instances" in item]
+        if len(boxed) == len(batched_inputs):
+            return self.detector(batched_inputs)
+        if boxed:
+            self._images, self._boxed = self.detector.preprocess_image(batched_inputs).tensor, boxed
+            losses = self.detector([batched_inputs[i] for i in boxed])
+            self._images = None
+            return losses
+        # Other processes wait for the same losses, and for a gradient of every parameter.
+        empty = [{**item, "instances": no_objects(item["image"])} for item in batched_inputs]
+        with attributes_kept(self.detector):
+            return {name: 0 * loss for name, loss in self.detector(empty).items()}
+
+    def _take_all(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Give the backbone all images in place of those with known boxes."""
+        if self._images is None:
+            return None
+        self._boxed_size = tuple(inputs[0].shape[-2:])
+        return (self._images,)
+
+    def _keep_boxed(
+        self, module: nn.Module, inputs: tuple[Any, ...], features: Features
+    ) -> Features | None:
+        """Return the feature maps of the images with known boxes, as large as without the rest."""
+        if self._images is None:
+            return None
+        shapes, (height, width) = module.output_shape(), self._boxed_size
+        cells = {
+            name: (-(-height // s.stride), -(-width // s.stride)) for name, s in shapes.items()
+        }
+        return {
+            name: maps[self._boxed, :, : cells[name][0], : cells[name][1]]
+            for name, maps in features.items()
+        }
+
     def _refine(self, module: nn.Module, inputs: tuple[Any, ...], features: Features) -> Features:
         """Pass the features of the backbone, or of its bottom-up part, through the neck."""
-        self._padded_size = height, width = tuple(inputs[0].shape[-2:])
-        extents = [(h / height, w / width) for h, w in self._image_sizes]
+        height, width = size = tuple(inputs[0].shape[-2:])
+        shapes = [item["image"].shape for item in self._inputs]
+        extents = [(shape[-2] / height, shape[-1] / width) for shape in shapes]
         self._extents = extents if any(extent != (1, 1) for extent in extents) else None
-        refined, self._predictions = self.neck(features, self._extents)
+        # An exported detector sees images alone.
+        if self._inputs:
+            self._labels = self.neck.collate(self._inputs, size=size, device=self.device)
+        refined, self._predictions = self.neck(features, self._extents, self._labels)
         return refined
 
 
@@ -111,6 +169,29 @@ def refined_part(detector: nn.Module, neck_at: str) -> nn.Module:
             "pyramid; set it to backbone"
         )
     return detector.backbone.bottom_up
+
+
+def output_size(item: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the height and width of a batch item's output, by default its image's."""
+    height, width = item["image"].shape[-2:]
+    return item.get("height", height), item.get("width", width)
+
+
+def no_objects(image: torch.Tensor) -> Instances:
+    """Return the ground truth of an image (3, H, W) without objects."""
+    boxes, classes = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
+    return Instances(tuple(image.shape[-2:]), gt_boxes=Boxes(boxes), gt_classes=classes)
+
+
+@contextmanager
+def attributes_kept(module: nn.Module) -> Iterator[None]:
+    """Put back a module's attributes: Detectron2's dense detectors keep an average there."""
+    attributes = dict(vars(module))
+    try:
+        yield
+    finally:
+        vars(module).clear()
+        vars(module).update(attributes)
 
 
 def merge_losses(*parts: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -161,6 +161,20 @@ class Task(ABC):
             device: of the model.
         """
 
+    def target_maps(
+        self, target: torch.Tensor, size: tuple[int, int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the maps (N, num_outputs, h, w) that would predict the labels, and where they can.
+
+        Args:
+            target: of ``collate``.
+            size: h and w.
+
+        Returns:
+            The maps, and bool (N, 1, h, w) or (N, 1, 1, 1), true where the label is known.
+        """
+        raise ValueError(f"MODEL.ROCK.GIVEN: {type(self).__name__} has no `target_maps`")
+
     def activation(self, maps: torch.Tensor) -> torch.Tensor:
         """Return the prediction of the network's maps (N, num_outputs, h, w).
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from detectron2.data import Metadata
 
-from rock_d2.layers import known_average, known_mean, max_over_processes, resize
+from rock_d2.layers import known_mean, max_over_processes, resize
 from rock_d2.tasks.base import TASK_REGISTRY, ColourScale, Drawing, rgb_colours
 from rock_d2.tasks.geometry import CameraChange
 from rock_d2.tasks.maps import MapTask
@@ -50,10 +50,15 @@ class Depth(MapTask):
         """Return metres; a zoom by s brings everything s times nearer, flips change nothing."""
         return pixels.float() / (UNITS_PER_METRE * camera.zoom)
 
+    def target_maps(
+        self, target: torch.Tensor, size: tuple[int, int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        depth, known = super().target_maps(target, size)
+        return depth.clamp(min=self.min_depth).log(), known
+
     def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        size = prediction.shape[-2:]
-        depth, known = known_average(target, target > 0, size)
-        error = prediction.float() - depth.clamp(min=self.min_depth).log()
+        log_depth, known = self.target_maps(target, prediction.shape[-2:])
+        error = prediction.float() - log_depth
         return berhu_loss(torch.where(known, error, 0), known, fraction=self.berhu_fraction)
 
     def postprocess(self, prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:

@@ -12,6 +12,7 @@ import torch
 from detectron2.data import Metadata
 
 from rock_d2.image_files import read_pixels
+from rock_d2.layers import known_average
 from rock_d2.tasks.base import Task
 from rock_d2.tasks.geometry import RULES, CameraChange, LabelMap
 
@@ -129,6 +130,13 @@ class MapTask(Task):
             height, width = wanted[1:]
             target[:, :height, :width] = label.to(device, non_blocking=True)
         return labels
+
+    def target_maps(
+        self, target: torch.Tensor, size: tuple[int, int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the means of the known pixels, for predictions in the label's units."""
+        known = (target != self.unknown_value).any(dim=1, keepdim=True)
+        return known_average(target, known, size)
 
 
 def size_problem(pixels: np.ndarray, record: Mapping[str, Any]) -> str:

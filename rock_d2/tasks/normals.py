@@ -8,7 +8,7 @@ import torch
 from detectron2.data import Metadata
 from torch.nn import functional as F
 
-from rock_d2.layers import known_average, known_mean, resize
+from rock_d2.layers import known_mean, resize
 from rock_d2.tasks.base import TASK_REGISTRY, Drawing
 from rock_d2.tasks.geometry import CameraChange
 from rock_d2.tasks.maps import MapTask
@@ -62,10 +62,15 @@ class Normals(MapTask):
         """Scale the vectors to length 1, in fp32."""
         return F.normalize(maps.float(), dim=1)
 
+    def target_maps(
+        self, target: torch.Tensor, size: tuple[int, int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        mean, known = super().target_maps(target, size)
+        return F.normalize(mean, dim=1), known
+
     def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        size = prediction.shape[-2:]
-        mean, known = known_average(target, (target != 0).any(dim=1, keepdim=True), size)
-        return cosine_l2_loss(prediction.float(), F.normalize(mean, dim=1), known)
+        vectors, known = self.target_maps(target, prediction.shape[-2:])
+        return cosine_l2_loss(prediction.float(), vectors, known)
 
     def postprocess(self, prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:
         """Return unit vectors, fp32 (3, H, W)."""

@@ -91,6 +91,13 @@ class Scene(Task):
                 )
         return torch.tensor(labels).to(device, non_blocking=True)
 
+    def target_maps(
+        self, target: torch.Tensor, size: tuple[int, int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return 1 for the true class and 0 for the others, everywhere."""
+        one_hot = F.one_hot(target.clamp(min=0), self.num_classes).float()[:, :, None, None]
+        return one_hot.expand(-1, -1, *size), (target != UNKNOWN)[:, None, None, None]
+
     def activation(self, maps: torch.Tensor) -> torch.Tensor:
         return global_average(maps)
 

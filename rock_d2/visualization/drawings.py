@@ -109,6 +109,8 @@ def detection_drawing(
 
 def record_drawing(image: np.ndarray, record: Mapping[str, Any], metadata: Metadata) -> Drawing:
     """Return the drawing of a dataset dict's objects."""
+    if "annotations" not in record:
+        return Drawing("boxes unknown", image)
     objects = record["annotations"]
     boxes = [BoxMode.convert(o["bbox"], o["bbox_mode"], BoxMode.XYXY_ABS) for o in objects]
     masks = [o["segmentation"] for o in objects if o.get("segmentation")]

@@ -21,8 +21,8 @@ from rock_d2.data.loader import (
     PositionSampler,
     SampleStream,
     epoch_order,
-    subset,
 )
+from rock_d2.data.records import forget_boxes, subset
 from rock_d2.data.workers import LoaderError, UnreadableError
 
 RECORDS = [{"image_id": i, "file_name": f"{i}.png"} for i in range(10)]
@@ -78,7 +78,7 @@ def test_smaller_shares_lie_within_larger_ones():
     # The paper's 673 training images: 60, 70 and 80 % are 403.8, 471.1 and 538.4.
     records = [{"image_id": i} for i in range(673)]
     ids = {
-        share: [record["image_id"] for record in subset(records, share)]
+        share: [record["image_id"] for record in subset(records, share, setting="")]
         for share in (0.6, 0.7, 0.8, 1.0)
     }
     assert [len(chosen) for chosen in ids.values()] == [404, 471, 538, 673]
@@ -86,6 +86,42 @@ def test_smaller_shares_lie_within_larger_ones():
     assert all(chosen == sorted(chosen) for chosen in ids.values())
     # Chosen evenly, not from one end.
     assert abs(np.mean(ids[0.6]) - 336) < 30
+
+
+def test_boxes_are_forgotten_as_images_are_left_out_and_no_further():
+    records = [{"image_id": i, "annotations": []} for i in range(673)]
+    few = subset(records, 0.25, setting="")
+    found = forget_boxes(records, kept=0.25)
+    assert [record["image_id"] for record in found] == list(range(673))
+    assert [record for record in found if "annotations" in record] == few
+    assert forget_boxes(found, kept=1.0) == found and "annotations" in records[0]
+
+
+HALF_BOXED = [
+    {**record, "annotations": []} if record["image_id"] < 4 else record for record in RECORDS
+]
+
+
+def test_the_share_of_boxed_samples_is_exact_and_each_kind_has_passes_of_its_own():
+    options = {"total_batch_size": 8, "seed": 5, "boxed_share": 0.25}
+    found = list(islice(build_train_loader(HALF_BOXED, mapper=noisy, **options), 24))
+    items = [item["id"] for batch in found for item in batch]
+    assert all(sum(i < 4 for i in items[p : p + 4]) == 1 for p in range(len(items) - 3))
+    for kind in ([i for i in items if i < 4], [i for i in items if i >= 4]):
+        size = len(set(kind))
+        passes = [kind[p : p + size] for p in range(0, len(kind), size)]
+        assert all(len(set(one)) == size for one in passes)
+        assert len(set(map(tuple, passes))) > len(passes) // 2
+    resumed = build_train_loader(HALF_BOXED, mapper=noisy, start_batch=7, num_workers=2, **options)
+    assert list(islice(resumed, 3)) == found[7:10]
+
+
+@pytest.mark.parametrize(
+    ("records", "share"), [(RECORDS, 0.5), (HALF_BOXED[:4], 0.5), (RECORDS, 2)]
+)
+def test_a_share_that_cannot_be_is_named(records, share):
+    with pytest.raises(ValueError, match=r"^DATALOADER.BOXED_SHARE is"):
+        build_train_loader(records, mapper=noisy, total_batch_size=4, seed=0, boxed_share=share)
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -171,6 +207,14 @@ def test_loaders_from_a_config(rooms_cfg):
     assert [item["image_id"] for batch in found for item in batch] == expected
     rooms_cfg.DATASETS.TRAIN_FRACTION = 0.6
     assert len(build_train_loader(rooms_cfg).dataset.reader) == 9  # of 15
+    # A third of them keeps its boxes, and is every second sample.
+    rooms_cfg.merge_from_list(["DATASETS.BOXED_FRACTION", 0.3333, "DATALOADER.BOXED_SHARE", 0.5])
+    rooms_cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = True
+    loader = build_train_loader(rooms_cfg)
+    assert sum("annotations" in record for record in loader.dataset.reader.records) == 3
+    batch = next(iter(loader))
+    assert ["instances" in item for item in batch] == [False, True, False, True]
+    assert all({"depth", "normals", "scene"} <= item.keys() for item in batch)
 
 
 @pytest.mark.parametrize(

@@ -107,12 +107,15 @@ def test_at_test_time_the_file_names_are_kept_and_nothing_is_augmented(records):
     cfg = get_cfg()
     add_rock_config(cfg)
     cfg.INPUT.SIZE = [60, 80]
+    cfg.MODEL.ROCK.GIVEN = ["Normals"]
     item = RockDatasetMapper(cfg, is_train=False)(records[0])
     assert tuple(item["image"].shape) == (3, 60, 80)
     assert (item["height"], item["width"]) == (120, 160)
     kept = {"file_name", "depth_file_name", "normals_file_name", "scene_id", "image_id"}
     assert kept <= item.keys()
-    assert not {"annotations", "instances", "depth", "normals"} & item.keys()
+    assert not {"annotations", "instances", "depth", "scene"} & item.keys()
+    # Labels that the network takes at test time, too.
+    assert tuple(item["normals"].shape) == (3, 60, 80)
 
 
 class FixedCrop(T.Augmentation):
@@ -148,9 +151,15 @@ def test_crowds_are_no_objects_and_an_image_may_have_none(records):
     # [30, 90] x [20, 70] clipped to [40, 120] x [30, 90].
     boxes = mapper([FixedCrop()])(crowd)["instances"].gt_boxes.tensor
     assert boxes.tolist() == [[0, 0, 50, 40]]
-    bare = {key: value for key, value in records[0].items() if key != "annotations"}
-    for record in (bare, bare | {"annotations": []}):
-        assert paper_mapper()(record)["instances"].gt_boxes.tensor.shape == (0, 4)
+    nothing = paper_mapper()(records[0] | {"annotations": []})
+    assert nothing["instances"].gt_boxes.tensor.shape == (0, 4)
+    # Nobody has looked: the crops are the same, and there is no ground truth.
+    np.random.seed(0)
+    nothing = paper_mapper()(records[0] | {"annotations": []})
+    np.random.seed(0)
+    unknown = paper_mapper()({k: v for k, v in records[0].items() if k != "annotations"})
+    assert nothing.keys() - unknown.keys() == {"instances"}
+    assert all(torch.equal(unknown[name], nothing[name]) for name in ("image", "depth", "normals"))
 
 
 def test_bit_masks_follow_their_object(records):

@@ -15,8 +15,9 @@ from rock_d2 import add_rock_config, build_evaluator
 
 @pytest.fixture
 def triangle(tmp_path):
-    """A data set with one object, the lower left half of a square."""
-    truth, _ = coco_set([(1, 1, (10, 10, 40, 40))], [], images=[1], categories=[1])
+    """A data set with one object, the lower left half of a square, and an image nobody labelled."""
+    truth, _ = coco_set([(1, 1, (10, 10, 40, 40))], [], images=[1, 2], categories=[1])
+    truth["images"][1]["boxes_known"] = False
     truth["annotations"][0] |= {"segmentation": [[10, 10, 10, 50, 50, 50]], "area": 800.0}
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     register_coco_instances("triangle", {}, str(tmp_path / "truth.json"), str(tmp_path))
@@ -43,7 +44,7 @@ def test_masks_are_measured_beside_boxes(triangle, tmp_path):
         found.scores, found.pred_classes = torch.tensor([0.9]), torch.tensor([0])
         found.pred_masks = mask[None]
         options = ("MODEL.DETECTOR", "GeneralizedRCNN", "MODEL.MASK_ON", True)
-        results = evaluate(tmp_path, [{"instances": found}], *options)
-        # The box is right in any case.
+        results = evaluate(tmp_path, [{"instances": found}] * 2, *options)
+        # The box is right in any case; in the second image it is neither right nor wrong.
         assert results["bbox"]["AP"] == pytest.approx(100)
         assert results["segm"]["AP50"] == pytest.approx(ap50)

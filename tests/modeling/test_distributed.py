@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import torch
 from command_line import ROOT, run
-from tiny import LABELS, MODELS, item, tiny_model
+from detectron2.modeling import build_model
+from detectron2.utils.events import EventStorage
+from tiny import DETECTORS, LABELS, MODELS, detector_cfg, item, tiny_model
 from torch import distributed, nn
 from torch import multiprocessing as mp
 
@@ -31,7 +33,15 @@ def batches() -> dict[str, list[dict[str, Any]]]:
         "different labels": [picture(0, ("depth",), 1), picture(1, LABELS, 6)],
         "one label and no object": [picture(0, ("scene",), 0), picture(1, (), 0)],
         "no label": [picture(0, (), 1), picture(1, (), 0)],
+        "boxes known on one process": [picture(0, LABELS, 3), unknown(1)],
+        "unknown boxes": [unknown(0), unknown(1)],
     }
+
+
+def unknown(seed: int, size: tuple[int, int] = SIZE) -> dict[str, Any]:
+    found = item(seed, size=size)
+    del found["instances"]
+    return found
 
 
 def step(model: nn.Module, batch: list[dict]) -> tuple[dict, dict]:
@@ -58,6 +68,13 @@ def work(rank: int, folder: Path) -> None:
         other = tiny_model(*MODELS[name], "INPUT.SIZE", list(SIZE)).train()
         other = nn.parallel.DistributedDataParallel(other)
         results[name] = step(other, [picture(rank, LABELS[: 2 * rank], 3 * rank)])
+    for name in DETECTORS:
+        other = build_model(detector_cfg(name, *MODELS["rock"], "MODEL.FCOS.NORM", "")).train()
+        other = nn.parallel.DistributedDataParallel(other)
+        with EventStorage(0):
+            for kind, one in (("known", item(0)), ("unknown", unknown(0, size=(96, 128)))):
+                batch = [one] if rank == 0 else [unknown(1, size=(96, 128))]
+                results[f"{kind}, {name}"] = step(other, batch)
     torch.save(results, folder / f"rank{rank}.pt")
     distributed.destroy_process_group()
 
@@ -88,6 +105,19 @@ def test_losses_and_gradients_are_those_of_the_whole_batch(two_processes, one_pr
             scale = float(gradients[name].abs().max())
             difference = float((gradient - gradients[name]).abs().max())
             assert difference <= 1e-5 * scale + 1e-9, name
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_process_without_known_boxes_takes_part(two_processes, name):
+    for kind in ("known", "unknown"):
+        (losses, gradients), (others, _) = (r[f"{kind}, {name}"] for r in two_processes)
+        assert losses.keys() == others.keys()
+        head = {
+            p: g for p, g in gradients.items() if not p.startswith(("detector.backbone.", "neck."))
+        }
+        assert head and None not in head.values()
+        assert any(g.any() for g in head.values()) == (kind == "known")
+        assert any(g.any() for p, g in gradients.items() if p.startswith("neck."))
 
 
 @pytest.mark.parametrize("name", NECKS)

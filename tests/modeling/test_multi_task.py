@@ -177,6 +177,59 @@ def test_padding_has_no_loss(options):
         torch.testing.assert_close(together[f"loss_{task}"], alone[f"loss_{task}"])
 
 
+def unknown(batch_item: dict[str, Any]) -> dict[str, Any]:
+    """The item without its boxes."""
+    return {key: value for key, value in batch_item.items() if key != "instances"}
+
+
+# It sees all images.
+WITHOUT_BATCH_NORM = (
+    *("MODEL.ROCK.NORM", "", "MODEL.RESNETS.NORM", "FrozenBN", "MODEL.FPN.NORM", ""),
+)
+
+
+@pytest.mark.parametrize("neck", [ROCK, FLAT, ("MODEL.NECK.NAME", "IdentityNeck")], ids=str)
+@each_detector
+def test_images_with_unknown_boxes_teach_the_tasks_alone(name, neck):
+    whole = [item(0), item(1), item(2), item(3)]
+    mixed = [unknown(whole[0]), whole[1], unknown(whole[2]), whole[3]]
+    options = (*neck, *WITHOUT_BATCH_NORM)
+    found, everything, boxed = (
+        losses_of(build(name, *options), batch) for batch in (mixed, whole, whole[1::2])
+    )
+    assert found.keys() == everything.keys()
+    for key, loss in found.items():
+        expected = everything if key.removeprefix("loss_") in LABELS else boxed
+        torch.testing.assert_close(loss, expected[key], rtol=1e-5, atol=1e-6)
+
+
+@each_detector
+def test_without_any_known_box_the_detector_has_zero_gradients(name):
+    model = build(name, *ROCK)
+    expected = losses_of(model, [item(0), item(1)])
+    average = getattr(model.detector, "loss_normalizer", None)
+    losses = losses_of(model, [unknown(item(0)), unknown(item(1))])
+    assert losses.keys() == expected.keys()
+    assert getattr(model.detector, "loss_normalizer", None) == average
+    sum(losses.values()).backward()
+    for path, parameter in model.detector.named_parameters():
+        if parameter.requires_grad and not path.startswith("backbone."):
+            assert torch.equal(parameter.grad, torch.zeros_like(parameter)), path
+    assert all(p.grad.any() for path, p in model.neck.named_parameters() if "encoders" in path)
+
+
+@pytest.mark.parametrize("name", ["ssd", "retinanet"])
+def test_a_larger_image_with_unknown_boxes_does_not_enlarge_the_others(name):
+    small, large = item(0, size=(64, 96)), unknown(item(1))
+    options = (*ROCK, *PYRAMID[:2]) if name == "ssd" else ROCK
+    together, alone = (
+        losses_of(by_patches(build(name, *options, *WITHOUT_BATCH_NORM), options), batch)
+        for batch in ([large, small], [small])
+    )
+    for key in alone.keys() - {f"loss_{task}" for task in LABELS}:
+        torch.testing.assert_close(together[key], alone[key], rtol=1e-4, atol=0)
+
+
 def test_tasks_alone():
     options = (
         "MODEL.DETECTOR",
@@ -226,6 +279,7 @@ def test_rock_adds_the_papers_parameters():
         ("MODEL.ROCK.NORM", "MN"),
         ("MODEL.ROCK.FUSION.NAME", "MinFusion"),
         ("MODEL.ROCK.FUSION.SWITCHED_OFF", ["Odour"]),
+        *(("MODEL.ROCK.GIVEN", names) for names in (["Odour"], ["Depth", "Depth"])),
     ],
 )
 def test_settings_that_make_no_sense_are_named(setting, value):

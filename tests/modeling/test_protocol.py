@@ -16,6 +16,7 @@ from fvcore.transforms.transform import PadTransform, ScaleTransform, Transform,
 from tiny import item, tiny_cfg
 
 from rock_d2 import FUSION_REGISTRY, NECK_REGISTRY, TASK_REGISTRY, Task
+from rock_d2.layers import block_average, block_repeat
 from rock_d2.modeling.necks import ROCK, Neck, build_neck
 from rock_d2.tasks.geometry import RULES
 from rock_d2.tasks.maps import MapTask
@@ -129,6 +130,25 @@ def test_loss_is_fp32_and_the_known_images_own(task, tmp_path):
     torch.testing.assert_close(alone, loss)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert task.loss(task.activation(maps.bfloat16()), target).dtype == torch.float32
+
+
+@each_task
+def test_the_encoding_of_a_label_predicts_it(task, tmp_path):
+    target = task.collate(batch_of(task, tmp_path), size=SIZE, device=CPU)
+    maps, known = task.target_maps(target, SIZE)
+    encoding = block_repeat(maps, task.channels)
+    assert encoding.shape == (3, task.channels, *SIZE)
+    prediction = task.activation(block_average(encoding, task.num_outputs))
+    for image in range(2):
+        found = task.postprocess(prediction[image], SIZE)
+        if task.is_map:
+            # 16 of 24 rows are known; the second image has half the size.
+            assert known[image].sum() == 16 * WIDTH / 4**image
+            where = known[image].expand_as(found)
+            torch.testing.assert_close(found[where], target[image][where], rtol=1e-5, atol=1e-6)
+        else:
+            assert known[image].all() and found.argmax() == target[image]
+    assert not known[2].any()
 
 
 @each_task

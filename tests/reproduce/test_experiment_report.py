@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from reproduce.comparison import MAPS, Comparison
 from reproduce.plan import Plan
 from reproduce.report import write_reports
-from reproduce.tables import find_table
+from reproduce.tables import ROCK, find_table
 
 # AP50 of seeds 1, 2 and 3: the differences of ROCK to the baseline are 4, 5 and 6.
 SCORES = {"table1_baseline": (20, 22, 24), "table1_flat": (21, 22), "table1_rock": (24, 27, 30)}
@@ -32,6 +33,8 @@ def write_run(folder: Path, score: float) -> None:
     folder.mkdir(parents=True)
     scores = {"AP50": score, "AP75": score / 2, "AP": score / 2, "AP50-bed": 2 * score}
     results = {"bbox": scores | {"AP50-night stand": None}}
+    if folder.parent.name != "table1_baseline":
+        results["scene"] = {"acc": score / 100}
     (folder / "results.json").write_text(json.dumps(results))
     (folder / "environment.txt").write_text("commit: abc\nmachine: 2 threads\n")
     step = {"time": 0.5, "images_per_second": 8.0, "memory_gb": 1.5}
@@ -62,6 +65,9 @@ def test_markdown_has_means_differences_and_the_papers_figures(output):
     assert rows[2][1:4] == ["0", "", "35.7"]
     assert "4 runs are not finished" in text
     assert grid(text, "AP50 (%) of each category")[0][:2] == ["bed", "44.0 ± 4.0"]
+    # Twice as much as in all: the differences are 8, 10 and 12.
+    changes = grid(text, "Changes in AP50 (%) of each category")
+    assert changes == [["bed", "+1.0 [+0.0, +2.0]", "+10.0 [+8.0, +12.0]"]]
     settings = {row[0]: row[1:] for row in grid(text, "Differences to the paper's settings")}
     assert settings["`MODEL.RESNETS.DEPTH`"] == ["18", "50"]
     assert not any("MODEL.NECK" in name or "LOG_PERIOD" in name for name in settings)
@@ -69,6 +75,17 @@ def test_markdown_has_means_differences_and_the_papers_figures(output):
     costs = ["Detection baseline", "0.01 ± 0.00", "1.50 ± 0.00", "4.00 ± 0.00"]
     assert grid(text, "Cost")[0] == costs
     assert "code: abc; machine: 2 threads." in text
+
+
+def test_gains_are_drawn_against_what_differs(output):
+    """Points of ROCK and flat by the accuracy of their scenes; all have the same X."""
+    plan = Plan([find_table("1")], dataset="rooms", seeds=(1, 2, 3), output=output)
+    comparison = Comparison(plan, plan.tables[0])
+    assert comparison.gains(ROCK, "scene/acc") == [(0.24, 4), (0.27, 5), (0.3, 6)]
+    assert len({maps for maps, _ in comparison.gains(ROCK, MAPS)}) == 1
+    assert (output / "table1_gain_scene.svg").is_file()
+    assert "table1_gain_scene.svg" in (output / "table1.md").read_text()
+    assert not (output / "table1_gain_maps.svg").exists()
 
 
 def test_csv_holds_numbers(output):

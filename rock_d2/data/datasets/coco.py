@@ -27,7 +27,7 @@ def register_multitask_coco(name: str, json_file: str, image_root: str, **metada
         json_file: COCO instances JSON, absolute or below ``$DETECTRON2_DATASETS``. Each of its
             image records may hold labels for the whole image beside COCO's own fields, such as
             ``scene_id``; a field that ends in ``_file_name``, such as ``depth_file_name``, names a
-            file below ``image_root``.
+            file below ``image_root``. ``boxes_known`` is false where nobody has looked for objects.
         image_root: the folder that all file names are relative to; absolute or as above.
         metadata: facts for ``MetadataCatalog``, such as ``scene_classes`` or ``intrinsics``.
             ``thing_classes`` are the JSON's categories, by id, and need not be given.
@@ -87,7 +87,10 @@ def load_multitask_coco(json_file: str, image_root: str, name: str) -> list[dict
     records = load_coco_json(str(path), str(root), name)
     images = {image["id"]: image for image in document["images"]}
     for record in records:
-        record |= _image_labels(images[record["image_id"]], root)
+        image = images[record["image_id"]]
+        record |= _image_labels(image, root)
+        if not image.get("boxes_known", True):
+            del record["annotations"]
     return records
 
 

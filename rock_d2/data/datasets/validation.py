@@ -46,7 +46,13 @@ IS_INT = Field(is_int, "an int")
 IS_SIDE = Field(lambda value: is_int(value) and value > 0, "an int above 0")
 IS_TEXT = Field(lambda value: isinstance(value, str), "text")
 IS_FILE = Field(lambda name: isinstance(name, str) and name and "\0" not in name, "a file's name")
-IMAGE_FIELDS = {"id": IS_INT, "file_name": IS_FILE, "height": IS_SIDE, "width": IS_SIDE}
+IMAGE_FIELDS = {
+    "id": IS_INT,
+    "file_name": IS_FILE,
+    "height": IS_SIDE,
+    "width": IS_SIDE,
+    "boxes_known": Field(lambda value: isinstance(value, bool), "true or false", optional=True),
+}
 CATEGORY_FIELDS = {"id": IS_INT, "name": IS_TEXT}
 ANNOTATION_FIELDS = {
     "id": IS_INT,
@@ -107,6 +113,8 @@ def structure_problems(
             yield f"{where}: `image_id` {found['image_id']} is no image"
         else:
             where += f" of {image['file_name']}"
+            if not image.get("boxes_known", True):
+                yield f"{where}, whose `boxes_known` is false: remove one of the two"
             yield from _box_problems(where, found["bbox"], image, may_be_empty=empty_boxes)
 
 

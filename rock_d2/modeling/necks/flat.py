@@ -12,6 +12,7 @@ from rock_d2.modeling.necks.neck import (
     NECK_REGISTRY,
     Extents,
     Features,
+    Labels,
     Neck,
     Predictions,
     coarse_to_fine,
@@ -54,7 +55,7 @@ class FlatMTL(Neck):
         }
 
     def forward(
-        self, features: Features, extents: Extents | None = None
+        self, features: Features, extents: Extents | None = None, labels: Labels | None = None
     ) -> tuple[Features, Predictions]:
         predictions: Predictions = {task.name: [] for task in self.tasks}
         for name, predictors in self.predictors.items():

@@ -6,7 +6,14 @@ from typing import Any
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 
-from rock_d2.modeling.necks.neck import NECK_REGISTRY, Extents, Features, Neck, Predictions
+from rock_d2.modeling.necks.neck import (
+    NECK_REGISTRY,
+    Extents,
+    Features,
+    Labels,
+    Neck,
+    Predictions,
+)
 
 
 @NECK_REGISTRY.register()
@@ -22,6 +29,6 @@ class IdentityNeck(Neck):
         return {}
 
     def forward(
-        self, features: Features, extents: Extents | None = None
+        self, features: Features, extents: Extents | None = None, labels: Labels | None = None
     ) -> tuple[Features, Predictions]:
         return features, {}

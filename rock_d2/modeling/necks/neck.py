@@ -23,6 +23,8 @@ NECK_REGISTRY.__doc__ = "Necks by the name that MODEL.NECK.NAME gives them: subc
 # For each image the shares of the padded batch's height and width that it fills.
 Extents = Sequence[tuple[float, float]]
 Features = dict[str, torch.Tensor]
+# For each task the collated labels of the batch.
+Labels = Mapping[str, torch.Tensor]
 # For each task its predictions, from coarse to fine; the last one is the final one.
 Predictions = dict[str, list[torch.Tensor]]
 
@@ -36,12 +38,14 @@ def build_neck(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> "Neck":
 class Neck(nn.Module):
     """Refines feature maps and predicts tasks on the way.
 
-    ``forward(features, extents)`` returns the features, with the names, channels and strides that
-    they came with, and the predictions of the tasks. Where ``extents`` is None, every image fills
-    the batch.
+    ``forward(features, extents, labels)`` returns the features, with the names, channels and
+    strides that they came with, and the predictions of the tasks. Where ``extents`` is None, every
+    image fills the batch; ``labels`` has those of ``collate``, of which only the ``given`` tasks'
+    may be used.
 
     Attributes:
         tasks: those that are learned, the main ones first.
+        given: those of the tasks whose labels are inputs, in training and at test time.
         predict_auxiliary: whether the others are predicted at test time too.
     """
 
@@ -67,6 +71,7 @@ class Neck(nn.Module):
                 f"MODEL.TASKS.COMPARE_AT is {compare_at!r}; it must be prediction or label"
             )
         self.tasks = tuple(tasks)
+        self.given: tuple[Task, ...] = ()
         self.num_main = num_main
         self.predict_auxiliary = predict_auxiliary
         self.compare_at = compare_at
@@ -110,12 +115,11 @@ class Neck(nn.Module):
         size: tuple[int, int],
         device: torch.device,
     ) -> dict[str, torch.Tensor]:
-        """Return the labels of a batch, padded to ``size``, by task."""
-        return {t.name: t.collate(batched_inputs, size=size, device=device) for t in self.tasks}
+        """Return a batch's labels, padded to ``size``, by task: at test time of those given."""
+        tasks = self.tasks if self.training else self.given
+        return {t.name: t.collate(batched_inputs, size=size, device=device) for t in tasks}
 
-    def losses(
-        self, predictions: Predictions, labels: Mapping[str, torch.Tensor]
-    ) -> dict[str, torch.Tensor]:
+    def losses(self, predictions: Predictions, labels: Labels) -> dict[str, torch.Tensor]:
         """Return the loss of each task, ``loss_<task>``: the weighted sum over its predictions."""
         return {
             f"loss_{task.name}": task.loss_weight

@@ -8,12 +8,13 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import Conv2d, ShapeSpec
 from torch import nn
 
-from rock_d2.layers import block_average, check_norm, conv_norm_relu, own_seed
+from rock_d2.layers import block_average, block_repeat, check_norm, conv_norm_relu, own_seed
 from rock_d2.modeling.fusions import FUSION_REGISTRY
 from rock_d2.modeling.necks.neck import (
     NECK_REGISTRY,
     Extents,
     Features,
+    Labels,
     Neck,
     Predictions,
     coarse_to_fine,
@@ -40,6 +41,7 @@ class ROCK(Neck):
         norm: str,
         fusion: str,
         switched_off: Sequence[str] = (),
+        given: Sequence[str] = (),
         **settings: Any,
     ):
         """
@@ -51,11 +53,16 @@ class ROCK(Neck):
             norm: normalisation of trunk and decoders, a name that Detectron2's get_norm knows.
             fusion: registered name of the module that merges the encodings into X.
             switched_off: names of tasks whose decoders are left out at test time.
+            given: names of tasks whose true labels the decoders take.
             settings: of ``Neck``.
         """
         super().__init__(**settings)
         shapes = coarse_to_fine(input_shape, in_features, setting="MODEL.ROCK.IN_FEATURES")
         check_settings(shapes, self.tasks, shared_trunk=shared_trunk, width=width, norm=norm)
+        self.given = tuple(task for task in self.tasks if task.name in given)
+        if len(self.given) < len(given):
+            names = [task.name for task in self.tasks]
+            raise ValueError(f"MODEL.ROCK.GIVEN: {list(given)} must be different ones of {names}")
         fusion_type = registered(FUSION_REGISTRY, fusion, setting="MODEL.ROCK.FUSION.NAME")
         # By the name of the map whose encoders it feeds.
         self.trunk_of = {name: next(iter(shapes)) if shared_trunk else name for name in shapes}
@@ -80,6 +87,9 @@ class ROCK(Neck):
         node.ROCK.IN_FEATURES = ["res5"]
         # Whether several maps have one trunk.
         node.ROCK.SHARED_TRUNK = False
+        # Tasks, by their registered names, whose true labels the decoders take, in training and at
+        # test: the upper bound of what they can bring. Where a label is unknown, its prediction.
+        node.ROCK.GIVEN = []
         # Channels of the encoders' trunk: 2048 / 4 (supplement, sec. 1).
         node.ROCK.WIDTH = 512
         # Normalisation in trunk and decoders.
@@ -105,6 +115,10 @@ class ROCK(Neck):
                 registered(TASK_REGISTRY, name, setting="MODEL.ROCK.FUSION.SWITCHED_OFF").name
                 for name in rock.FUSION.SWITCHED_OFF
             ],
+            "given": [
+                registered(TASK_REGISTRY, name, setting="MODEL.ROCK.GIVEN").name
+                for name in rock.GIVEN
+            ],
             **cls.task_settings(cfg),
         }
 
@@ -123,17 +137,25 @@ class ROCK(Neck):
         return encoders
 
     def forward(
-        self, features: Features, extents: Extents | None = None
+        self, features: Features, extents: Extents | None = None, labels: Labels | None = None
     ) -> tuple[Features, Predictions]:
         refined, predictions = dict(features), {task.name: [] for task in self.tasks}
         for name, encoders in self.encoders.items():
             x = features[name]
             trunk = self.trunk[self.trunk_of[name]](x)
             encodings = {task: encode(trunk) for task, encode in encoders.items()}
-            refined[name] = self.fusion[name](x, encodings)
+            refined[name] = self.fusion[name](x, self.with_given(encodings, labels))
             for task, prediction in self.predict(encodings, extents).items():
                 predictions[task].append(prediction)
         return refined, predictions
+
+    def with_given(
+        self, encodings: Mapping[str, torch.Tensor], labels: Labels | None
+    ) -> dict[str, torch.Tensor]:
+        """Return the encodings, those of given tasks replaced where their labels are known."""
+        given = self.given if labels else ()
+        truth = {t.name: true_encoding(t, labels[t.name], encodings[t.name]) for t in given}
+        return {**encodings, **truth}
 
     def predict(
         self, encodings: Mapping[str, torch.Tensor], extents: Extents | None
@@ -141,6 +163,12 @@ class ROCK(Neck):
         """Return y_t = Pool_t(Enc_t(X)) (equation 2)."""
         maps = {t.name: block_average(encodings[t.name], t.num_outputs) for t in self.predicted}
         return self.activate(maps, extents)
+
+
+def true_encoding(task: Task, label: torch.Tensor, encoding: torch.Tensor) -> torch.Tensor:
+    """Return the encoding whose pooling is the label; the predicted one where it is unknown."""
+    maps, known = task.target_maps(label, encoding.shape[-2:])
+    return torch.where(known, block_repeat(maps, task.channels).to(encoding.dtype), encoding)
 
 
 def check_settings(

@@ -89,6 +89,27 @@ def test_the_snippet_of_the_readme_runs_as_printed(tmp_path, monkeypatch):
     remove("kitchens_train")
 
 
+def test_an_image_may_have_unknown_boxes_and_then_has_none(registered):
+    path = registered / "train.json"
+    document = json.loads(path.read_text())
+
+    def load_with(**fields):
+        for image, known in zip(document["images"], fields["known"], strict=True):
+            image["boxes_known"] = known
+        path.write_text(json.dumps(document))
+        return DatasetCatalog.get("pots")
+
+    first, second = load_with(known=[True, False])
+    assert len(first["annotations"]) == 1
+    assert "annotations" not in second and "boxes_known" not in {**first, **second}
+    with pytest.raises(
+        ValueError, match=r"annotation id 1 of images/a\.png.*`boxes_known` is false"
+    ):
+        load_with(known=[False, False])
+    with pytest.raises(ValueError, match="`boxes_known` is 0; it must be true or false"):
+        load_with(known=[0, True])
+
+
 @pytest.mark.parametrize("field", ["image_id", "annotations", "image"])
 def test_fields_that_would_replace_others_are_refused_by_name(registered, field):
     path = registered / "train.json"
