@@ -26,8 +26,9 @@ class MultiTask(nn.Module):
     and strides of the feature maps. In ``state_dict`` the detector's names are its own and the
     neck's begin with ``neck.``, so that checkpoints of the detector alone fit, and the other way.
 
-    An image without ``instances`` has unknown boxes: in training, backbone and neck see it, and
-    the rest of the detector does not.
+    A training image without ``instances`` has unknown boxes: it has no share in the detector's
+    losses. Unless a detector knows such images (``takes_unknown_boxes``), what comes after its
+    backbone and the neck does not see them.
     """
 
     @configurable
@@ -109,7 +110,8 @@ class MultiTask(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """Return the detector's losses on the images whose boxes are known; 0 if none are."""
         boxed = [i for i, item in enumerate(batched_inputs) if "instances" in item]
-        if len(boxed) == len(batched_inputs):
+        takes_all = getattr(self.detector, "takes_unknown_boxes", False)
+        if takes_all or len(boxed) == len(batched_inputs):
             return self.detector(batched_inputs)
         if boxed:
             self._images, self._boxed = self.detector.preprocess_image(batched_inputs).tensor, boxed
