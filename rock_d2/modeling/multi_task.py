@@ -90,9 +90,8 @@ class MultiTask(nn.Module):
         """
         image_sizes = [tuple(item["image"].shape[-2:]) for item in batched_inputs]
         self._image_sizes = image_sizes
-        outputs = (
-            self._train_detector(batched_inputs) if self.training else self.detector(batched_inputs)
-        )
+        run = self._train_detector if self.training else self.detector
+        outputs = run(batched_inputs)
         predictions, extents = self._predictions, self._extents
         self._image_sizes, self._predictions, self._extents = (), {}, None
         if self.training:
@@ -115,9 +114,10 @@ class MultiTask(nn.Module):
             return self.detector(batched_inputs)
         if boxed:
             self._images, self._boxed = self.detector.preprocess_image(batched_inputs).tensor, boxed
-            losses = self.detector([batched_inputs[i] for i in boxed])
-            self._images = None
-            return losses
+            try:
+                return self.detector([batched_inputs[i] for i in boxed])
+            finally:
+                self._images = None
         # Other processes wait for the same losses, and for a gradient of every parameter.
         empty = [{**item, "instances": no_objects(item["image"])} for item in batched_inputs]
         with attributes_kept(self.detector):
