@@ -94,7 +94,9 @@ def check_dataset(name: str, tasks: Sequence[Task], num_processes: int) -> Datas
     report.num_images = len(images)
     report.coverage = {task.name: known[task.name] / max(len(images), 1) for task in tasks}
     report.problems += [*set_faults(files, measured), *unlabelled(report.coverage, metadata)]
-    report.numbers = facts(document, metadata) | numbers(measured)
+    unknown = sum(not image.get("boxes_known", True) for image in images)
+    report.numbers = {"images with unknown boxes": str(unknown)}
+    report.numbers |= facts(document, metadata) | numbers(measured)
     pictures = zip(files, measured, strict=True)
     report.pictures = {file: found["picture"] for file, found in pictures if found}
     return report

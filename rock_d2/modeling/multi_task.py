@@ -33,8 +33,9 @@ class MultiTask(nn.Module):
     and strides of the feature maps. In ``state_dict`` the detector's names are its own and the
     neck's begin with ``neck.``, so that checkpoints of the detector alone fit, and the other way.
 
-    An image without ``instances`` has unknown boxes: in training, backbone and neck see it, and
-    the rest of the detector does not.
+    A training image without ``instances`` has unknown boxes: it has no share in the detector's
+    losses. Unless a detector knows such images (``takes_unknown_boxes``), what comes after its
+    backbone and the neck does not see them.
     """
 
     @configurable
@@ -95,8 +96,8 @@ class MultiTask(nn.Module):
             batched_inputs: items of RockDatasetMapper.
         """
         self._inputs = batched_inputs
-        detect = self._train_detector if self.training else self.detector
-        outputs = detect(batched_inputs)
+        run = self._train_detector if self.training else self.detector
+        outputs = run(batched_inputs)
         predictions, extents, labels = self._predictions, self._extents, self._labels
         self._inputs, self._predictions, self._extents, self._labels = (), {}, None, {}
         if self.training:
@@ -110,13 +111,15 @@ class MultiTask(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """Return the detector's losses on the images whose boxes are known; 0 if none are."""
         boxed = [i for i, item in enumerate(batched_inputs) if "instances" in item]
-        if len(boxed) == len(batched_inputs):
+        takes_all = getattr(self.detector, "takes_unknown_boxes", False)
+        if takes_all or len(boxed) == len(batched_inputs):
             return self.detector(batched_inputs)
         if boxed:
             self._images, self._boxed = self.detector.preprocess_image(batched_inputs).tensor, boxed
-            losses = self.detector([batched_inputs[i] for i in boxed])
-            self._images = None
-            return losses
+            try:
+                return self.detector([batched_inputs[i] for i in boxed])
+            finally:
+                self._images = None
         # Other processes wait for the same losses, and for a gradient of every parameter.
         empty = [{**item, "instances": no_objects(item["image"])} for item in batched_inputs]
         with attributes_kept(self.detector):

@@ -16,6 +16,8 @@ from rock_d2.layers import own_seed
 class NoDetector(nn.Module):
     """Runs a backbone on normalised images; it has no losses and finds nothing."""
 
+    takes_unknown_boxes = True
+
     @configurable
     def __init__(
         self, *, backbone: nn.Module, pixel_mean: Sequence[float], pixel_std: Sequence[float]

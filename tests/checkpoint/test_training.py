@@ -84,6 +84,8 @@ def test_resumed_training_has_the_state_of_the_saved_one(averaged, tmp_path):
     [
         (("SEED", 2), {}, "SEED was 1 and is 2"),
         (("INPUT.FORMAT", "RGB"), {}, "set INPUT.FORMAT"),
+        (("DATASETS.BOXED_FRACTION", 0.5), {}, "BOXED_FRACTION was 1.0 and is 0.5"),
+        (("DATALOADER.BOXED_SHARE", 0.5), {}, "BOXED_SHARE was 0.0 and is 0.5"),
         ((), {"images": 3}, "training images was 4 .* and is 3"),
         ((), {"width": 4}, "shapes of the weights was"),
     ],

@@ -11,8 +11,9 @@ from detectron2.engine.hooks import CallbackHook
 from trainings import differences, metrics, new_trainer, stored
 
 # Everything that has a state: averaged weights, a best metric, learnt weights of losses, parts of
-# batches.
+# batches; and images with and without boxes, which take turns.
 FULL = (
+    *("DATASETS.BOXED_FRACTION", 0.4, "DATALOADER.BOXED_SHARE", 0.5),
     *("MODEL_EMA.ENABLED", True, "SOLVER.ACCUMULATE", 2),
     *("MODEL.BALANCING.NAME", "UncertaintyWeights"),
     *("DATASETS.TEST", ("rooms_val",), "TEST.EVAL_PERIOD", 4, "TEST.BEST_METRIC", "depth/rmse"),

@@ -73,9 +73,7 @@ def facts(document: Mapping[str, Any], metadata: Metadata) -> dict[str, str]:
     scenes = [image["scene_id"] for image in images if is_int(image.get("scene_id"))]
     further = {name for image in images for name in image} - COCO_FIELDS
     few, median, many = np.quantile(sides or [0], (0.05, 0.5, 0.95))
-    unknown = sum(not image.get("boxes_known", True) for image in images)
     return {
-        "images with unknown boxes": str(unknown),
         "boxes": f"{few:.0f} / {median:.0f} / {many:.0f} pixels wide and high (5, 50 and 95 %)",
         "objects": listed(objects),
         "scenes": listed(Counter(str(names.get(scene, scene)) for scene in scenes)),

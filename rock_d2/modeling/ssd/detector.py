@@ -31,16 +31,24 @@ class Truths(NamedTuple):
         boxes: (N, M, 4).
         classes: int64 (N, M).
         present: bool (N, M), false where a row is padding.
+        known: bool (N,), false where nobody has looked for objects.
     """
 
     boxes: torch.Tensor
     classes: torch.Tensor
     present: torch.Tensor
+    known: torch.Tensor
 
 
 @META_ARCH_REGISTRY.register()
 class SSD(nn.Module):
-    """Single-shot detector; takes images of any size."""
+    """Single-shot detector; takes images of any size.
+
+    Training images without ``instances`` have unknown boxes: they have no loss, and the head's
+    batch normalisation sees them.
+    """
+
+    takes_unknown_boxes = True
 
     @configurable
     def __init__(
@@ -163,7 +171,8 @@ class SSD(nn.Module):
         """
         logits, deltas = logits.float(), deltas.float()
         positive, negative, match = self.matcher(pairwise_iou(truths.boxes, boxes), truths.present)
-        negative = negative & centres_inside(boxes, image_sizes)
+        positive = positive & truths.known[:, None]
+        negative = negative & truths.known[:, None] & centres_inside(boxes, image_sizes)
         classes = torch.where(positive, truths.classes.gather(1, match), logits.shape[-1] - 1)
         # Padding has no area; it is no target.
         gt_boxes = torch.where(truths.present[..., None], truths.boxes, boxes[0])
@@ -221,13 +230,14 @@ def pad_truths(
     batched_inputs: Sequence[Mapping[str, Any]], num_classes: int, device: torch.device
 ) -> Truths:
     """Return the ground truths of a batch; padding is 0 and false, and each image has a row."""
-    instances = [item["instances"] for item in batched_inputs]
-    counts = torch.tensor([len(objects) for objects in instances])
+    instances = [item["instances"] for item in batched_inputs if "instances" in item]
+    known = torch.tensor(["instances" in item for item in batched_inputs])
+    counts = torch.tensor([len(item.get("instances", ())) for item in batched_inputs])
     present = torch.arange(max(int(counts.max()), 1)) < counts[:, None]
     boxes = torch.zeros(*present.shape, 4)
-    boxes[present] = torch.cat([objects.gt_boxes.tensor for objects in instances])
+    boxes[present] = torch.cat([boxes[:0, 0], *(found.gt_boxes.tensor for found in instances)])
     classes = torch.zeros(present.shape, dtype=torch.int64)
-    classes[present] = torch.cat([objects.gt_classes for objects in instances])
+    classes[present] = torch.cat([classes[:0, 0], *(found.gt_classes for found in instances)])
     if present.any() and classes.max() >= num_classes:
         raise ValueError(
             f"batch item's `instances` hold class {int(classes.max())}, but MODEL.SSD.NUM_CLASSES "
@@ -235,4 +245,5 @@ def pad_truths(
         )
     if not (boxes[..., 2:] > boxes[..., :2])[present].all():
         raise ValueError("batch item's `instances` hold a box without area; leave it out")
-    return Truths(*(table.to(device, non_blocking=True) for table in (boxes, classes, present)))
+    tables = (boxes, classes, present, known)
+    return Truths(*(table.to(device, non_blocking=True) for table in tables))

@@ -38,7 +38,9 @@ def random_batch(seed: int, counts: tuple[int, ...]) -> Batch:
     present = torch.arange(8) < torch.tensor(counts)[:, None]
     logits = torch.randn(len(counts), 300, NUM_CLASSES + 1)
     deltas = torch.randn(len(counts), 300, 4)
-    return logits, deltas, boxes, Truths(gt_boxes, gt_classes, present), [SIZE] * len(counts)
+    known = torch.ones(len(counts), dtype=torch.bool)
+    truths = Truths(gt_boxes, gt_classes, present, known)
+    return logits, deltas, boxes, truths, [SIZE] * len(counts)
 
 
 def torchvision_losses(batch: Batch) -> dict[str, torch.Tensor]:
@@ -52,7 +54,7 @@ def torchvision_losses(batch: Batch) -> dict[str, torch.Tensor]:
     )
     # There, class 0 is the background.
     outputs = {"cls_logits": logits.roll(1, dims=-1), "bbox_regression": deltas}
-    targets = [{"boxes": b[p], "labels": c[p] + 1} for b, c, p in zip(*truths, strict=True)]
+    targets = [{"boxes": b[p], "labels": c[p] + 1} for b, c, p in zip(*truths[:3], strict=True)]
     matches = [other.proposal_matcher(box_iou(target["boxes"], boxes)) for target in targets]
     return other.compute_loss(targets, outputs, [boxes] * len(targets), matches)
 
