@@ -70,6 +70,7 @@ def test_markdown_has_means_differences_and_the_papers_figures(output):
     assert changes == [["bed", "+1.0 [+0.0, +2.0]", "+10.0 [+8.0, +12.0]"]]
     settings = {row[0]: row[1:] for row in grid(text, "Differences to the paper's settings")}
     assert settings["`DATASETS.TRAIN`"] == ["['rooms_train']", "['nyuv2_train673']"]
+    assert settings["`INPUT.FORMAT`"] == ["RGB", "BGR"]
     assert not any("MODEL.NECK" in name or "LOG_PERIOD" in name for name in settings)
     # 40 steps of 1 s are 0.011 hours; 4 images a step.
     costs = ["Detection baseline", "0.01 ± 0.00", "1.50 ± 0.00", "4.00 ± 0.00"]
