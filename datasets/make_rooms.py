@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Render rooms: indoor scenes with boxes, masks, depth, normals and scene classes.
 
-    python datasets/make_rooms.py                          # 800 + 200 images of 240 x 320
+    python datasets/make_rooms.py                          # 800 + 600 images of 240 x 320
     python datasets/make_rooms.py --size 480x640 --train 4000 --val 500
+    python datasets/make_rooms.py --style plain            # the scene types look alike
 
 The same seed gives the same bytes, for any number of processes. README.md beside this file
 describes the files.

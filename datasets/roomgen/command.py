@@ -20,6 +20,7 @@ from rock_d2.data.datasets.nyuv2 import SCENE_CLASSES
 from rock_d2.engine.command_line import parse, tool_parser
 from roomgen.frame import Frame
 from roomgen.render import FRAMES_PER_SEQUENCE, GENERATOR_VERSION, render_frame
+from roomgen.scene_looks import STYLES
 from roomgen.sensor import kinect_holes
 
 SMALLEST_SIDE = 32
@@ -35,21 +36,29 @@ class Recipe:
     train: int
     val: int
     kinect_holes: bool
+    style: str = STYLES[0]
     version: int = GENERATOR_VERSION
 
     def __post_init__(self) -> None:
         if min(self.height, self.width) < SMALLEST_SIDE:
             raise ValueError(f"--size {self.height}x{self.width}: sides must be >= {SMALLEST_SIDE}")
+        if self.style not in STYLES:
+            raise ValueError(f"--style {self.style}: must be one of {', '.join(STYLES)}")
         for name, lowest in (("train", 1), ("val", 1), ("seed", 0)):
             if getattr(self, name) < lowest:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be >= {lowest}")
+
+    @property
+    def name(self) -> str:
+        """The data set's name, without the split's, and its folder."""
+        return "rooms" if self.style == "typical" else f"rooms_{self.style}"
 
     def splits(self) -> dict[str, range]:
         """Return the frame indices of each split; validation starts with a new room."""
         first = -(-self.train // FRAMES_PER_SEQUENCE) * FRAMES_PER_SEQUENCE
         return {
-            "rooms_train": range(self.train),
-            "rooms_val": range(first, first + self.val),
+            f"{self.name}_train": range(self.train),
+            f"{self.name}_val": range(first, first + self.val),
         }
 
     def info(self) -> dict[str, Any]:
@@ -68,7 +77,7 @@ class Written:
 def write_room(index: int, recipe: Recipe, root: Path) -> Written:
     """Render one frame and write its files."""
     start = time.process_time()
-    frame = render_frame(recipe.seed, index, recipe.height, recipe.width)
+    frame = render_frame(recipe.seed, index, recipe.height, recipe.width, recipe.style)
     depth = frame.depth
     if recipe.kinect_holes:
         rng = np.random.default_rng([recipe.seed, index])
@@ -158,9 +167,15 @@ def get_parser(description: str) -> argparse.ArgumentParser:
     add = parser.add_argument
     root = Path(os.getenv("DETECTRON2_DATASETS") or Path(__file__).parents[1])
     add("--root", type=Path, default=root, help="rooms go to ROOT/rooms (default: %(default)s)")
+    add(
+        "--style",
+        choices=STYLES,
+        default=STYLES[0],
+        help="plain: all scene types look alike but for their furniture; goes to ROOT/rooms_plain",
+    )
     add("--size", type=parse_size, default="240x320", metavar="HEIGHTxWIDTH", help="in pixels")
     add("--train", type=int, default=800, help="training images (default: %(default)s)")
-    add("--val", type=int, default=200, help="validation images (default: %(default)s)")
+    add("--val", type=int, default=600, help="validation images (default: %(default)s)")
     add("--seed", type=int, default=0)
     add("--jobs", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
     add("--overwrite", action="store_true", help="replace rooms of other settings")
@@ -171,5 +186,5 @@ def get_parser(description: str) -> argparse.ArgumentParser:
 def main(description: str, argv: Sequence[str] | None = None) -> None:
     args = parse(get_parser(description), argv)
     height, width = args.size
-    recipe = Recipe(args.seed, height, width, args.train, args.val, args.kinect_holes)
-    make_rooms(recipe, args.root / "rooms", args.jobs, args.overwrite)
+    recipe = Recipe(args.seed, height, width, args.train, args.val, args.kinect_holes, args.style)
+    make_rooms(recipe, args.root / recipe.name, args.jobs, args.overwrite)

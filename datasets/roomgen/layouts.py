@@ -6,6 +6,7 @@ and gives up on what does not fit, as people do.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -21,12 +22,12 @@ from roomgen import (
 )
 from roomgen.groups import single
 from roomgen.parts import Extent, Group, Piece
+from roomgen.scene_looks import PLAIN, Look
 
 Rng = np.random.Generator
 
 GROUPS: dict[str, Callable[[Rng], Group]] = {
     "door": structure.door,
-    "window": structure.window,
     "bed": groups.bed,
     "desk": groups.desk,
     "dining": groups.dining,
@@ -161,6 +162,7 @@ class Layout:
     depth: float
     height: float
     pieces: tuple[Piece, ...]
+    look: Look
 
 
 def scene_type_of(seed: int, sequence: int) -> str:
@@ -174,24 +176,26 @@ def scene_type_of(seed: int, sequence: int) -> str:
     return list(SCENES)[int(np.searchsorted(upper, share * upper[-1], side="right"))]
 
 
-def furnish(rng: Rng, scene_type: str) -> Layout:
+def furnish(rng: Rng, scene_type: str, look: Look = PLAIN) -> Layout:
     """Return a random room of a scene type."""
     scene = SCENES[scene_type]
     width, depth, height = (
         rng.uniform(*scene.width),
         rng.uniform(*scene.depth),
-        rng.uniform(2.3, 2.9),
+        rng.uniform(*look.height),
     )
     placer = _Placer(rng, width, depth, height)
     openings = {"door": 0.95 if rng.random() < 0.8 else 1.8}
-    for name, chance in (openings | scene.furniture | {"window": 1.2}).items():
+    builders = GROUPS | {"window": partial(structure.window, look=look)}
+    for name, chance in (openings | scene.furniture | {"window": look.windows}).items():
         count = int(chance) + int(rng.random() < chance % 1)
         for _ in range(count):
-            placer.place(GROUPS[name](rng), is_free=rng.random() < _FREE.get(name, 0.0))
-    pieces = structure.shell(rng, width, depth, height)
-    if rng.random() < 0.6:
-        pieces.append(structure.ceiling_light(rng, height))
-    return Layout(scene_type, width, depth, height, (*pieces, *placer.pieces))
+            placer.place(builders[name](rng), is_free=rng.random() < _FREE.get(name, 0.0))
+    pieces = structure.shell(rng, width, depth, height, look)
+    if rng.random() < look.ceiling_light:
+        pieces += structure.ceiling_lights(rng, width, depth, height, look)
+    things = placer.pieces if look is PLAIN else look.refinish(rng, placer.pieces)
+    return Layout(scene_type, width, depth, height, (*pieces, *things), look)
 
 
 class _Placer:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+METAL_GLOSS = 0.8
 _TABLE = np.random.default_rng(20120515).random(4096, dtype=np.float32)
 
 
@@ -68,7 +69,7 @@ def plain(colour: tuple[float, float, float] | np.ndarray, gloss: float = 0.0) -
 
 def metal(rng: np.random.Generator) -> Material:
     shade = rng.uniform(0.08, 0.6)
-    return plain(shade * rng.uniform(0.9, 1.0, 3), gloss=0.8)
+    return plain(shade * rng.uniform(0.9, 1.0, 3), gloss=METAL_GLOSS)
 
 
 def glowing(rng: np.random.Generator, low: float, high: float, texture: str = "plain") -> Material:

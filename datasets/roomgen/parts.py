@@ -5,7 +5,7 @@ and ``size = (width, height, depth)``. A piece stands on the origin and faces -z
 towards +z. Inside, everything is in the world's axes (x right, y down, z forward).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -112,6 +112,11 @@ class Piece:
             extent=self.extent.moved(x, z, up, yaw),
             top=self.top and self.top.moved(x, z, up, yaw),
         )
+
+    def in_materials(self, materials: Sequence[Material]) -> "Piece":
+        """Return a copy with one material a part."""
+        pairs = zip(self.parts, materials, strict=True)
+        return replace(self, parts=tuple(replace(part, material=m) for part, m in pairs))
 
     def at_wall(self, x: float = 0.0, up: float = 0.0, gap: float = 0.01) -> "Piece":
         """Return a copy with its back ``gap`` before the plane z = 0, a group's wall."""

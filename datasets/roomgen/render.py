@@ -1,4 +1,4 @@
-"""Render frame ``index`` of the embedded data: a pure function of (seed, index, size)."""
+"""Render frame ``index`` of the embedded data: a pure function of (seed, index, size, style)."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -6,21 +6,24 @@ from functools import lru_cache
 import numpy as np
 
 from roomgen.camera import intrinsics, inverse_pose
+from roomgen.coverings import Range
 from roomgen.frame import Frame, RoomObject
 from roomgen.layouts import Layout, furnish, scene_type_of
 from roomgen.materials import MaterialTable
 from roomgen.primitives import Primitives
 from roomgen.raster import rasterise, surfaces
+from roomgen.scene_looks import look_of
 from roomgen.shading import Lamp, Lighting, photograph, radiance
 from roomgen.viewpoint import choose_viewpoint
 
 FRAMES_PER_SEQUENCE = 3
 
-# Part of the recipe in the JSON files: raise it when the same seed gives other pictures.
-GENERATOR_VERSION = 1
+# Part of the recipe in the JSON files: raise it when the same seed gives other pictures. Version 1
+# had the style "plain" alone, which is the same today.
+GENERATOR_VERSION = 2
 
 # Streams of random numbers; each is seeded by (seed, sequence, stream, ...).
-_LAYOUT, _LIGHTING, _VIEW, _PHOTOGRAPH = range(4)
+_LAYOUT, _LIGHTING, _VIEW, _PHOTOGRAPH, _LOOK = range(5)
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,16 @@ class Room:
     lighting: Lighting
 
 
-def room_layout(seed: int, sequence: int) -> Layout:
+def room_layout(seed: int, sequence: int, style: str = "typical") -> Layout:
     """Return the furnished room of a sequence, before anything is rendered."""
-    rng = np.random.default_rng([seed, sequence, _LAYOUT])
-    return furnish(rng, scene_type_of(seed, sequence))
+    scene_type = scene_type_of(seed, sequence)
+    look = look_of(np.random.default_rng([seed, sequence, _LOOK]), scene_type, style)
+    return furnish(np.random.default_rng([seed, sequence, _LAYOUT]), scene_type, look)
 
 
 @lru_cache(maxsize=2)
-def build_room(seed: int, sequence: int) -> Room:
-    layout = room_layout(seed, sequence)
+def build_room(seed: int, sequence: int, style: str) -> Room:
+    layout = room_layout(seed, sequence, style)
     parts = [part for piece in layout.pieces for part in piece.parts]
     primitives = Primitives(
         kind=np.array([part.kind for part in parts]),
@@ -61,10 +65,10 @@ def build_room(seed: int, sequence: int) -> Room:
     )
 
 
-def render_frame(seed: int, index: int, height: int, width: int) -> Frame:
+def render_frame(seed: int, index: int, height: int, width: int, style: str = "typical") -> Frame:
     """Return one view with its exact ground truth."""
     sequence, view = divmod(index, FRAMES_PER_SEQUENCE)
-    room = build_room(seed, sequence)
+    room = build_room(seed, sequence, style)
     rng = np.random.default_rng([seed, sequence, _VIEW, view])
     camera_to_world = choose_viewpoint(rng, room.layout)
     world_to_camera = inverse_pose(camera_to_world)
@@ -102,24 +106,25 @@ def render_frame(seed: int, index: int, height: int, width: int) -> Frame:
 
 
 def _light(rng: np.random.Generator, layout: Layout) -> Lighting:
-    """One to three lamps under the ceiling or by a window, warm or cold, and ambient light."""
-    lamps = []
+    """Lamps under the ceiling or by a window, warm or cold, and ambient light."""
+    lamps, look = [], layout.look
     windows = [piece for piece in layout.pieces if piece.name == "window"]
-    for i in range(rng.integers(1, 4)):
+    for i in range(rng.integers(*look.lamps, endpoint=True)):
         x, z = rng.uniform(-0.4, 0.4, 2) * [layout.width, layout.depth]
         up = layout.height - rng.uniform(0.12, 0.5)
         if windows and i == 1:
             extent = windows[0].extent
             x, z, up = 0.8 * extent.x, 0.8 * extent.z, (extent.bottom + extent.top) / 2 + 0.3
-        power = rng.uniform(0.3, 1.0) * _temperature(rng)
+        power = rng.uniform(0.3, 1.0) * _temperature(rng, look.warmth)
         lamps.append(Lamp(np.array([x, -up, z]), power))
-    return Lighting(tuple(lamps), ambient=rng.uniform(0.12, 0.5) * _temperature(rng))
+    ambient = rng.uniform(*look.ambient) * _temperature(rng, look.warmth)
+    return Lighting(tuple(lamps), ambient)
 
 
-def _temperature(rng: np.random.Generator) -> np.ndarray:
+def _temperature(rng: np.random.Generator, warmth: Range) -> np.ndarray:
     """Linear RGB of white light between a bulb's orange and the sky's blue."""
-    warmth = rng.uniform(-0.25, 0.45)
-    return np.array([1 + 0.5 * warmth, 1.0, 1 - 0.8 * warmth])
+    warm = rng.uniform(*warmth)
+    return np.array([1 + 0.5 * warm, 1.0, 1 - 0.8 * warm])
 
 
 def _seen_from(lighting: Lighting, world_to_camera: np.ndarray) -> Lighting:

@@ -4,14 +4,48 @@ import numpy as np
 
 from roomgen.materials import Material, glowing, metal, random_material
 from roomgen.parts import Extent, Group, Piece, ball, box, cylinder, piece
+from roomgen.scene_looks import PLAIN, Look
 
 Rng = np.random.Generator
 _THICK = 0.1
 
 
-def shell(rng: Rng, width: float, depth: float, height: float) -> list[Piece]:
+def shell(rng: Rng, width: float, depth: float, height: float, look: Look) -> list[Piece]:
     """Floor, ceiling and four walls around [-width/2, width/2] x [-depth/2, depth/2]."""
     outer = (width + 2 * _THICK, _THICK, depth + 2 * _THICK)
+    floor, paint, lid = _any_coverings(rng) if look is PLAIN else look.coverings(rng)
+    pieces = [
+        piece("floor", [box(floor, outer, (0, -_THICK, 0))]),
+        piece("ceiling", [box(lid, outer, (0, height, 0))]),
+    ]
+    accent = _light(rng, random_material(rng)) if rng.random() < look.accent else paint
+    trim = None
+    if rng.random() < 0.6:
+        trim = random_material(rng, ("plain", "wood")) if look is PLAIN else look.trim(rng)
+    tiled = look.tiling and look.tiling.layer(rng)
+    for wall in range(4):
+        across, away = (width, depth) if wall % 2 == 0 else (depth, width)
+        cover = accent if wall == 0 else paint
+        layers = [(cover, 0.0, height)]
+        if tiled and rng.random() < look.tiling.chance:
+            _, low, high = tiled
+            layers = [(cover, 0.0, low), tiled, (cover, high, height)]
+        long, z = across + 2 * _THICK, away / 2 + _THICK / 2
+        slabs = [
+            box(material, (long, high - low, _THICK), (0, low, z))
+            for material, low, high in layers
+            if high > low
+        ]
+        yaw = wall * np.pi / 2
+        pieces.append(piece("wall", slabs).moved(yaw=yaw))
+        if trim:
+            strip = box(trim, (across, 0.09, 0.012), (0, 0, away / 2 - 0.006))
+            pieces.append(piece("floor trim", [strip]).moved(yaw=yaw))
+    return pieces
+
+
+def _any_coverings(rng: Rng) -> tuple[Material, Material, Material]:
+    """Return a floor, the walls' paint and a ceiling that look alike in all scene types."""
     floor = random_material(
         rng, ("planks", "tiles", "speckle", "wood", "plain", "clouds", "checks")
     )
@@ -20,25 +54,7 @@ def shell(rng: Rng, width: float, depth: float, height: float) -> list[Piece]:
     )
     paint = _light(rng, paint)
     lid = random_material(rng, ("plain", "plain", "tiles", "speckle"))
-    pieces = [
-        piece("floor", [box(_soft(floor), outer, (0, -_THICK, 0))]),
-        piece("ceiling", [box(_light(rng, lid), outer, (0, height, 0))]),
-    ]
-    accent = _light(rng, random_material(rng)) if rng.random() < 0.2 else paint
-    trim = random_material(rng, ("plain", "wood")) if rng.random() < 0.6 else None
-    for wall in range(4):
-        across, away = (width, depth) if wall % 2 == 0 else (depth, width)
-        slab = box(
-            accent if wall == 0 else paint,
-            (across + 2 * _THICK, height, _THICK),
-            (0, 0, away / 2 + _THICK / 2),
-        )
-        yaw = wall * np.pi / 2
-        pieces.append(piece("wall", [slab]).moved(yaw=yaw))
-        if trim:
-            strip = box(trim, (across, 0.09, 0.012), (0, 0, away / 2 - 0.006))
-            pieces.append(piece("floor trim", [strip]).moved(yaw=yaw))
-    return pieces
+    return _soft(floor), paint, _light(rng, lid)
 
 
 def _light(rng: Rng, material: Material) -> Material:
@@ -87,9 +103,10 @@ def door(rng: Rng) -> Group:
     return Group(pieces, clear=[way])
 
 
-def window(rng: Rng) -> Group:
+def window(rng: Rng, look: Look) -> Group:
     """Bright panes between bars, a sill, perhaps curtains or blinds."""
-    width, height, sill = rng.uniform(0.7, 1.7), rng.uniform(0.8, 1.3), rng.uniform(0.8, 1.1)
+    width, height = rng.uniform(*look.window_width), rng.uniform(*look.window_height)
+    sill = rng.uniform(*look.window_sill)
     trim = random_material(rng, ("plain", "wood"))
     bright = 0.15 if rng.random() < 0.2 else rng.uniform(1.0, 2.5)
     pane = glowing(rng, bright, bright + 0.01, texture=str(rng.choice(["plain", "clouds"])))
@@ -105,9 +122,9 @@ def window(rng: Rng) -> Group:
     parts.append(box(trim, (width + 0.12, 0.03, 0.12), (0, -0.03, -0.03)))
     pieces = [piece("window", parts).at_wall(up=sill, gap=0.001)]
     choice = rng.random()
-    if choice < 0.35:
+    if choice < look.curtains:
         pieces += _curtains(rng, width, height, sill)
-    elif choice < 0.5:
+    elif choice < look.curtains + look.blinds:
         drop = height * rng.uniform(0.3, 1.0)
         slats = random_material(rng, ("plain",))
         lines = [
@@ -135,10 +152,21 @@ def _curtains(rng: Rng, width: float, height: float, sill: float) -> list[Piece]
     return pieces
 
 
-def ceiling_light(rng: Rng, height: float) -> Piece:
-    """``height`` is the room's."""
+def ceiling_lights(rng: Rng, width: float, depth: float, height: float, look: Look) -> list[Piece]:
+    """Equal lights in rows under the ceiling; the measures are the room's."""
+    light = _ceiling_light(rng, height, is_long=look.long_light)
+    columns, rows = look.light_grid
+    return [
+        light.moved(x=((i + 0.5) / columns - 0.5) * width, z=((j + 0.5) / rows - 0.5) * depth)
+        for i in range(columns)
+        for j in range(rows)
+    ]
+
+
+def _ceiling_light(rng: Rng, height: float, is_long: float) -> Piece:
+    """``is_long`` is a chance."""
     wide = rng.uniform(0.25, 0.5)
-    if rng.random() < 0.5:
+    if rng.random() < 1 - is_long:
         parts = [
             cylinder(glowing(rng, 1.5, 3.0), (wide, 0.08, wide), (0, height - 0.08, 0), top=1.2)
         ]

@@ -4,8 +4,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from roomgen.coverings import COVERINGS
 from roomgen.layouts import SCENES, Layout
 from roomgen.render import room_layout
+from roomgen.scene_looks import LOOKS, PLAIN, PLAIN_SHARE
 
 from rock_d2.data.datasets.nyuv2 import SCENE_CLASSES, THING_CLASSES
 
@@ -41,3 +43,19 @@ def test_furniture_does_not_intersect(layouts):
         things = [p for p in room.pieces if p.name in large]
         for i, first in enumerate(things):
             assert not any(first.extent.overlaps(other.extent) for other in things[i + 1 :])
+
+
+def test_each_scene_type_has_a_look_of_known_coverings_with_chances_that_sum_to_1():
+    assert set(LOOKS) == set(SCENES)
+    for look in LOOKS.values():
+        for chances in (look.floor, look.wall, look.ceiling, look.furniture, look.joinery):
+            assert set(chances) <= set(COVERINGS)
+            assert sum(chances.values()) == pytest.approx(1)
+
+
+def test_a_share_of_the_typical_rooms_and_all_plain_ones_look_plain(layouts):
+    plain = sum(room.look is PLAIN for room in layouts)
+    # Four standard deviations of a binomial of 120 rooms.
+    spread = 4 * np.sqrt(len(layouts) * PLAIN_SHARE * (1 - PLAIN_SHARE))
+    assert abs(plain - len(layouts) * PLAIN_SHARE) < spread and plain > 0
+    assert all(room_layout(0, sequence, "plain").look is PLAIN for sequence in range(3))

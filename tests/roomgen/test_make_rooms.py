@@ -7,6 +7,7 @@ import cv2
 import make_rooms
 import numpy as np
 import pytest
+from detectron2.data import MetadataCatalog
 from roomgen.render import render_frame
 
 from rock_d2.data.datasets.nyuv2 import SCENE_CLASSES, THING_CLASSES
@@ -71,3 +72,20 @@ def test_files_hold_the_frame(root):
     assert np.abs((normals / 127.0 - 1) - frame.normals).max() < 0.0041
     fx, fy, cx, cy = image["intrinsics"]
     np.testing.assert_allclose([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], frame.intrinsics)
+
+
+def test_plain_rooms_are_a_data_set_of_their_own(root, tmp_path):
+    run(tmp_path, "--jobs", "1", "--style", "plain")
+    assert {p.name for p in tmp_path.iterdir()} == {"rooms_plain"}
+    annotations = tmp_path / "rooms_plain" / "annotations"
+    assert {p.name for p in annotations.iterdir()} == {
+        f"rooms_plain_{split}.json" for split in ("train", "val")
+    }
+    for split in ("train", "val"):
+        metadata = MetadataCatalog.get(f"rooms_plain_{split}")
+        assert metadata.json_file.endswith(f"rooms_plain/annotations/rooms_plain_{split}.json")
+    plain, typical = (
+        base.joinpath("images/000000.png").read_bytes()
+        for base in (tmp_path / "rooms_plain", root / "rooms")
+    )
+    assert plain != typical

@@ -1,6 +1,7 @@
 """Laws that the ground truth of every frame obeys."""
 
 import numpy as np
+import pytest
 from roomgen.render import render_frame
 
 
@@ -66,3 +67,20 @@ def test_a_frame_is_a_function_of_its_arguments(frames):
     for field in ("image", "depth", "normals", "instances"):
         np.testing.assert_array_equal(getattr(again, field), getattr(frames[3], field))
     assert (render_frame(4, 4, 90, 120).depth != again.depth).any()
+
+
+# Of version 1 of the generator, which knew no styles: the mean red, green, blue and depth.
+VERSION_1 = {
+    0: (126.43, 126.76, 125.68, 2.4542),
+    4: (109.67, 124.72, 121.92, 3.8626),
+    8: (121.58, 125.74, 139.40, 2.8123),
+    12: (156.94, 153.44, 132.39, 3.3619),
+}
+
+
+@pytest.mark.parametrize("index", VERSION_1)
+def test_the_plain_style_is_what_it_was_before_there_were_styles(index):
+    frame = render_frame(3, index, 60, 80, style="plain")
+    means = (*frame.image.mean(axis=(0, 1)), frame.depth.mean(dtype=np.float64))
+    # One more or one less draw of a random number anywhere changes everything.
+    np.testing.assert_allclose(means, VERSION_1[index], atol=0.02, rtol=1e-4)

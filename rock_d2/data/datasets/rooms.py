@@ -3,13 +3,15 @@
 from rock_d2.data.datasets.coco import register_multitask_coco
 from rock_d2.data.datasets.nyuv2 import SCENE_CLASSES, THING_CLASSES
 
-for name, other in (("rooms_train", "rooms_val"), ("rooms_val", "rooms_train")):
-    register_multitask_coco(
-        name,
-        json_file=f"rooms/annotations/{name}.json",
-        image_root="rooms",
-        thing_classes=list(THING_CLASSES),
-        scene_classes=list(SCENE_CLASSES),
-        depth_range=(0.2, 10.0),
-        disjoint_from=[other],
-    )
+# rooms_plain: the rooms of --style plain.
+for folder in ("rooms", "rooms_plain"):
+    for split, other in (("train", "val"), ("val", "train")):
+        register_multitask_coco(
+            f"{folder}_{split}",
+            json_file=f"{folder}/annotations/{folder}_{split}.json",
+            image_root=folder,
+            thing_classes=list(THING_CLASSES),
+            scene_classes=list(SCENE_CLASSES),
+            depth_range=(0.2, 10.0),
+            disjoint_from=[f"{folder}_{other}"],
+        )

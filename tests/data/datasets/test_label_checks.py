@@ -79,7 +79,10 @@ def turned(*signs: int) -> Callable[[np.ndarray], np.ndarray]:
 # A fault of a whole set, and a part of the line that names it.
 WHOLE_SET = {
     "depth in metres": (lambda r: r.change(DEPTH, lambda d: d // 1000), "looks like metres"),
-    "depth in centimetres": (lambda r: r.change(DEPTH, lambda d: d // 10), "like centimetres"),
+    "depth in tenths of millimetres": (
+        lambda r: r.change(DEPTH, lambda d: 10 * np.minimum(d, 6000)),
+        "like 1/5000 m or 1/10 mm",
+    ),
     "depth ten times": (lambda r: r.change(DEPTH, lambda d: d * 10), r"looks like .*1/10 mm"),
     "depth in 1/5000 m": (lambda r: r.change(DEPTH, lambda d: d * 5), "looks like 1/5000 m or"),
     "depth unknown": (lambda r: r.change(DEPTH, np.zeros_like), "no image has a known .*`depth`"),
