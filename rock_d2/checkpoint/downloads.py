@@ -10,6 +10,7 @@ from iopath.common.file_io import get_cache_dir
 
 from rock_d2.files import hash_of
 
+DOWNLOADED = ("http", "https", "ftp")
 # Names with the start of a hash: of MD5 in Detectron2's model zoo (its MODEL_ZOO.md), of SHA-256
 # in torchvision's, timm's and torch.hub's (torch.hub.load_state_dict_from_url).
 HASHED_NAMES = (
@@ -25,7 +26,7 @@ def local_file(path: str) -> str:
         OSError, ValueError: if there is no such file, or another one than its name says.
     """
     address = path.replace(Detectron2Handler.PREFIX, Detectron2Handler.S3_DETECTRON2_PREFIX)
-    if not urlparse(address).netloc:
+    if urlparse(address).scheme not in DOWNLOADED:
         found = PathManager.get_local_path(path)
         if not Path(found).is_file():
             raise FileNotFoundError(
@@ -42,11 +43,11 @@ def local_file(path: str) -> str:
             f"{path}: cannot be downloaded ({error}); put it at {get_cache_dir()}/{name} by hand, "
             'or set MODEL.WEIGHTS to a file, or to "" to start from scratch'
         ) from error
-    check_hash(address, Path(found))
+    check_hash(address, Path(found), remedy=f"delete {found} to download it again")
     return found
 
 
-def check_hash(address: str, file: Path) -> None:
+def check_hash(address: str, file: Path, *, remedy: str) -> None:
     """Raise ValueError if the address's name has a hash and the file has another."""
     for algorithm, pattern in HASHED_NAMES:
         named = pattern.fullmatch(urlparse(address).path)
@@ -55,6 +56,5 @@ def check_hash(address: str, file: Path) -> None:
             if not found.startswith(wanted):
                 raise ValueError(
                     f"{address}: the file has another content than its name says: its "
-                    f"{algorithm} begins with {found[: len(wanted)]}, not {wanted}; delete {file} "
-                    "to download it again"
+                    f"{algorithm} begins with {found[: len(wanted)]}, not {wanted}; {remedy}"
                 )
