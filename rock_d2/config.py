@@ -130,8 +130,9 @@ def _add_ssd_config(cfg: CfgNode) -> None:
     cfg.MODEL.SSD.IN_FEATURES = ["res5"]
     # Channels of the extra maps, each half the size of the one before, down to 1 x 1 (SSD512).
     cfg.MODEL.SSD.EXTRA_CHANNELS = [512, 256, 256, 256, 256, 256]
-    # Normalisation in the extra layers; SSD has none.
-    cfg.MODEL.SSD.NORM = ""
+    # Normalisation in the extra layers. SSD has none and the paper names none; predictors start
+    # near zero on features of unit scale only, and learn faster there.
+    cfg.MODEL.SSD.NORM = "BN"
 
     # Side of the square default boxes in units of INPUT.SIZE's shorter side: on the first map, on
     # the second and on the last, evenly spaced between these (SSD512).
