@@ -22,7 +22,12 @@ from rock_d2.modeling.balancing import build_balancer
 
 ROUNDS, WARM_UP = 10, 2
 NUM_BATCHES = 2
-RETINANET = "rooms_scratch/retinanet_plain_rooms.yaml"
+# On the same images.
+RETINANETS = {
+    "rock_nyuv2.yaml": "detectors/retinanet_plain_nyuv2.yaml",
+    "rooms_scratch/rock_rooms.yaml": "rooms_scratch/retinanet_plain_rooms.yaml",
+}
+OTHER_RETINANET = "detectors/retinanet_plain_rooms.yaml"
 
 
 def run(args: argparse.Namespace) -> None:
@@ -36,8 +41,8 @@ def run(args: argparse.Namespace) -> None:
     }
     # From random weights with frozen normalisation any longer step diverges.
     still = {"SOLVER.BASE_LR": 0.0}
-    retinanet = training_config(args, RETINANET, **still)
-    rows["SimpleTrainer, RetinaNet R18-FPN"] = partial(detectron2_step, retinanet, batches)
+    retinanet = training_config(args, RETINANETS.get(config, OTHER_RETINANET), **still)
+    rows["Detectron2's SimpleTrainer, RetinaNet"] = partial(detectron2_step, retinanet, batches)
     times = take_turns(
         {name: build() for name, build in rows.items()},
         rounds=args.rounds or ROUNDS,

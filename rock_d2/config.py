@@ -131,7 +131,7 @@ def _add_ssd_config(cfg: CfgNode) -> None:
     # Channels of the extra maps, each half the size of the one before, down to 1 x 1 (SSD512).
     cfg.MODEL.SSD.EXTRA_CHANNELS = [512, 256, 256, 256, 256, 256]
     # Normalisation in the extra layers. SSD has none and the paper names none; predictors start
-    # near zero on features of unit scale only, and learn faster there.
+    # near zero, and learn fast, on features of unit scale only. "BN" needs two images a process.
     cfg.MODEL.SSD.NORM = "BN"
 
     # Side of the square default boxes in units of INPUT.SIZE's shorter side: on the first map, on
