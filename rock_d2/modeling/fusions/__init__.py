@@ -2,6 +2,7 @@
 
 from rock_d2.modeling.fusions.attention import AttentionFusion
 from rock_d2.modeling.fusions.base import FUSION_REGISTRY, DecoderFusion
+from rock_d2.modeling.fusions.context import ContextFusion
 from rock_d2.modeling.fusions.gated import GatedFusion
 from rock_d2.modeling.fusions.none import NoFusion
 from rock_d2.modeling.fusions.product import ProductFusion
@@ -10,6 +11,7 @@ from rock_d2.modeling.fusions.sum import SumFusion
 __all__ = [
     "FUSION_REGISTRY",
     "AttentionFusion",
+    "ContextFusion",
     "DecoderFusion",
     "GatedFusion",
     "NoFusion",

@@ -16,7 +16,8 @@ from rock_d2.layers import own_seed
 FUSION_REGISTRY = Registry("FUSION")
 FUSION_REGISTRY.__doc__ = """
 Fusions by the name that MODEL.ROCK.FUSION.NAME gives them: modules built from ``out_channels``,
-``encoding_channels``, ``norm`` and ``switched_off`` that take X and the encodings to the refined X.
+``encoding_channels``, ``norm``, ``switched_off`` and ``image_tasks`` that take X and the encodings
+to the refined X.
 """
 
 
@@ -33,6 +34,7 @@ class DecoderFusion(nn.Module):
         encoding_channels: Mapping[str, int],
         norm: str,
         switched_off: Collection[str] = (),
+        image_tasks: Collection[str] = (),
     ):
         """
         Args:
@@ -40,9 +42,11 @@ class DecoderFusion(nn.Module):
             encoding_channels: K of each task by its name.
             norm: normalisation after each convolution, a name that Detectron2's get_norm knows.
             switched_off: tasks whose decoders are left out at test time, to see what they bring.
+            image_tasks: those that describe the whole image; K is their number of classes.
         """
         super().__init__()
         self.switched_off = frozenset(switched_off)
+        self.image_tasks = tuple(image_tasks)
         unknown = self.switched_off - set(encoding_channels)
         if unknown:
             raise ValueError(

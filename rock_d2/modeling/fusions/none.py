@@ -22,6 +22,7 @@ class NoFusion(nn.Module):
         encoding_channels: Mapping[str, int],
         norm: str,
         switched_off: Collection[str] = (),
+        image_tasks: Collection[str] = (),
     ):
         super().__init__()
         if switched_off:

@@ -78,6 +78,7 @@ class ROCK(Neck):
                     encoding_channels={task.name: task.channels for task in self.tasks},
                     norm=norm,
                     switched_off=switched_off,
+                    image_tasks=[task.name for task in self.tasks if not task.is_map],
                 )
 
     @classmethod
@@ -95,8 +96,8 @@ class ROCK(Neck):
         # Normalisation in trunk and decoders.
         node.ROCK.NORM = "BN"
         node.ROCK.FUSION = CfgNode()
-        # "SumFusion" (equation 1), "ProductFusion" (table 5), "NoFusion" (table 1), "GatedFusion"
-        # or "AttentionFusion".
+        # "SumFusion" (equation 1), "ProductFusion" (table 5), "NoFusion" (table 1), "GatedFusion",
+        # "AttentionFusion" or "ContextFusion".
         node.ROCK.FUSION.NAME = "SumFusion"
         # Tasks, by their registered names, whose decoders are left out at test time.
         node.ROCK.FUSION.SWITCHED_OFF = []

@@ -10,12 +10,15 @@ from torch import nn
 from rock_d2.modeling.fusions import FUSION_REGISTRY, DecoderFusion
 
 WIDTHS = {"first": 5, "second": 4}
-FORM = {"out_channels": 6, "encoding_channels": WIDTHS}
+FORM = {"out_channels": 6, "encoding_channels": WIDTHS, "image_tasks": ["second"]}
 
 
 def random_fusion(name: str, **options) -> DecoderFusion:
     torch.manual_seed(1)
     fusion = FUSION_REGISTRY.get(name)(**FORM, **{"norm": "BN", **options})
+    # Some decoders start at zero.
+    for parameter in fusion.parameters():
+        nn.init.normal_(parameter)
     return with_random_norms(fusion).double().eval()
 
 
@@ -46,12 +49,21 @@ def attention(decoder: nn.Module, encoding: torch.Tensor) -> torch.Tensor:
     return message / (1 + (-gate).exp())
 
 
+def context(decoder: nn.Module, encoding: torch.Tensor) -> torch.Tensor:
+    if encoding.shape[1] == WIDTHS["second"]:
+        powers = encoding.mean(dim=(2, 3), keepdim=True).exp()
+        encoding = (powers / powers.sum(dim=1, keepdim=True)).expand_as(encoding)
+    decoded = torch.einsum("ck,nkhw->nchw", decoder.weight[:, :, 0, 0], encoding)
+    return decoded + decoder.bias[:, None, None]
+
+
 # The decoders and, from X and what they decode, the refined X.
 FORMULAS: dict[str, tuple[Callable, Callable]] = {
     "SumFusion": (relu, lambda x, *decoded: x + sum(decoded)),
     "ProductFusion": (relu, lambda x, *d: x * torch.stack([1 + y for y in d]).prod(0) if d else x),
     "GatedFusion": (linear, lambda x, *d: x + x / (1 + (-sum(d)).exp()) if d else x),
     "AttentionFusion": (attention, lambda x, *decoded: x + sum(decoded)),
+    "ContextFusion": (context, lambda x, *decoded: x + sum(decoded)),
 }
 each_fusion = pytest.mark.parametrize("name", FORMULAS)
 
@@ -101,6 +113,6 @@ def test_number_of_parameters(name):
     )
     # Two windows of 3 x 3 without bias; else 9 channels into 6, and for each of 2 x 6 the
     # normalisation's 2 or one bias.
-    attention = (18 * 9 * 6, 18 * 9 * 6)
-    expected = attention if name == "AttentionFusion" else (9 * 6 + 24, 9 * 6 + 12)
-    assert (count, without_norm) == expected
+    linear = 9 * 6 + 12
+    expected = {"AttentionFusion": (18 * 9 * 6,) * 2, "ContextFusion": (linear, linear)}
+    assert (count, without_norm) == expected.get(name, (9 * 6 + 24, linear))
