@@ -10,7 +10,7 @@ from rock_d2.modeling.fusions.base import FUSION_REGISTRY, DecoderFusion
 
 @FUSION_REGISTRY.register()
 class ContextFusion(DecoderFusion):
-    """X + sum over tasks of Dec_t(C_t); linear decoders start at zero, with K C + C parameters each.
+    """X + sum over tasks of Dec_t(C_t), linear from zero on; K C + C parameters a task.
 
     C_t is the encoding or, of a task that describes the whole image, the class probabilities at
     every place: in equation 1 each place sees its own evidence of the class only. No gradient
