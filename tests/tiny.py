@@ -51,7 +51,8 @@ def tiny_cfg(*options: Any) -> CfgNode:
         *("INPUT.SIZE", list(SIZE), "MODEL.SSD.NUM_CLASSES", NUM_CLASSES),
         *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64),
         *("MODEL.RESNETS.RES5_DILATION", 1, "MODEL.SSD.EXTRA_CHANNELS", [16, 8, 8]),
-        *("MODEL.ROCK.WIDTH", 16, "MODEL.TASKS.SCENE.NUM_CLASSES", 5),
+        # Batches of one image, and the same losses in two processes as in one.
+        *("MODEL.SSD.NORM", "", "MODEL.ROCK.WIDTH", 16, "MODEL.TASKS.SCENE.NUM_CLASSES", 5),
         *("MODEL.TASKS.DEPTH.CHANNELS", 4, "MODEL.TASKS.NORMALS.CHANNELS", 6),
     )
     return base_cfg(*settings, *options)
