@@ -86,6 +86,8 @@ def convert_frame(index: int, job: FrameJob) -> None:
     )
     image = np.ascontiguousarray(frame.image[rows, columns])
     depth = depth_map(frame, job.depth)[rows, columns]
+    classes = class_table(mat.names)[frame.labels[rows, columns]]
+    edges = object_edges(frame)[rows, columns]
     labels = {
         "scene_id": SCENE_CLASSES.index(mat.scene_types[index]),
         "sequence": mat.scenes[index],
@@ -94,12 +96,7 @@ def convert_frame(index: int, job: FrameJob) -> None:
     size = {"height": image.shape[0], "width": image.shape[1]}
     try:
         files = job.tree.write_frame(
-            stem(index),
-            image,
-            depth,
-            normals[rows, columns],
-            sem_seg=class_table(mat.names)[frame.labels][rows, columns],
-            edges=object_edges(frame)[rows, columns],
+            stem(index), image, depth, normals[rows, columns], sem_seg=classes, edges=edges
         )
         record = {
             "image": {"id": index + 1, **size, **files, **labels},
