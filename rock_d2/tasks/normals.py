@@ -9,7 +9,7 @@ from detectron2.data import Metadata
 from torch.nn import functional as F
 
 from rock_d2.layers import known_mean, resize
-from rock_d2.tasks.base import TASK_REGISTRY, Drawing
+from rock_d2.tasks.base import TASK_REGISTRY, Drawing, setting
 from rock_d2.tasks.geometry import CameraChange
 from rock_d2.tasks.maps import MapTask
 from rock_d2.tasks.meters import Meter
@@ -24,9 +24,11 @@ LEVELS = (np.arange(256, dtype=np.float32) - ZERO_LEVEL) / ZERO_LEVEL
 @TASK_REGISTRY.register()
 @dataclass(frozen=True)
 class Normals(MapTask):
-    """Surface normal estimation by dot product and L2 losses of unit vectors (sec. 3.1).
+    """Surface normal estimation by losses of unit vectors.
 
     Attributes:
+        loss_name: "cosine_l2", dot product and L2 (ROCK, sec. 3.1), or "l1", the mean over the
+            components (MTI-Net, sec. 4.1).
         channels: K_normal = 3 K_depth, a block of channels for each component.
     """
 
@@ -37,16 +39,21 @@ class Normals(MapTask):
     unknown_level = ZERO_LEVEL
 
     loss_weight: float = 30.0
+    loss_name: str = setting("cosine_l2", key="LOSS")
     channels: int = 3 * 128
 
+    def __post_init__(self) -> None:
+        self.check_choice("LOSS", self.loss_name, ("cosine_l2", "l1"))
+
     def values(self, pixels: torch.Tensor, camera: CameraChange) -> torch.Tensor:
-        """Return unit vectors; flips negate a component, and a zoom by s makes z grow by s.
+        """Return unit vectors; flips and rotations turn x and y, a zoom by s makes z grow by s.
 
         The zoom turns a surface z = f(x, y) into z = f(x, y) / s, and the normal is proportional
         to (df/dx, df/dy, -1) (Eigen and Fergus, ICCV 2015).
         """
         vectors = (pixels.float() - ZERO_LEVEL) / ZERO_LEVEL
-        vectors = vectors * vectors.new_tensor(camera)[:, None, None]
+        turn = vectors.new_tensor([[*camera.x, 0], [*camera.y, 0], [0, 0, camera.zoom]])
+        vectors = torch.einsum("ij,jhw->ihw", turn, vectors)
         # The zero vector stays zero. F.normalize takes ten times as long across channels.
         return vectors / vectors.square().sum(dim=0, keepdim=True).sqrt().clamp(min=1e-12)
 
@@ -70,6 +77,9 @@ class Normals(MapTask):
 
     def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         vectors, known = self.target_maps(target, prediction.shape[-2:])
+        if self.loss_name == "l1":
+            error = (prediction.float() - vectors).abs()
+            return known_mean(error, known.expand_as(error))
         return cosine_l2_loss(prediction.float(), vectors, known)
 
     def postprocess(self, prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:
