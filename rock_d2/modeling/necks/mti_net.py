@@ -158,7 +158,7 @@ class MTINet(DistillingNeck):
         refined = {s: self.fusion[s](features[s], o) for s, o in distilled.items()}
         return {**features, **refined}, predictions
 
-    def encode(self, features: Features, extents: Extents | None) -> Encodings:
+    def encode(self, features: Features, extents: Extents | None = None) -> Encodings:
         """Return f_st, the features of the initial predictions, from the coarsest scale."""
         encodings: Encodings = {}
         coarser: dict[str, torch.Tensor] = {}
