@@ -159,7 +159,9 @@ def test_every_output_is_the_published_codes(case, run, softmax, dtype, bound):
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
         close = {"rtol": 1e-6, "atol": 0} if "loss" in name else {"rtol": 0, "atol": bound}
-        torch.testing.assert_close(found[name], value, check_dtype=False, **close, msg=name)
+        torch.testing.assert_close(
+            found[name], value, check_dtype=False, **close, msg=partial("{}: {}".format, name)
+        )
 
 
 @both
