@@ -2,7 +2,12 @@
 
 from rock_d2.layers.conv import check_norm, conv_norm_relu
 from rock_d2.layers.init import own_seed
-from rock_d2.layers.normalizers import known_mean, max_over_processes, mean_over_processes
+from rock_d2.layers.normalizers import (
+    known_mean,
+    max_over_processes,
+    mean_over_processes,
+    share_over_processes,
+)
 from rock_d2.layers.pooling import (
     block_average,
     block_repeat,
@@ -23,4 +28,5 @@ __all__ = [
     "mean_over_processes",
     "own_seed",
     "resize",
+    "share_over_processes",
 ]

@@ -24,6 +24,12 @@ def known_mean(losses: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     return (losses * known).sum() / mean_over_processes(known.sum())
 
 
+def share_over_processes(part: torch.Tensor, whole: torch.Tensor) -> torch.Tensor:
+    """Return the share of a count in another one, over all processes; 0 of nothing."""
+    sums = [_reduce(count, distributed.ReduceOp.SUM) for count in (part, whole)]
+    return sums[0] / sums[1].clamp(min=1)
+
+
 def max_over_processes(value: torch.Tensor) -> torch.Tensor:
     """Return the largest value of all processes."""
     return _reduce(value, distributed.ReduceOp.MAX)

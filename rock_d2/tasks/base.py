@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
 
 import cv2
@@ -52,6 +52,15 @@ class Drawing(NamedTuple):
     scale: ColourScale | None = None
 
 
+def setting(default: Any, *, key: str) -> Any:
+    """Return a field of a task whose key of ``MODEL.TASKS.<NAME>`` is not its name."""
+    return field(default=default, metadata={"key": key})
+
+
+def key_of(setting: Field) -> str:
+    return setting.metadata.get("key", setting.name.upper())
+
+
 @dataclass(frozen=True)
 class Task(ABC):
     """A task that a network learns: a picklable value that holds settings and no weights.
@@ -91,14 +100,22 @@ class Task(ABC):
     @classmethod
     def add_config(cls, node: CfgNode) -> None:
         """Add this task's settings to ``cfg.MODEL.TASKS``."""
-        settings = {setting.name.upper(): setting.default for setting in fields(cls)}
+        settings = {key_of(setting): setting.default for setting in fields(cls)}
         node[cls.name.upper()] = CfgNode(settings)
 
     @classmethod
     def from_config(cls, node: CfgNode) -> "Task":
         """Return the task with the settings of ``cfg.MODEL.TASKS``."""
         settings = node[cls.name.upper()]
-        return cls(**{setting.name: settings[setting.name.upper()] for setting in fields(cls)})
+        return cls(**{setting.name: settings[key_of(setting)] for setting in fields(cls)})
+
+    def check_choice(self, key: str, value: str, choices: Sequence[str]) -> None:
+        """Raise ValueError if a setting is none of its choices."""
+        if value not in choices:
+            raise ValueError(
+                f"MODEL.TASKS.{self.name.upper()}.{key} is {value!r}; it must be one of: "
+                f"{', '.join(choices)}"
+            )
 
     def for_data(self, metadata: Metadata) -> "Task":
         """Return the task with the data set's facts where the settings leave them open."""

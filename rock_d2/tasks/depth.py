@@ -8,7 +8,7 @@ import torch
 from detectron2.data import Metadata
 
 from rock_d2.layers import known_mean, max_over_processes, resize
-from rock_d2.tasks.base import TASK_REGISTRY, ColourScale, Drawing, rgb_colours
+from rock_d2.tasks.base import TASK_REGISTRY, ColourScale, Drawing, rgb_colours, setting
 from rock_d2.tasks.geometry import CameraChange
 from rock_d2.tasks.maps import MapTask
 from rock_d2.tasks.meters import Meter
@@ -20,11 +20,12 @@ UNITS_PER_METRE = 1000
 @TASK_REGISTRY.register()
 @dataclass(frozen=True)
 class Depth(MapTask):
-    """Depth estimation by a reverse Huber loss in log space (sec. 3.1).
+    """Depth estimation by a reverse Huber loss in log space (ROCK, sec. 3.1), or by L1 in metres.
 
-    The mean of the encoding's channels is the logarithm of the depth in metres.
+    The network's map is the logarithm of the depth in metres, or the depth itself.
 
     Attributes:
+        loss_name: "berhu_log", or "l1" (MTI-Net, sec. 4.1).
         channels: K_depth, the encoding's width (supplement, sec. 1).
         berhu_fraction: the loss turns quadratic at this fraction of the batch's largest error
             (Laina et al., 3DV 2016, sec. 3.2).
@@ -41,10 +42,18 @@ class Depth(MapTask):
     unknown_level = 0
 
     loss_weight: float = 3.0
+    loss_name: str = setting("berhu_log", key="LOSS")
     channels: int = 128
     berhu_fraction: float = 0.2
     min_depth: float = 0.001
     eval_cap: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.check_choice("LOSS", self.loss_name, ("berhu_log", "l1"))
+
+    @property
+    def is_logarithm(self) -> bool:
+        return self.loss_name == "berhu_log"
 
     def values(self, pixels: torch.Tensor, camera: CameraChange) -> torch.Tensor:
         """Return metres; a zoom by s brings everything s times nearer, flips change nothing."""
@@ -54,16 +63,19 @@ class Depth(MapTask):
         self, target: torch.Tensor, size: tuple[int, int]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         depth, known = super().target_maps(target, size)
-        return depth.clamp(min=self.min_depth).log(), known
+        return depth.clamp(min=self.min_depth).log() if self.is_logarithm else depth, known
 
     def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        log_depth, known = self.target_maps(target, prediction.shape[-2:])
-        error = prediction.float() - log_depth
-        return berhu_loss(torch.where(known, error, 0), known, fraction=self.berhu_fraction)
+        depth, known = self.target_maps(target, prediction.shape[-2:])
+        error = torch.where(known, prediction.float() - depth, 0)
+        if not self.is_logarithm:
+            return known_mean(error.abs(), known)
+        return berhu_loss(error, known, fraction=self.berhu_fraction)
 
     def postprocess(self, prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:
         """Return metres, fp32 (1, H, W)."""
-        return resize(prediction[None], output_size)[0].exp()
+        depth = resize(prediction[None], output_size)[0]
+        return depth.exp() if self.is_logarithm else depth
 
     def meter(self) -> Meter:
         return DepthMeter(floor=self.min_depth, cap=self.eval_cap or float("inf"))

@@ -66,6 +66,18 @@ def resize(transform: ResizeTransform | ScaleTransform, label: LabelMap) -> Labe
     return label._replace(pixels=label.pixels[:, rows][:, :, columns])
 
 
+def resize_lines(transform: ResizeTransform | ScaleTransform, label: LabelMap) -> LabelMap:
+    """Take 1 where an old pixel of 1 has its centre in the new one, so that no line is lost.
+
+    Other labels are 0, or unknown if all that a new pixel holds is.
+    """
+    is_line, is_known = label.pixels == 1, label.pixels != label.unknown
+    for axis, size in ((1, transform.new_h), (2, transform.new_w)):
+        is_line, is_known = _any(is_line, size, axis), _any(is_known, size, axis)
+    pixels = np.where(is_known, is_line, label.unknown).astype(label.pixels.dtype)
+    return label._replace(pixels=pixels)
+
+
 def flip_horizontally(transform: HFlipTransform, label: LabelMap) -> LabelMap:
     camera = label.camera.then(CameraChange(x=-1))
     return label._replace(pixels=label.pixels[:, :, ::-1], camera=camera)
@@ -94,7 +106,17 @@ def _zoomed(transform: Transform, label: LabelMap, pixels: np.ndarray) -> LabelM
 
 
 def _nearest(old: int, new: int) -> np.ndarray:
+    """Return for each of ``new`` pixels along a side the one of ``old`` that holds its centre."""
     return (2 * np.arange(new) + 1) * old // (2 * new)
+
+
+def _any(pixels: np.ndarray, size: int, axis: int) -> np.ndarray:
+    """Return whether any pixel is true of those whose centre each of ``size`` new ones holds."""
+    old = pixels.shape[axis]
+    if size >= old:
+        return pixels.take(_nearest(old, size), axis=axis)
+    starts = np.searchsorted(_nearest(size, old), np.arange(size))
+    return np.logical_or.reduceat(pixels, starts, axis=axis)
 
 
 # Transforms that are not listed have no rule, and Task.transform refuses them.

@@ -9,7 +9,7 @@ from detectron2.data import Metadata
 from torch.nn import functional as F
 
 from rock_d2.layers import known_mean, resize
-from rock_d2.tasks.base import TASK_REGISTRY, Drawing
+from rock_d2.tasks.base import TASK_REGISTRY, Drawing, setting
 from rock_d2.tasks.geometry import CameraChange
 from rock_d2.tasks.maps import MapTask
 from rock_d2.tasks.meters import Meter
@@ -24,9 +24,11 @@ LEVELS = (np.arange(256, dtype=np.float32) - ZERO_LEVEL) / ZERO_LEVEL
 @TASK_REGISTRY.register()
 @dataclass(frozen=True)
 class Normals(MapTask):
-    """Surface normal estimation by dot product and L2 losses of unit vectors (sec. 3.1).
+    """Surface normal estimation by losses of unit vectors.
 
     Attributes:
+        loss_name: "cosine_l2", dot product and L2 (ROCK, sec. 3.1), or "l1", the mean over the
+            components (MTI-Net, sec. 4.1).
         channels: K_normal = 3 K_depth, a block of channels for each component.
     """
 
@@ -37,7 +39,11 @@ class Normals(MapTask):
     unknown_level = ZERO_LEVEL
 
     loss_weight: float = 30.0
+    loss_name: str = setting("cosine_l2", key="LOSS")
     channels: int = 3 * 128
+
+    def __post_init__(self) -> None:
+        self.check_choice("LOSS", self.loss_name, ("cosine_l2", "l1"))
 
     def values(self, pixels: torch.Tensor, camera: CameraChange) -> torch.Tensor:
         """Return unit vectors; flips negate a component, and a zoom by s makes z grow by s.
@@ -70,6 +76,9 @@ class Normals(MapTask):
 
     def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         vectors, known = self.target_maps(target, prediction.shape[-2:])
+        if self.loss_name == "l1":
+            error = (prediction.float() - vectors).abs()
+            return known_mean(error, known.expand_as(error))
         return cosine_l2_loss(prediction.float(), vectors, known)
 
     def postprocess(self, prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:

@@ -15,11 +15,14 @@ from tiny import DETECTORS, LABELS, MODELS, detector_cfg, item, tiny_model
 from torch import distributed, nn
 from torch import multiprocessing as mp
 
+from rock_d2.tasks import Depth, Edges, HumanParts, Normals, Saliency, SemSeg
+
 SIZE = (64, 64)
 # BatchNorm sees another batch on each process; without it the two sides must agree. In double
 # precision, since the gradients of the first layers are sums of terms that cancel.
 OPTIONS = ("MODEL.NECK.NAME", "ROCK", "MODEL.ROCK.NORM", "", "INPUT.SIZE", list(SIZE))
 NECKS = ("baseline", "flat", "rock", "rock-none")
+MTI_LOSSES = (Depth(loss_name="l1"), Normals(loss_name="l1"))
 
 
 def picture(seed: int, labels: Sequence[str], objects: int) -> dict[str, Any]:
@@ -44,6 +47,21 @@ def unknown(seed: int, size: tuple[int, int] = SIZE) -> dict[str, Any]:
     return found
 
 
+def task_losses(images: slice) -> dict[str, float]:
+    """The losses of MTI-Net's tasks, of some images of a batch whose known parts differ."""
+    generator = torch.Generator().manual_seed(0)
+    losses = {}
+    for task in (SemSeg(num_classes=3), HumanParts(), Edges(), Saliency(), *MTI_LOSSES):
+        levels = (2, task.label_channels, *SIZE)
+        target = torch.randint(1, 3, levels, generator=generator).float()
+        if not isinstance(task, Depth | Normals):
+            target -= 1
+        target[1, :, 5:] = task.unknown_value
+        maps = torch.randn(2, task.num_outputs, *SIZE, generator=generator)
+        losses[task.name] = float(task.loss(task.activation(maps)[images], target[images]))
+    return losses
+
+
 def step(model: nn.Module, batch: list[dict]) -> tuple[dict, dict]:
     """Losses and gradients of one training step."""
     model.zero_grad()
@@ -63,6 +81,7 @@ def work(rank: int, folder: Path) -> None:
     distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=2)
     model = nn.parallel.DistributedDataParallel(tiny_model(*OPTIONS).double().train())
     results = {kind: step(model, [batch[rank]]) for kind, batch in batches().items()}
+    results["tasks"] = task_losses(slice(rank, rank + 1))
     for name in NECKS:
         # Labels on one process only, and there not all.
         other = tiny_model(*MODELS[name], "INPUT.SIZE", list(SIZE)).train()
@@ -105,6 +124,12 @@ def test_losses_and_gradients_are_those_of_the_whole_batch(two_processes, one_pr
             scale = float(gradients[name].abs().max())
             difference = float((gradient - gradients[name]).abs().max())
             assert difference <= 1e-5 * scale + 1e-9, name
+
+
+def test_losses_of_further_tasks_are_those_of_the_whole_batch(two_processes):
+    for name, loss in task_losses(slice(None)).items():
+        mean = sum(results["tasks"][name] for results in two_processes) / 2
+        assert mean == pytest.approx(loss, rel=1e-5), name
 
 
 @pytest.mark.parametrize("name", DETECTORS)

@@ -7,7 +7,7 @@ from fvcore.transforms.transform import PadTransform, ScaleTransform, VFlipTrans
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rock_d2.tasks import Depth, Normals, Task
+from rock_d2.tasks import Depth, Edges, Normals, Task
 from rock_d2.tasks.depth import encode_depth
 from rock_d2.tasks.geometry import LabelMap
 from rock_d2.tasks.normals import encode_normals
@@ -104,6 +104,25 @@ def test_a_resize_takes_whole_pixels_and_mixes_none(stored, size, kind):
     for task, label in stored.items():
         expected = after(task, label, [])[rows[:, None], columns]
         np.testing.assert_array_equal(after(task, label, [kind(HEIGHT, WIDTH, *size)]), expected)
+
+
+@given(st.integers(1, 25), st.integers(1, 25), st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=60)
+def test_a_resize_loses_no_edge_and_invents_none(height, width, seed):
+    rng = np.random.default_rng(seed)
+    edges = rng.choice([0, 1, 255], p=[0.7, 0.1, 0.2], size=(12, 16)).astype(np.uint8)
+    resized = after(Edges(), edges, [T.ResizeTransform(12, 16, height, width)])[..., 0]
+    # Where an edge's centre comes to lie there is one; so of one that is a pixel wide all is kept.
+    rows, columns = np.nonzero(edges == 1)
+    to_row, to_column = (2 * rows + 1) * height // 24, (2 * columns + 1) * width // 32
+    if height <= 12 and width <= 16:
+        expected = np.zeros((height, width), bool)
+        expected[to_row, to_column] = True
+        np.testing.assert_array_equal(resized == 1, expected)
+    if height >= 12 and width >= 16:
+        rows = (2 * np.arange(height) + 1) * 12 // (2 * height)
+        columns = (2 * np.arange(width) + 1) * 16 // (2 * width)
+        np.testing.assert_array_equal(resized, edges[rows[:, None], columns])
 
 
 def test_zoom_divides_depth_and_multiplies_the_normals_z():

@@ -23,21 +23,21 @@ CONFIGS = {
 
 
 @pytest.fixture(scope="module")
-def edges_task():
+def outlines_task():
     sys.path.insert(0, str(ROOT / "examples"))
-    yield import_module("edges_task")
+    yield import_module("outlines_task")
     sys.path.remove(str(ROOT / "examples"))
     # Other tests, and the configs that they write, do not have it; registries forget nothing.
-    TASK_REGISTRY._obj_map.pop("Edges")
-    del sys.modules["edges_task"]
+    TASK_REGISTRY._obj_map.pop("Outlines")
+    del sys.modules["outlines_task"]
 
 
 @pytest.fixture
 def record(tmp_path):
-    """An image of 60 x 80 with an object whose outline is its edges; the first row is unknown."""
+    """An image of 60 x 80 with an object with its outline; the first row is unknown."""
     edges = cv2.rectangle(np.zeros((60, 80), np.uint8), (20, 10), (60, 50), color=1)
     edges[0] = 255
-    files = {"file_name": edges[..., None].repeat(3, axis=2) * 100, "edges_file_name": edges}
+    files = {"file_name": edges[..., None].repeat(3, axis=2) * 100, "outlines_file_name": edges}
     for field, pixels in files.items():
         cv2.imwrite(str(tmp_path / f"{field}.png"), pixels)
     outline = [20, 10, 60, 10, 60, 50, 20, 50]
@@ -50,29 +50,29 @@ def record(tmp_path):
 
 
 @pytest.mark.parametrize("detector", CONFIGS)
-def test_with_a_detector(edges_task, record, detector):
-    options = ("MODEL.TASKS.AUXILIARY", ["Edges"], "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "")
+def test_with_a_detector(outlines_task, record, detector):
+    options = ("MODEL.TASKS.AUXILIARY", ["Outlines"], "MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "")
     options += ("INPUT.SIZE", [96, 128])
     cfg = load_config(str(ROOT / "configs" / CONFIGS[detector]), options)
     torch.manual_seed(0)
     model = build_model(cfg)
     mapper = RockDatasetMapper(cfg, is_train=True)
-    unlabelled = {key: value for key, value in record.items() if key != "edges_file_name"}
+    unlabelled = {key: value for key, value in record.items() if key != "outlines_file_name"}
     with EventStorage():
         losses = model([mapper(record), mapper(unlabelled)])
         sum(losses.values()).backward()
-        assert losses["loss_edges"] > 0
+        assert losses["loss_outlines"] > 0
         assert any(p.grad.any() for p in model.neck.parameters() if p.grad is not None)
-        assert model([mapper(unlabelled), mapper(unlabelled)])["loss_edges"] == 0
+        assert model([mapper(unlabelled), mapper(unlabelled)])["loss_outlines"] == 0
     model.eval()
     with torch.no_grad():
         output = model([RockDatasetMapper(cfg, is_train=False)(record)])[0]
-    assert output["edges"].shape == (1, 60, 80)
-    assert output["edges"].min() >= 0 and output["edges"].max() <= 1 and "instances" in output
+    assert output["outlines"].shape == (1, 60, 80)
+    assert output["outlines"].min() >= 0 and output["outlines"].max() <= 1 and "instances" in output
 
 
-def test_loss_and_metric(edges_task, record):
-    task = edges_task.Edges()
+def test_loss_and_metric(outlines_task, record):
+    task = outlines_task.Outlines()
     label = task.read(record)
     target = torch.from_numpy(label)[None, None]
     # Undecided everywhere: the weighted mean of log 2, with 160 of the 59 x 80 known pixels edges.

@@ -1,11 +1,11 @@
-"""A task of one's own in one file: the edges of objects, learnt beside any detector.
+"""A task of one's own in one file: the outlines of objects, learnt beside any detector.
 
-The labels are PNGs of one uint8 channel, 0 off and 1 on an edge, 255 unknown, that dataset dicts
-name by ``edges_file_name``. Images may lack them. A training with it:
+The labels are PNGs of one uint8 channel, 0 off and 1 on an outline, 255 unknown, that dataset dicts
+name by ``outlines_file_name``. Images may lack them. A training with it:
 
-    python tools/train_net.py --import examples/edges_task.py \
+    python tools/train_net.py --import examples/outlines_task.py \
         --config-file configs/detectors/retinanet_rock_nyuv2.yaml \
-        MODEL.TASKS.AUXILIARY '["Depth", "Edges"]'
+        MODEL.TASKS.AUXILIARY '["Depth", "Outlines"]'
 """
 
 from dataclasses import dataclass
@@ -23,27 +23,27 @@ UNKNOWN = 255
 
 @TASK_REGISTRY.register()
 @dataclass(frozen=True)
-class Edges(MapTask):
+class Outlines(MapTask):
     """Edge detection by a weighted cross-entropy (Xie and Tu, ICCV 2015, eq. 2).
 
     Attributes:
-        edge_weight: of the pixels on an edge; 1 - edge_weight is that of the many others.
+        line_weight: of the pixels on an edge; 1 - line_weight is that of the many others.
     """
 
-    name = "edges"
-    field = "edges_file_name"
+    name = "outlines"
+    field = "outlines_file_name"
     num_outputs = 1
     unknown_level = UNKNOWN
     unknown_value = float(UNKNOWN)
 
     loss_weight: float = 10.0
-    edge_weight: float = 0.95
+    line_weight: float = 0.95
 
     def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return the mean over known pixels; at a smaller size the targets are shares of edges."""
         share, known = self.target_maps(target, prediction.shape[-2:])
-        ratio = torch.tensor(self.edge_weight / (1 - self.edge_weight), device=target.device)
-        loss = (1 - self.edge_weight) * F.binary_cross_entropy_with_logits(
+        ratio = torch.tensor(self.line_weight / (1 - self.line_weight), device=target.device)
+        loss = (1 - self.line_weight) * F.binary_cross_entropy_with_logits(
             prediction.float(), share, pos_weight=ratio, reduction="none"
         )
         return known_mean(loss, known)
@@ -53,17 +53,17 @@ class Edges(MapTask):
         return resize(prediction[None], output_size)[0].sigmoid()
 
     def meter(self) -> Meter:
-        return EdgesMeter()
+        return OutlinesMeter()
 
     def draw(
         self, values: np.ndarray, metadata: Metadata, *, reference: np.ndarray | None = None
     ) -> Drawing:
         """Draw edges in white and the unknown in grey."""
         grey = np.where(values == UNKNOWN, 0.5, values)
-        return Drawing("edges", np.uint8(255 * grey)[..., None].repeat(3, axis=2))
+        return Drawing("outlines", np.uint8(255 * grey)[..., None].repeat(3, axis=2))
 
 
-class EdgesMeter(Meter):
+class OutlinesMeter(Meter):
     """Precision, recall and their harmonic mean over the known pixels of all images."""
 
     def count(self, prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
