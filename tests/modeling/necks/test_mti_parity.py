@@ -143,11 +143,11 @@ def expected(arrays: dict, prefix: str) -> dict[str, torch.Tensor]:
 
 
 # The published softmax is the "reference"; the paper's was put into the published code.
-both = pytest.mark.parametrize("run, softmax", [("reference", "channels"), ("task", "tasks")])
+both = pytest.mark.parametrize(("run", "softmax"), [("reference", "channels"), ("task", "tasks")])
 
 
 @both
-@pytest.mark.parametrize("dtype, bound", [(torch.float32, 1e-4), (torch.float64, 1e-6)])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-4), (torch.float64, 1e-6)])
 @torch.no_grad()
 def test_every_output_is_the_published_codes(case, run, softmax, dtype, bound):
     weights, arrays = case
@@ -165,7 +165,7 @@ def test_every_output_is_the_published_codes(case, run, softmax, dtype, bound):
 
 
 @both
-@pytest.mark.parametrize("dtype, bound", [(torch.float32, 1e-4), (torch.float64, 1e-6)])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-4), (torch.float64, 1e-6)])
 def test_a_training_step_is_the_published_codes(case, run, softmax, dtype, bound):
     weights, arrays = case
     net = network(weights, softmax).to(dtype).train()
