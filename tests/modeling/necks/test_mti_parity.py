@@ -13,30 +13,37 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
+from torch import nn
 from torch.nn import functional as F
 
+from rock_d2.modeling.backbones import TimmBackbone
 from rock_d2.modeling.fusions import NoFusion
 from rock_d2.modeling.necks import MTINet
 from rock_d2.modeling.necks.heads import HRNetHead
-from rock_d2.tasks import Depth, Edges, Normals, SemSeg
+from rock_d2.tasks import Depth, Edges, HumanParts, Normals, Saliency, SemSeg
 
-CASE = "mtinet_widths_nyud"
 PLACES = [os.environ.get("ROCK_D2_SHARED"), *(p / "shared" for p in Path(__file__).parents)]
 FOLDER = next((Path(p) / "mti" for p in PLACES if p and (Path(p) / "mti").is_dir()), None)
 pytestmark = pytest.mark.skipif(FOLDER is None, reason="no shared/mti beside the checkout")
+CASES = sorted(p.stem for p in FOLDER.glob("mtinet_*.npz")) if FOLDER else ["none"]
 
-# Our names of the tasks and theirs, in the order in which they join channels.
-TASKS = {"sem_seg": "semseg", "normals": "normals", "edges": "edge", "depth": "depth"}
-MAIN = (SemSeg(num_classes=40), Depth(loss_name="l1", loss_weight=1.0))
-AUXILIARY = (
-    Normals(loss_name="l1", loss_weight=10.0),
-    Edges(edge_weight=0.95, loss_weight=50.0),
-)
+# The tasks in the order in which the published code joins their channels, by its names.
+TASKS = {
+    "semseg": lambda outputs: SemSeg(num_classes=outputs),
+    "human_parts": lambda outputs: HumanParts(loss_weight=2.0),
+    "sal": lambda outputs: Saliency(loss_weight=5.0),
+    "normals": lambda outputs: Normals(loss_name="l1", loss_weight=10.0),
+    "edge": lambda outputs: Edges(edge_weight=0.95, loss_weight=50.0),
+    "depth": lambda outputs: Depth(loss_name="l1", loss_weight=1.0),
+}
+# Its names by ours, where they differ.
+THEIRS = {"sem_seg": "semseg", "saliency": "sal", "edges": "edge"}
 SCALES = ("s4", "s8", "s16", "s32")
-WIDTH = 32
 # Parts of names, ours and theirs, applied one after the other.
 RENAMES = (
-    *((rf"\b{name}\b", theirs) for name, theirs in TASKS.items()),
+    (r"^backbone\.net", "backbone"),
+    (r"^neck\.", ""),
+    *((rf"\b{name}\b", theirs) for name, theirs in THEIRS.items()),
     *((rf"\bs{4 * 2**i}\b", f"scale_{i}") for i in range(4)),
     (r"\bconv(\d)\.norm\b", r"bn\1"),
     (r"\bshortcut\.norm\b", "downsample.1"),
@@ -63,59 +70,86 @@ def published(name: str) -> str:
     return name
 
 
-@pytest.fixture(scope="module")
-def case() -> tuple[dict[str, torch.Tensor], dict]:
+@pytest.fixture(scope="module", params=CASES)
+def case(request) -> tuple[dict, dict]:
     """Weights and arrays by the names of the published code."""
-    return runpy.run_path(str(FOLDER / "load_case.py"))["load_case"](CASE)
+    return runpy.run_path(str(FOLDER / "load_case.py"))["load_case"](request.param)
 
 
-def network(weights: dict, softmax: str) -> MTINet:
-    net = MTINet(
-        input_shape={s: ShapeSpec(channels=WIDTH, stride=int(s[1:])) for s in SCALES},
-        in_features=SCALES,
-        head=partial(HRNetHead, norm="BN"),
-        fpm_softmax=softmax,
-        fpm_order=list(TASKS),
-        fusion=NoFusion,
-        tasks=(*MAIN, *AUXILIARY),
-        num_main=len(MAIN),
-        compare_at="label",
-    )
-    names = {name: published(name) for name in net.state_dict()}
-    counters = {name for name in names if name.endswith("num_batches_tracked")}
-    assert {names[name] for name in names.keys() - counters} == weights.keys()
-    state = {n: torch.from_numpy(weights[names[n]]) for n in names.keys() - counters}
-    net.load_state_dict(state, strict=False)
-    return net
+class Network(nn.Module):
+    """MTI-Net behind its backbone, or behind nothing where the maps are the case's inputs."""
+
+    def __init__(self, weights: dict, softmax: str):
+        super().__init__()
+        outputs = {t: weights.get(f"scale_0.decoders.{t}.weight") for t in TASKS}
+        tasks = {t: TASKS[t](len(w)) for t, w in outputs.items() if w is not None}
+        main = [t for t in tasks if f"heads.{t}.last_layer.0.weight" in weights]
+        first = next(iter(tasks))
+        widths = {
+            s: len(weights[f"scale_{i}.decoders.{first}.weight"][0]) for i, s in enumerate(SCALES)
+        }
+        has_backbone = any(name.startswith("backbone.") for name in weights)
+        hrnet = partial(TimmBackbone, name="hrnet_w18_small_v2", out_features=SCALES)
+        self.backbone = hrnet() if has_backbone else None
+        self.neck = MTINet(
+            input_shape={s: ShapeSpec(channels=widths[s], stride=int(s[1:])) for s in SCALES},
+            in_features=SCALES,
+            head=partial(HRNetHead, norm="BN"),
+            fpm_softmax=softmax,
+            fpm_order=[task.name for task in tasks.values()],
+            fusion=NoFusion,
+            tasks=sorted(tasks.values(), key=lambda task: theirs(task.name) not in main),
+            num_main=len(main),
+            compare_at="label",
+        )
+        names = {name: published(name) for name in self.state_dict()}
+        names = {n: p for n, p in names.items() if not n.endswith("num_batches_tracked")}
+        assert set(names.values()) == weights.keys()
+        state = {name: torch.from_numpy(weights[theirs]) for name, theirs in names.items()}
+        self.load_state_dict(state, strict=False)
+
+    @property
+    def main(self) -> list[str]:
+        return [task.name for task in self.neck.tasks[: self.neck.num_main]]
+
+    def maps(self, arrays: dict) -> dict[str, torch.Tensor]:
+        dtype = next(self.parameters()).dtype
+        if self.backbone:
+            return self.backbone(torch.from_numpy(arrays["image"]).to(dtype))
+        given = {s: torch.from_numpy(arrays[f"input.map{i}"]) for i, s in enumerate(SCALES)}
+        return {scale: x.to(dtype) for scale, x in given.items()}
+
+    def labels(self, arrays: dict) -> dict[str, torch.Tensor]:
+        """The published code marks what is unknown by 255, also in depth and normals."""
+        labels = {}
+        for task in self.neck.tasks:
+            label = torch.from_numpy(arrays[f"label.{theirs(task.name)}"])
+            labels[task.name] = torch.where(label == 255, task.unknown_value, label)
+        return labels
 
 
-def inputs(arrays: dict, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    return {s: torch.from_numpy(arrays[f"input.map{i}"]).to(dtype) for i, s in enumerate(SCALES)}
+def theirs(name: str) -> str:
+    return THEIRS.get(name, name)
 
 
-def labels(arrays: dict) -> dict[str, torch.Tensor]:
-    """The published code marks unknown depth and normals by 255."""
-    found = {name: torch.from_numpy(arrays[f"label.{TASKS[name]}"]) for name in TASKS}
-    unknown = {name: torch.where(found[name] == 255, 0, found[name]) for name in found}
-    return {**unknown, "sem_seg": found["sem_seg"]}
-
-
-def outputs_of(net: MTINet, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def outputs_of(net: Network, maps: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Every intermediate and final output in evaluation mode, by the published names."""
-    encodings, predictions = net.encode(features), net(features)[1]
-    found = {}
+    neck = net.neck
+    encodings, predictions = neck.encode(maps), neck(maps)[1]
+    found = {f"backbone.{i}": maps[scale] for i, scale in enumerate(SCALES)}
     for i, scale in enumerate(SCALES):
         parts = {
             f"scale_{i}.features_": encodings[scale],
-            f"scale_{i}.": {name: predictions[name][3 - i] for name in TASKS},
-            f"distillation_scale_{i}.": net.distillation[scale](encodings[scale]),
-            f"fpm_scale_{i}.": net.fpm[scale](encodings[scale]) if scale in net.fpm else {},
+            f"scale_{i}.": {name: of_task[3 - i] for name, of_task in predictions.items()},
+            f"distillation_scale_{i}.": neck.distillation[scale](encodings[scale]),
+            f"fpm_scale_{i}.": neck.fpm[scale](encodings[scale]) if scale in neck.fpm else {},
         }
-        found |= {part + TASKS[t]: x for part, maps in parts.items() for t, x in maps.items()}
-    for task in MAIN:
-        final = predictions[task.name][-1]
-        found[f"heads.{TASKS[task.name]}"] = final
-        found[f"final.{TASKS[task.name]}"] = enlarged(final)
+        found |= {
+            part + theirs(t): x for part, of_part in parts.items() for t, x in of_part.items()
+        }
+    for name in net.main:
+        found[f"heads.{theirs(name)}"] = predictions[name][-1]
+        found[f"final.{theirs(name)}"] = enlarged(predictions[name][-1])
     return found
 
 
@@ -123,71 +157,63 @@ def enlarged(x: torch.Tensor) -> torch.Tensor:
     return F.interpolate(x, scale_factor=4, mode="bilinear", align_corners=False)
 
 
-def losses_of(net: MTINet, predictions: dict, target: dict) -> dict[str, torch.Tensor]:
-    """The loss of every prediction alone, unweighted, by the published names."""
-    found = {}
-    for task in net.tasks:
+def losses_of(net: Network, predictions: dict, labels: dict) -> dict[str, torch.Tensor]:
+    """The loss of every prediction alone, unweighted, and the total, by the published names."""
+    neck = net.neck
+    found = {"loss.total": sum(neck.losses(predictions, labels).values())}
+    for task in neck.tasks:
         for i, prediction in enumerate(predictions[task.name]):
-            alone = {t.name: [prediction] if t is task else [] for t in net.tasks}
-            loss = net.losses(alone, target)[f"loss_{task.name}"] / task.loss_weight
-            prefix = f"scale_{3 - i}_" if i < 4 else ""
-            found[f"loss.{prefix}{TASKS[task.name]}"] = loss
+            alone = {t.name: [prediction] if t is task else [] for t in neck.tasks}
+            loss = neck.losses(alone, labels)[f"loss_{task.name}"] / task.loss_weight
+            prefix = f"scale_{3 - i}_" if i < len(SCALES) else ""
+            found[f"loss.{prefix}{theirs(task.name)}"] = loss
     return found
 
 
-def expected(arrays: dict, prefix: str) -> dict[str, torch.Tensor]:
-    """The arrays whose names begin with ``prefix``, without it; the backbone is not ours."""
-    names = [name for name in arrays if name.startswith(prefix)]
-    names = [name for name in names if arrays[name].dtype.kind == "f" and "backbone" not in name]
-    return {name.removeprefix(prefix): torch.from_numpy(arrays[name]) for name in names}
+def assert_equal(found: dict, arrays: dict, prefix: str, *, bound: float) -> None:
+    """Compare with the arrays that have the prefix: losses relatively, to 1e-6."""
+    for name, value in found.items():
+        close = {"rtol": 1e-6, "atol": 0} if "loss" in name else {"rtol": 0, "atol": bound}
+        wanted = torch.from_numpy(arrays[prefix + name])
+        message = partial("{}: {}".format, name)
+        torch.testing.assert_close(value, wanted, check_dtype=False, **close, msg=message)
 
 
 # The published softmax is the "reference"; the paper's was put into the published code.
 both = pytest.mark.parametrize(("run", "softmax"), [("reference", "channels"), ("task", "tasks")])
+each_type = pytest.mark.parametrize(
+    ("dtype", "bound"), [(torch.float32, 1e-4), (torch.float64, 1e-6)]
+)
 
 
 @both
-@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-4), (torch.float64, 1e-6)])
+@each_type
 @torch.no_grad()
 def test_every_output_is_the_published_codes(case, run, softmax, dtype, bound):
     weights, arrays = case
-    net = network(weights, softmax).to(dtype).eval()
-    features = inputs(arrays, dtype)
-    found = outputs_of(net, features) | losses_of(net, net(features)[1], labels(arrays))
-    wanted = expected(arrays, f"{run}/eval/")
-    found["loss.total"] = sum(net.losses(net(features)[1], labels(arrays)).values())
-    assert found.keys() == wanted.keys()
-    for name, value in wanted.items():
-        close = {"rtol": 1e-6, "atol": 0} if "loss" in name else {"rtol": 0, "atol": bound}
-        torch.testing.assert_close(
-            found[name], value, check_dtype=False, **close, msg=partial("{}: {}".format, name)
-        )
+    net = Network(weights, softmax).to(dtype).eval()
+    maps = net.maps(arrays)
+    found = outputs_of(net, maps) | losses_of(net, net.neck(maps)[1], net.labels(arrays))
+    prefix = f"{run}/eval/"
+    assert {prefix + name for name in found} == {n for n in arrays if n.startswith(prefix)}
+    assert_equal(found, arrays, prefix, bound=bound)
 
 
 @both
-@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-4), (torch.float64, 1e-6)])
+@each_type
 def test_a_training_step_is_the_published_codes(case, run, softmax, dtype, bound):
     weights, arrays = case
-    net = network(weights, softmax).to(dtype).train()
-    predictions = net(inputs(arrays, dtype))[1]
-    losses = net.losses(predictions, labels(arrays))
-    total = sum(losses.values())
-    total.backward()
-    with torch.no_grad():
-        found = losses_of(net, predictions, labels(arrays)) | {"loss.total": total}
-        found |= {f"final.{TASKS[t.name]}": enlarged(predictions[t.name][-1]) for t in MAIN}
-    prefix = f"{run}/train/"
-    for name, value in found.items():
-        close = {"rtol": 1e-6, "atol": 0} if "loss" in name else {"rtol": 0, "atol": bound}
-        wanted = torch.from_numpy(arrays[prefix + name])
-        torch.testing.assert_close(value, wanted, check_dtype=False, **close)
+    net, prefix = Network(weights, softmax).to(dtype).train(), f"{run}/train/"
+    predictions = net.neck(net.maps(arrays))[1]
+    found = losses_of(net, predictions, net.labels(arrays))
+    found |= {f"final.{theirs(name)}": enlarged(predictions[name][-1]) for name in net.main}
+    assert_equal(found, arrays, prefix, bound=bound)
+    found["loss.total"].backward()
     norms = {published(name): p.grad.norm() for name, p in net.named_parameters()}
     sums = {published(name): x.sum() for name, x in net.named_buffers() if "num_" not in name}
-    for kind, values in (("grad", norms), ("stat", sums)):
-        names = arrays[f"{prefix}{kind}_names"].tolist()
-        assert sorted(names) == sorted(values)
-        of_kind = arrays[f"{prefix}{kind}_{'norms' if kind == 'grad' else 'sums'}"]
-        values = torch.stack([values[name] for name in names])
-        torch.testing.assert_close(
-            values, torch.from_numpy(of_kind), check_dtype=False, rtol=1e-4, atol=1e-4
-        )
+    for kind, found in (("grad_norms", norms), ("stat_sums", sums)):
+        names = arrays[f"{prefix}{kind[:4]}_names"].tolist()
+        assert sorted(names) == sorted(found)
+        wanted = torch.from_numpy(arrays[prefix + kind])
+        found = torch.stack([found[name].detach() for name in names])
+        torch.testing.assert_close(found, wanted, check_dtype=False, rtol=1e-4, atol=1e-4)
