@@ -96,7 +96,8 @@ def _add_network_config(cfg: CfgNode) -> None:
     cfg.MODEL.DETECTOR = "SSD"
 
     cfg.MODEL.NECK = CfgNode()
-    # "IdentityNeck" (the detector alone), "FlatMTL" or "ROCK".
+    # "IdentityNeck" (the detector alone), "FlatMTL", "ROCK"; for dense tasks "HeadsNeck", "PADNet",
+    # "MTINet".
     cfg.MODEL.NECK.NAME = "IdentityNeck"
     # Whether it refines what the backbone returns ("backbone") or, where the backbone is a feature
     # pyramid, what goes into the pyramid ("bottom_up").

@@ -12,7 +12,7 @@ from torch import nn
 from rock_d2.tasks.base import ColourScale, Drawing, rgb_colours
 
 # Parts of a neck that hold, by map and task, the layers whose outputs are pooled to predictions.
-LAYERS = ("encoders", "predictors")
+LAYERS = ("encoders", "predictors", "heads")
 
 
 @contextmanager

@@ -1,8 +1,21 @@
 """Necks. Importing this package registers them; a new neck adds one line here."""
 
 from rock_d2.modeling.necks.flat import FlatMTL
+from rock_d2.modeling.necks.heads_neck import HeadsNeck
 from rock_d2.modeling.necks.identity import IdentityNeck
+from rock_d2.modeling.necks.mti_net import MTINet
 from rock_d2.modeling.necks.neck import NECK_REGISTRY, Neck, build_neck
+from rock_d2.modeling.necks.pad_net import PADNet
 from rock_d2.modeling.necks.rock import ROCK
 
-__all__ = ["NECK_REGISTRY", "ROCK", "FlatMTL", "IdentityNeck", "Neck", "build_neck"]
+__all__ = [
+    "NECK_REGISTRY",
+    "ROCK",
+    "FlatMTL",
+    "HeadsNeck",
+    "IdentityNeck",
+    "MTINet",
+    "Neck",
+    "PADNet",
+    "build_neck",
+]

@@ -105,8 +105,18 @@ class Neck(nn.Module):
     def activate(
         self, maps: Mapping[str, torch.Tensor], extents: Extents | None
     ) -> dict[str, torch.Tensor]:
-        """Return each predicted task's prediction of its maps (N, num_outputs, h, w)."""
-        return {task.name: activation(task, maps[task.name], extents) for task in self.predicted}
+        """Return the predictions of predicted tasks from their maps (N, num_outputs, h, w).
+
+        Maps that are compared at the label's resolution stay as they are: activated maps would
+        not be what the enlarged maps' activation is.
+        """
+        return {
+            task.name: maps[task.name]
+            if task.is_map and self.compare_at == "label"
+            else activation(task, maps[task.name], extents)
+            for task in self.predicted
+            if task.name in maps
+        }
 
     def collate(
         self,

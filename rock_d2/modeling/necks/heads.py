@@ -1,0 +1,78 @@
+"""Heads: a task's maps from feature maps of several scales, as large as the finest.
+
+A head is built from ``input_shape`` and ``num_outputs`` and takes {name: map}.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.layers import Conv2d, ShapeSpec
+from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
+from torch import nn
+
+from rock_d2.layers import check_norm
+from rock_d2.modeling.necks.blocks import for_each_task, join, mixing_conv
+from rock_d2.tasks import Task
+
+Head = Callable[..., nn.Module]
+
+
+class HRNetHead(nn.Module):
+    """Joins the maps at the finest size; two 1 x 1 convolutions follow (Sun et al., CVPR 2019)."""
+
+    def __init__(self, *, input_shape: Mapping[str, ShapeSpec], num_outputs: int, norm: str):
+        super().__init__()
+        self.names = fine_to_coarse(input_shape)
+        width = sum(shape.channels for shape in input_shape.values())
+        self.mix = mixing_conv(width, norm=norm)
+        self.predict = Conv2d(width, num_outputs, kernel_size=1)
+
+    def forward(self, maps: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return self.predict(self.mix(join([maps[name] for name in self.names])))
+
+
+class FPNHead(SemSegFPNHead):
+    """Adds the maps after convolutions and upsampling by 2 (Kirillov et al., CVPR 2019)."""
+
+    def __init__(
+        self, *, input_shape: Mapping[str, ShapeSpec], num_outputs: int, width: int, norm: str
+    ):
+        stride = min(shape.stride for shape in input_shape.values())
+        super().__init__(
+            dict(input_shape),
+            num_classes=num_outputs,
+            conv_dims=width,
+            common_stride=stride,
+            norm=norm,
+        )
+
+    def forward(self, maps: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        return self.layers(maps)
+
+
+def head_of(cfg: CfgNode) -> Head:
+    """Return the head that ``cfg.MODEL.MTI.HEAD`` names, with its settings."""
+    kind = cfg.MODEL.MTI.HEAD
+    if kind == "hrnet":
+        return partial(HRNetHead, norm=cfg.MODEL.MTI.NORM)
+    if kind == "fpn":
+        node = cfg.MODEL.SEM_SEG_HEAD
+        check_norm(node.NORM, [node.CONVS_DIM], setting="MODEL.SEM_SEG_HEAD.NORM")
+        return partial(FPNHead, width=node.CONVS_DIM, norm=node.NORM)
+    raise ValueError(f"MODEL.MTI.HEAD is {kind!r}; it must be hrnet or fpn")
+
+
+def build_heads(
+    head: Head, input_shape: Mapping[str, ShapeSpec], tasks: Sequence[Task]
+) -> nn.ModuleDict:
+    """Return a head a task, each with weights of its own."""
+    return for_each_task(
+        "heads", tasks, lambda task: head(input_shape=input_shape, num_outputs=task.num_outputs)
+    )
+
+
+def fine_to_coarse(input_shape: Mapping[str, ShapeSpec]) -> list[str]:
+    """Return the names of the maps, from the smallest stride."""
+    return sorted(input_shape, key=lambda name: input_shape[name].stride)
