@@ -18,6 +18,8 @@ from rock_d2.tasks.normals import encode_normals
 # COCO ids start at 1; the order is alphabetical, as in Gupta et al., ECCV 2014.
 CATEGORY_IDS: Mapping[str, int] = {name: i for i, name in enumerate(THING_CLASSES, start=1)}
 
+LABEL_FOLDERS = ("depth", "normals", "sem_seg", "edges")
+
 # PNG's fastest setting that still filters rows: for depth and photographs a higher level costs
 # three times the time for a few per cent of the size.
 PNG_PARAMS = (cv2.IMWRITE_PNG_COMPRESSION, 3)
@@ -26,7 +28,7 @@ JPEG_PARAMS = (cv2.IMWRITE_JPEG_QUALITY, 95)
 
 @dataclass(frozen=True)
 class DatasetTree:
-    """Write ``root/{images,depth,normals,annotations}``; every file appears whole or not at all.
+    """Write images, annotations and labels to folders of ``root``, each file whole or not at all.
 
     Attributes:
         root: the folder of the data set.
@@ -42,6 +44,8 @@ class DatasetTree:
         image: np.ndarray,
         depth: np.ndarray | None = None,
         normals: np.ndarray | None = None,
+        sem_seg: np.ndarray | None = None,
+        edges: np.ndarray | None = None,
     ) -> dict[str, str]:
         """Write one image and its labels.
 
@@ -50,6 +54,8 @@ class DatasetTree:
             image: uint8 (H, W, 3), RGB.
             depth: float32 (H, W), metres, 0 = unknown.
             normals: float32 (H, W, 3), unit vectors, (0, 0, 0) = unknown.
+            sem_seg: uint8 (H, W), the class of each pixel, 255 = unknown.
+            edges: bool (H, W).
 
         Returns:
             The fields of the image's COCO record that name files, relative to ``root``.
@@ -63,6 +69,12 @@ class DatasetTree:
         if normals is not None:
             files["normals_file_name"] = f"normals/{stem}.png"
             write_image(self.root / files["normals_file_name"], encode_normals(normals)[..., ::-1])
+        if sem_seg is not None:
+            files["sem_seg_file_name"] = f"sem_seg/{stem}.png"
+            write_image(self.root / files["sem_seg_file_name"], sem_seg)
+        if edges is not None:
+            files["edges_file_name"] = f"edges/{stem}.png"
+            write_image(self.root / files["edges_file_name"], edges.astype(np.uint8))
         return files
 
     def remove_unfinished(self) -> None:

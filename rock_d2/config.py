@@ -72,6 +72,16 @@ def _add_input_config(cfg: CfgNode) -> None:
     # The largest side of the canvas in units of the image's side.
     cfg.INPUT.EXPAND.MAX_RATIO = 4.0
 
+    # MTI-Net's rotation and zoom about the image's centre, at the image's own size.
+    cfg.INPUT.ROTATION = CfgNode()
+    cfg.INPUT.ROTATION.ENABLED = False
+    # Counter-clockwise, and factors; these are those for PASCAL-Context.
+    cfg.INPUT.ROTATION.DEGREES = [-20.0, 20.0]
+    cfg.INPUT.ROTATION.SCALES = [0.75, 1.25]
+    # "range": the two are the least and the largest; "choice": one of the list, as NYUv2's DEGREES
+    # [0.0] with SCALES [1.0, 1.2, 1.5].
+    cfg.INPUT.ROTATION.SAMPLING = "range"
+
     cfg.INPUT.COLOR_AUG = CfgNode()
     # Deviation of the shift along ImageNet's principal colours; 0 switches it off. The paper
     # refers to Krizhevsky et al., whose value this is (NIPS 2012, sec. 4.1).

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dataset_tree import CATEGORY_IDS, DatasetTree, write_file
+from dataset_tree import CATEGORY_IDS, LABEL_FOLDERS, DatasetTree, write_file
 from processes import map_over
 from tqdm import tqdm
 
@@ -29,7 +29,7 @@ from nyuv2prep.normals_source import NormalsSource, open_normals
 from nyuv2prep.splits import Splits, make_splits, shared_scenes
 
 # Raise it when the same input gives other files.
-CONVERTER_VERSION = 1
+CONVERTER_VERSION = 2
 
 # Folders below --root. Boxes of another convention are another data set, so nothing is replaced.
 FOLDERS = {"full": "nyuv2", "gupta-crop": "nyuv2_gupta", "port": "nyuv2_port"}
@@ -140,7 +140,7 @@ def _prepare_tree(tree: DatasetTree, settings: Mapping[str, Any], overwrite: boo
         file.unlink()
     # Splits only concern the JSON files: frames of the same settings stay.
     if found and {**found, "splits": None} != {**wanted, "splits": None}:
-        for folder in (WORK_FOLDER, "images", "depth", "normals"):
+        for folder in (WORK_FOLDER, *LABEL_FOLDERS, "images"):
             shutil.rmtree(tree.root / folder, ignore_errors=True)
     write_file(note, json.dumps(wanted).encode())
 

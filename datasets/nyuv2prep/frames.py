@@ -8,13 +8,22 @@ from typing import Any
 
 import numpy as np
 from dataset_tree import DatasetTree, write_file
+from scipy.ndimage import distance_transform_edt
 
 from nyuv2prep.axes import Axes, face_camera, in_our_axes
-from nyuv2prep.boxes import GUPTA_COLUMNS, GUPTA_ROWS, category_table, frame_objects
+from nyuv2prep.boxes import (
+    GUPTA_COLUMNS,
+    GUPTA_ROWS,
+    IDS_PER_CATEGORY,
+    category_table,
+    frame_objects,
+)
+from nyuv2prep.classes import class_table
 from nyuv2prep.mat_reader import LabeledMat, MatFrame
 from nyuv2prep.normals_source import NormalsSource
 from rock_d2.data.datasets.normals_from_depth import normals_from_depth
 from rock_d2.data.datasets.nyuv2 import GUPTA_INTRINSICS, INTRINSICS, SCENE_CLASSES
+from rock_d2.tasks.thinning import outlines
 
 WORK_FOLDER = ".conversion"
 
@@ -77,6 +86,8 @@ def convert_frame(index: int, job: FrameJob) -> None:
     )
     image = np.ascontiguousarray(frame.image[rows, columns])
     depth = depth_map(frame, job.depth)[rows, columns]
+    classes = class_table(mat.names)[frame.labels[rows, columns]]
+    edges = object_edges(frame)[rows, columns]
     labels = {
         "scene_id": SCENE_CLASSES.index(mat.scene_types[index]),
         "sequence": mat.scenes[index],
@@ -84,7 +95,9 @@ def convert_frame(index: int, job: FrameJob) -> None:
     }
     size = {"height": image.shape[0], "width": image.shape[1]}
     try:
-        files = job.tree.write_frame(stem(index), image, depth, normals[rows, columns])
+        files = job.tree.write_frame(
+            stem(index), image, depth, normals[rows, columns], sem_seg=classes, edges=edges
+        )
         record = {
             "image": {"id": index + 1, **size, **files, **labels},
             "annotations": annotations,
@@ -101,6 +114,17 @@ def convert_frame(index: int, job: FrameJob) -> None:
 def depth_map(frame: MatFrame, mode: str) -> np.ndarray:
     """Return `depths`, whole or only where the sensor measured."""
     return frame.depth if mode == "filled" else np.where(frame.raw_depth > 0, frame.depth, 0)
+
+
+def object_edges(frame: MatFrame) -> np.ndarray:
+    """Return the outlines of objects, bool (H, W).
+
+    Unlabelled pixels, gaps of a few between objects, count to the nearest object: each gap would
+    have two outlines.
+    """
+    objects = frame.labels.astype(np.int64) * IDS_PER_CATEGORY + frame.instances
+    _, nearest = distance_transform_edt(frame.labels == 0, return_indices=True)
+    return outlines(objects[tuple(nearest)])
 
 
 def frame_normals(frame: MatFrame, index: int, job: FrameJob) -> tuple[np.ndarray, int]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nyuv2prep.classes import class_of_name
 from rock_d2.data.datasets.nyuv2 import IMAGE_SIZE, SCENE_CLASSES, THING_CLASSES
 
 try:
@@ -149,6 +150,11 @@ class LabeledMat:
         missing = [name for name in THING_CLASSES if name not in self.names]
         if missing:
             raise ValueError(f"{self.path}: names lacks {', '.join(missing)}: {REMEDY}")
+        unknown = [name for name in self.names if name not in class_of_name()]
+        if unknown:
+            raise ValueError(
+                f"{self.path}: names has {unknown[0]!r}, which is no label of NYUv2: {REMEDY}"
+            )
         for number, kind in enumerate(self.scene_types, start=1):
             if kind not in SCENE_CLASSES:
                 raise ValueError(

@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 from dataset_tree import CATEGORY_IDS, DatasetTree, object_annotations
+from nyuv2prep.classes import class_table
 from processes import map_over
 from tqdm import tqdm
 
 from rock_d2.data.datasets.nyuv2 import SCENE_CLASSES
 from rock_d2.engine.command_line import parse, tool_parser
+from rock_d2.tasks.thinning import outlines
 from roomgen.frame import Frame
 from roomgen.render import FRAMES_PER_SEQUENCE, GENERATOR_VERSION, render_frame
 from roomgen.scene_looks import STYLES
@@ -82,7 +84,14 @@ def write_room(index: int, recipe: Recipe, root: Path) -> Written:
     if recipe.kinect_holes:
         rng = np.random.default_rng([recipe.seed, index])
         depth = kinect_holes(depth, frame.normals, frame.instances, rng)
-    files = DatasetTree(root).write_frame(f"{index:06d}", frame.image, depth, frame.normals)
+    files = DatasetTree(root).write_frame(
+        f"{index:06d}",
+        frame.image,
+        depth,
+        frame.normals,
+        sem_seg=class_table([thing.name for thing in frame.objects])[frame.instances],
+        edges=outlines(frame.instances),
+    )
     fx, fy, cx, cy = (float(frame.intrinsics[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2)))
     image = {
         "id": index,

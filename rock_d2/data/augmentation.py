@@ -1,7 +1,7 @@
 """The paper's augmentation (supplement, sec. 2) as Detectron2 augmentations.
 
-Order: zoom-out, crop, resize, flip, colour. Each task's file says what a geometric transform does
-to its labels (``Transform.register_type``).
+Order: zoom-out, crop, rotation, resize, flip, colour. Each task's file says what a geometric
+transform does to its labels (``Transform.register_type``).
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +20,8 @@ from torchvision.transforms.functional import (
     adjust_hue,
     adjust_saturation,
 )
+
+from rock_d2.data.rotation import RandomRotation
 
 # Principal components of the RGB values of ImageNet, columns of unit length and deviations for
 # values in [0, 1]: Krizhevsky et al., NIPS 2012, sec. 4.1.
@@ -50,6 +52,8 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         before.append(MinIoUCrop(min_ious=min_ious, min_area=crop.MIN_AREA, trials=crop.TRIALS))
     if cfg.INPUT.CROP.ENABLED:
         before.append(RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
+    if cfg.INPUT.ROTATION.ENABLED:
+        before.append(RandomRotation.from_config(cfg))
     if color.LIGHTING > 0:
         after.append(Lighting(scale=color.LIGHTING, rgb=rgb))
     if color.DISTORTION:

@@ -9,8 +9,9 @@ scene at depth z / s. Each task's ``values`` says what that does to its values.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import cv2
 import numpy as np
-from detectron2.data.transforms import ColorTransform, ResizeTransform
+from detectron2.data.transforms import ColorTransform, ResizeTransform, RotationTransform
 from fvcore.transforms.transform import (
     BlendTransform,
     CropTransform,
@@ -24,14 +25,20 @@ from fvcore.transforms.transform import (
 
 
 class CameraChange(NamedTuple):
-    """The effect of transforms on the camera: the signs of its axes and its zoom."""
+    """The effect of transforms on the camera.
 
-    x: int = 1
-    y: int = 1
+    Attributes:
+        x, y: the new components (in the image's plane) of a vector, in terms of its old ones.
+        zoom: factor of the focal length.
+    """
+
+    x: tuple[float, float] = (1, 0)
+    y: tuple[float, float] = (0, 1)
     zoom: float = 1.0
 
     def then(self, other: "CameraChange") -> "CameraChange":
-        return CameraChange(self.x * other.x, self.y * other.y, self.zoom * other.zoom)
+        x, y = (np.array([other.x, other.y]) @ np.array([self.x, self.y])).tolist()
+        return CameraChange(tuple(x), tuple(y), self.zoom * other.zoom)
 
 
 class LabelMap(NamedTuple):
@@ -79,13 +86,34 @@ def resize_lines(transform: ResizeTransform | ScaleTransform, label: LabelMap) -
 
 
 def flip_horizontally(transform: HFlipTransform, label: LabelMap) -> LabelMap:
-    camera = label.camera.then(CameraChange(x=-1))
+    camera = label.camera.then(CameraChange(x=(-1, 0)))
     return label._replace(pixels=label.pixels[:, :, ::-1], camera=camera)
 
 
 def flip_vertically(transform: VFlipTransform, label: LabelMap) -> LabelMap:
-    camera = label.camera.then(CameraChange(y=-1))
+    camera = label.camera.then(CameraChange(y=(0, -1)))
     return label._replace(pixels=label.pixels[:, ::-1], camera=camera)
+
+
+def rotate(transform: RotationTransform, label: LabelMap) -> LabelMap:
+    """Take the nearest pixel; what comes from outside of the image is unknown.
+
+    The transform's matrix may zoom, too.
+    """
+    matrix = transform.rm_image
+    pixels = cv2.warpAffine(
+        label.pixels.transpose(1, 2, 0),
+        matrix,
+        (transform.bound_w, transform.bound_h),
+        flags=cv2.INTER_NEAREST,
+        borderValue=(label.unknown,) * 4,
+    )
+    pixels = np.atleast_3d(pixels).transpose(2, 0, 1)
+    zoom = float(np.sqrt(np.linalg.det(matrix[:, :2])))
+    x, y = (matrix[:, :2] / zoom).tolist()
+    turned = _zoomed(transform, label, pixels)
+    change = CameraChange(tuple(x), tuple(y), zoom)
+    return turned._replace(camera=turned.camera.then(change))
 
 
 def leave(transform: Transform, label: LabelMap) -> LabelMap:
@@ -127,6 +155,7 @@ RULES: dict[type[Transform], Callable[[Transform, LabelMap], LabelMap]] = {
     ScaleTransform: resize,
     HFlipTransform: flip_horizontally,
     VFlipTransform: flip_vertically,
+    RotationTransform: rotate,
     NoOpTransform: leave,
     BlendTransform: leave,
     ColorTransform: leave,

@@ -46,13 +46,14 @@ class Normals(MapTask):
         self.check_choice("LOSS", self.loss_name, ("cosine_l2", "l1"))
 
     def values(self, pixels: torch.Tensor, camera: CameraChange) -> torch.Tensor:
-        """Return unit vectors; flips negate a component, and a zoom by s makes z grow by s.
+        """Return unit vectors; flips and rotations turn x and y, a zoom by s makes z grow by s.
 
         The zoom turns a surface z = f(x, y) into z = f(x, y) / s, and the normal is proportional
         to (df/dx, df/dy, -1) (Eigen and Fergus, ICCV 2015).
         """
         vectors = (pixels.float() - ZERO_LEVEL) / ZERO_LEVEL
-        vectors = vectors * vectors.new_tensor(camera)[:, None, None]
+        turn = vectors.new_tensor([[*camera.x, 0], [*camera.y, 0], [0, 0, camera.zoom]])
+        vectors = torch.einsum("ij,jhw->ihw", turn, vectors)
         # The zero vector stays zero. F.normalize takes ten times as long across channels.
         return vectors / vectors.square().sum(dim=0, keepdim=True).sqrt().clamp(min=1e-12)
 

@@ -22,6 +22,7 @@ from rock_d2.data.augmentation import (
     centres_inside,
     distort,
 )
+from rock_d2.data.rotation import RandomRotation
 
 HEIGHT, WIDTH = 48, 64
 IMAGE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
@@ -131,6 +132,28 @@ def augmented_shapes(cfg: CfgNode, is_train: bool) -> set[tuple[int, ...]]:
     for view in views:
         augmentations(view)
     return {view.image.shape for view in views}
+
+
+def test_rotations_are_drawn_as_asked():
+    cfg = config("INPUT.ROTATION.ENABLED", True)
+    (drawn,) = [a for a in build_augmentations(cfg, True) if isinstance(a, RandomRotation)]
+    turns = [drawn.get_transform(IMAGE) for _ in range(200)]
+    angles, scales = np.array([(turn.angle, turn.scale) for turn in turns]).T
+    assert -20 <= angles.min() < -18 and 18 < angles.max() <= 20
+    assert 0.75 <= scales.min() < 0.77 and 1.23 < scales.max() <= 1.25
+    drawn = RandomRotation(degrees=[0.0], scales=[1.0, 1.2, 1.5], sampling="choice")
+    turns = [drawn.get_transform(IMAGE) for _ in range(200)]
+    assert {getattr(turn, "scale", 1) for turn in turns} == {1, 1.2, 1.5}
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("SAMPLING", "both"), ("DEGREES", [10.0]), ("SCALES", []), ("SCALES", [0.0, 1.0])],
+)
+def test_settings_of_rotations_that_make_no_sense_are_named(option, value):
+    cfg = config("INPUT.ROTATION.ENABLED", True, f"INPUT.ROTATION.{option}", value)
+    with pytest.raises(ValueError, match=rf"INPUT\.ROTATION\.{option} is "):
+        build_augmentations(cfg, True)
 
 
 def test_images_have_one_size_or_detectron2s_sizes_by_the_shorter_edge():

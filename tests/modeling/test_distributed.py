@@ -56,6 +56,7 @@ def task_losses(images: slice) -> dict[str, float]:
         target = torch.randint(1, 3, levels, generator=generator).float()
         if not isinstance(task, Depth | Normals):
             target -= 1
+        target[0, :, 20:] = target.min()
         target[1, :, 5:] = task.unknown_value
         maps = torch.randn(2, task.num_outputs, *SIZE, generator=generator)
         losses[task.name] = float(task.loss(task.activation(maps)[images], target[images]))

@@ -1,16 +1,19 @@
 """Converted data equal what the renderer knows, pixel for pixel."""
 
+import csv
 import json
 
 import cv2
 import numpy as np
 import pytest
+from nyuv2prep.classes import TABLE, class_table
 from official_nyuv2.labels import label_gaps, label_ids, with_white_border
 from pycocotools import mask as coco_mask
 
-from rock_d2.data.datasets.nyuv2 import INTRINSICS, SCENE_CLASSES, THING_CLASSES
+from rock_d2.data.datasets.nyuv2 import INTRINSICS, SCENE_CLASSES, STUFF_CLASSES, THING_CLASSES
 from rock_d2.tasks import Normals
 from rock_d2.tasks.normals import encode_normals
+from rock_d2.tasks.thinning import outlines
 
 # Sources of normals; the conversions in conftest.py are named after them.
 AXES = ("eigen", "ladicky", "npy", "npy_up_right_back")
@@ -102,6 +105,27 @@ def test_depth_is_exact_to_its_step(conversion, official):
         np.testing.assert_array_equal(stored > 0, known)
         error = np.abs(stored / 1000 - frame.depth[crop(conversion)])[known]
         assert error.max() < 0.000501
+
+
+def test_classes_and_edges(conversion, official):
+    for image, frame in zip(images(conversion), official.frames, strict=True):
+        names = [thing.name for thing in frame.objects]
+        labelled = ~label_gaps(frame.instances)
+        expected = np.where(labelled, class_table(names)[frame.instances], 255)[crop(conversion)]
+        np.testing.assert_array_equal(pixels(conversion, image, "sem_seg_file_name"), expected)
+        edges = pixels(conversion, image, "edges_file_name")
+        # The gaps are two pixels wide: outlines move by one, and are within two of the true ones.
+        true = np.uint8(outlines(frame.instances))[crop(conversion)]
+        for one, other in ((edges, true), (true, edges)):
+            near = cv2.dilate(other, np.ones((5, 5), np.uint8)) > 0
+            inside = np.s_[8:-8, 8:-8]
+            assert (near[inside] | (one[inside] == 0)).mean() > 0.999
+
+
+def test_the_40_classes_are_those_of_the_table():
+    with open(TABLE, newline="", encoding="utf-8") as file:
+        names = {int(row["id40"]): row["name40"] for row in csv.DictReader(file)}
+    assert [names[number] for number in range(1, 41)] == list(STUFF_CLASSES)
 
 
 @pytest.mark.parametrize("conversion", AXES, indirect=True)

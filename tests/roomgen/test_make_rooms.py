@@ -10,7 +10,14 @@ import pytest
 from detectron2.data import MetadataCatalog
 from roomgen.render import render_frame
 
-from rock_d2.data.datasets.nyuv2 import SCENE_CLASSES, THING_CLASSES
+from rock_d2.data.datasets.nyuv2 import SCENE_CLASSES, STUFF_CLASSES, THING_CLASSES
+from rock_d2.tasks.thinning import outlines
+
+# What the first validation image shows that is no class of its own.
+CLASS_OF = {
+    **dict.fromkeys(("ball", "stuffed animal", "toy car"), "otherprop"),
+    "tv stand": "otherfurniture",
+}
 
 ARGUMENTS = ("--size", "60x80", "--train", "4", "--val", "2", "--seed", "7")
 
@@ -37,7 +44,7 @@ def read(root: Path, name: str) -> dict:
 def test_two_processes_write_the_same_bytes(root, tmp_path):
     run(tmp_path, "--jobs", "2")
     first, second = contents(root), contents(tmp_path)
-    assert len(first) == 6 * 3 + 2
+    assert len(first) == 6 * 5 + 2
     assert first == second
 
 
@@ -70,6 +77,12 @@ def test_files_hold_the_frame(root):
     assert np.abs(depth / 1000 - frame.depth).max() <= 0.00051
     normals = cv2.imread(str(folder / image["normals_file_name"]))[..., ::-1]
     assert np.abs((normals / 127.0 - 1) - frame.normals).max() < 0.0041
+    classes = cv2.imread(str(folder / image["sem_seg_file_name"]), cv2.IMREAD_UNCHANGED)
+    for number, thing in enumerate(frame.objects, start=1):
+        expected = STUFF_CLASSES.index(CLASS_OF.get(thing.name, thing.name))
+        assert (classes[frame.instances == number] == expected).all()
+    edges = cv2.imread(str(folder / image["edges_file_name"]), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(edges, outlines(frame.instances))
     fx, fy, cx, cy = image["intrinsics"]
     np.testing.assert_allclose([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], frame.intrinsics)
 

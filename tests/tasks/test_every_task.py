@@ -30,6 +30,7 @@ TRANSFORMS: dict[type[Transform], Transform] = {
     ScaleTransform: ScaleTransform(*SIZE, 12, 16, interp="nearest"),
     T.HFlipTransform: T.HFlipTransform(WIDTH),
     VFlipTransform: VFlipTransform(HEIGHT),
+    T.RotationTransform: T.RotationTransform(*SIZE, 15, expand=False),
     T.NoOpTransform: T.NoOpTransform(),
     T.BlendTransform: T.BlendTransform(np.zeros(3), 0.5, 0.5),
     T.ColorTransform: T.ColorTransform(lambda image: image // 2),

@@ -46,7 +46,7 @@ def test_rooms_are_in_order(rooms_root, monkeypatch, capsys):
     assert code == 0, shown
     assert "rooms_train: 15 images" in shown and "rooms_val: 9 images" in shown
     assert shown.count(": 0 problem(s)") == 2
-    assert shown.count("100.0 %") == 6
+    assert shown.count("100.0 %") == 10
 
 
 def damage(document: dict, root: Path) -> None:

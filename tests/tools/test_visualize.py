@@ -39,8 +39,8 @@ def test_every_label_is_drawn(tmp_path):
     options = ("--dataset", "rooms_val", "--num-images", 4)
     pictures = draw(visualize_data, tmp_path, *options)
     assert len(pictures) == 4
-    # Objects, depth and normals; their pixels differ from each other.
-    assert all(panel.std() > 5 for panel in panels(pictures[0], 3))
+    # Objects and four maps; their pixels differ from each other.
+    assert all(panel.std() > 5 for panel in panels(pictures[0], 5))
 
 
 def test_figure_with_baseline(tiny_weights, tmp_path):
