@@ -57,7 +57,8 @@ class TimmBackbone(Backbone):
 
     The parameters are named ``net.<timm's name>``; `timm_names` maps those of timm's files.
 
-    HRNet has bilinear upsampling, as its authors have for dense tasks; timm's is nearest.
+    HRNet has bilinear upsampling and a momentum of 0.01 in batch normalisation, as its authors have
+    for dense tasks; timm has nearest and 0.1.
     """
 
     @configurable
@@ -190,10 +191,12 @@ def cut(net: EfficientNetFeatures | MobileNetV3Features) -> None:
 
 
 def prepare_hrnet(net: HighResolutionNetFeatures, out_features: Collection[str]) -> None:
-    """Make upsampling bilinear and freeze what only serves branches that are not taken."""
+    """Take its authors' settings for dense tasks, and freeze what serves branches not taken."""
     for module in net.modules():
         if isinstance(module, nn.Upsample):
             module.mode, module.align_corners = "bilinear", False
+        elif isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.01
     for stride, layers in zip((4, 8, 16, 32), net.stage4[-1].fuse_layers, strict=True):
         layers.requires_grad_(f"s{stride}" in out_features)
 

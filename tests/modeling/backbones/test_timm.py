@@ -226,6 +226,11 @@ def test_what_makes_no_sense_is_refused(settings, setting):
         TimmBackbone(**{"name": "resnet18", "out_features": ALL} | settings)
 
 
+def test_hrnet_has_its_authors_momentum(networks):
+    net = networks["hrnet_w18_small_v2"]
+    assert {m.momentum for m in net.modules() if isinstance(m, nn.BatchNorm2d)} == {0.01}
+
+
 def test_weights_that_cannot_be_had_are_one_line(monkeypatch):
     def create(name, *, pretrained, **arguments):
         raise OSError("no network\nat all")

