@@ -199,6 +199,20 @@ TABLES = (
         ),
         notes=("X is the finest map of a pyramid: of two of the backbone's maps, or of all.",),
     ),
+    Table(
+        "fusions",
+        "Fusions beyond the paper",
+        (
+            _BASELINE,
+            Row("No fusion", "table1_no_fusion", against=BASELINE.title),
+            Row("Sum (ROCK)", "table1_rock", against="No fusion"),
+            *(
+                Row(name, f"fusion_{name.lower()}", against="No fusion")
+                for name in ("Context", "Gated", "Attention")
+            ),
+        ),
+        notes=("docs/PAPERS.md has their formulas. " + _FROM_TABLE_1,),
+    ),
 )
 ELSEWHERE = {
     "4": "table 4 (size and speed) comes from tools/analyze_model.py --latency",

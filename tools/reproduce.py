@@ -14,6 +14,7 @@ TABLE is 1, 2, 3, 5 or 6, or one of
     oracle      true labels in place of predictions: the most that a task can bring
     unboxed     boxes for few images, labels of the tasks for all
     deep_x      what ROCK brings where X holds shallow or deep features
+    fusions     fusions beyond the paper
 
 Settings can follow as KEY VALUE pairs; they hold for every run. A run is an ordinary command
 line of tools/train_net.py in a folder of its own below the output folder. Finished runs are kept,
