@@ -172,6 +172,11 @@ def _add_ssd_config(cfg: CfgNode) -> None:
 def _add_solver_config(cfg: CfgNode) -> None:
     # The paper's (sec. 4); Detectron2's own SOLVER keys are its settings.
     cfg.SOLVER.OPTIMIZER = "Adam"
+    # Of LR_SCHEDULER_NAME "WarmupPolyLR", which Detectron2 has not: BASE_LR x (1 - iteration /
+    # MAX_ITER) ^ POWER, the same for PERIOD iterations; an epoch's for MTI-Net.
+    cfg.SOLVER.POLY = CfgNode()
+    cfg.SOLVER.POLY.POWER = 0.9
+    cfg.SOLVER.POLY.PERIOD = 1
     # Parts in which each process sees its share of a batch, one after another, to save memory.
     cfg.SOLVER.ACCUMULATE = 1
     # Mode of torch.compile for the network: "" (off), "default" or "reduce-overhead" (CUDA graphs).

@@ -102,3 +102,37 @@ def test_paper_schedule():
     assert (solver.OPTIMIZER, solver.IMS_PER_BATCH, solver.BASE_LR) == ("Adam", 8, 5e-5)
     assert (solver.STEPS, solver.GAMMA, solver.MAX_ITER) == ((30000,), 0.1, 40000)
     assert (solver.WARMUP_ITERS, solver.WEIGHT_DECAY) == (0, 0.0)
+
+
+# What differs from the recipe of another file, which is the same network.
+RECIPES = {
+    ("nyud/mti_net_hrnet18_published", "nyud/mti_net_hrnet18"): {
+        "MODEL.TASKS.NORMALS.LOSS_WEIGHT": (10.0, 1.0),
+        "MODEL.TASKS.EDGES.LOSS_WEIGHT": (50.0, 1.0),
+        "SOLVER.IMS_PER_BATCH": (8, 6),
+        # 795 // 8 and 795 // 6 batches, 100 and 80 epochs of them.
+        "SOLVER.POLY.PERIOD": (99, 132),
+        "SOLVER.MAX_ITER": (9900, 10560),
+        "SOLVER.WEIGHT_DECAY": (1e-4, 0.0),
+        "SOLVER.WEIGHT_DECAY_NORM": (1e-4, 0.0),
+    },
+    # 4998 // 8 = 624 batches, 100 and 60 epochs of them.
+    ("pascal/mti_net_hrnet18_published", "pascal/mti_net_hrnet18"): {
+        "SOLVER.MAX_ITER": (62400, 37440),
+    },
+    ("pascal/mtl_hrnet18_published", "pascal/mtl_hrnet18"): {
+        "SOLVER.OPTIMIZER": ("Adam", "SGD"),
+        "SOLVER.BASE_LR": (1e-4, 0.01),
+        "SOLVER.MAX_ITER": (62400, 37440),
+    },
+}
+
+
+@pytest.mark.parametrize("pair", RECIPES)
+def test_recipes_of_mti_net_differ_as_the_published_code_from_the_paper(pair):
+    cfgs = [model_zoo.get_config(f"mti/{name}.yaml") for name in pair]
+    first, second = (dict(leaves(cfg)) for cfg in cfgs)
+    differences = {key: (first[key], second[key]) for key in first if first[key] != second[key]}
+    assert differences == RECIPES[pair]
+    assert {cfg.SOLVER.LR_SCHEDULER_NAME for cfg in cfgs} == {"WarmupPolyLR"}
+    assert {(cfg.SOLVER.POLY.POWER, cfg.SOLVER.MOMENTUM) for cfg in cfgs} == {(0.9, 0.9)}

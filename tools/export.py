@@ -6,7 +6,8 @@ r"""Writes a trained model as one file that needs neither this project nor Detec
 
 In go uint8 images (N, 3, H, W) of INPUT.SIZE in INPUT.FORMAT's order, out come boxes, scores and
 classes after non-maximum suppression; docs/EXPORT.md has an example. A JSON file beside it names
-all of that. Detectors other than SSD are exported as TorchScript, for one image (3, H, W).
+all of that. Tasks without a detector come out by their names, of a fixed --batch-size. Detectors
+other than SSD are exported as TorchScript, for one image (3, H, W).
 """
 
 import json

@@ -1,6 +1,6 @@
-"""Whether the tasks pull the shared backbone where the detector does."""
+"""Whether the tasks pull the shared backbone where the main ones do."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from itertools import islice
@@ -15,11 +15,12 @@ from rock_d2.modeling.multi_task import attributes_kept
 
 
 class GradientConflict(HookBase):
-    """Logs each task's gradient on the backbone and its angle to the detector's.
+    """Logs each task's gradient on the backbone and its angle to the main one.
 
     ``gradient_norm/<task>`` and ``gradient_norm/detector`` are L2 norms over all parameters of the
-    backbone, ``gradient_cosine/<task>`` is the cosine with the detector's gradient, all of the
-    weighted losses on the batch that is learnt next. No gradient, no cosine.
+    backbone, ``gradient_cosine/<task>`` is the cosine with the gradient of the main losses, the
+    detector's and the main tasks', without its own, all of the weighted losses on the batch that
+    is learnt next. No gradient, no cosine.
 
     The training stays the same: the batch is made once more by its position, gradients go nowhere,
     and statistics and random numbers are put back. It costs a forward pass, and a backward pass for
@@ -44,8 +45,9 @@ class GradientConflict(HookBase):
             loader, sampler = self.trainer.data_loader, copy(self.trainer.data_loader.sampler)
             sampler.start_batch = self.trainer.iter
             batch = [loader.dataset[place] for place in islice(sampler, sampler.batch_size)]
+            main = [DETECTOR, *(task.name for task in model.neck.tasks[: model.neck.num_main])]
             with unnoticed(model), autocast:
-                scalars = conflict(gradients_on_backbone(model, batch))
+                scalars = conflict(gradients_on_backbone(model, batch), main)
             self.trainer.storage.put_scalars(**scalars, smoothing_hint=False)
 
 
@@ -81,12 +83,13 @@ def gradients_on_backbone(model: nn.Module, batch: Sequence[Any]) -> dict[str, t
     }
 
 
-def conflict(gradients: Mapping[str, torch.Tensor]) -> dict[str, float]:
-    """Return the norms of gradients and their cosines with the detector's."""
-    norms = {name: float(gradient.norm()) for name, gradient in gradients.items()}
-    scalars = {f"gradient_norm/{name}": norm for name, norm in norms.items()}
+def conflict(gradients: Mapping[str, torch.Tensor], main: Collection[str]) -> dict[str, float]:
+    """Return the norms of gradients and their cosines with the sum of the other main ones."""
+    scalars = {f"gradient_norm/{name}": float(g.norm()) for name, g in gradients.items()}
     for name, gradient in gradients.items():
-        if name != DETECTOR and norms[name] * norms.get(DETECTOR, 0) > 0:
-            product = float(gradient @ gradients[DETECTOR])
-            scalars[f"gradient_cosine/{name}"] = product / (norms[name] * norms[DETECTOR])
+        rest = [g for other, g in gradients.items() if other in main and other != name]
+        others = sum(rest, torch.zeros_like(gradient))
+        norms = scalars[f"gradient_norm/{name}"] * float(others.norm())
+        if norms > 0:
+            scalars[f"gradient_cosine/{name}"] = float(gradient @ others) / norms
     return scalars

@@ -1,8 +1,11 @@
-"""Optimizers by name."""
+"""Optimizers and learning rates by name."""
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.solver import LRMultiplier, WarmupParamScheduler
+from detectron2.solver import build_lr_scheduler as build_detectron2_scheduler
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
+from fvcore.common.param_scheduler import ParamScheduler, PolynomialDecayParamScheduler
 from torch import nn
 
 # The settings that each takes from SOLVER beside BASE_LR and WEIGHT_DECAY.
@@ -39,3 +42,41 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         fused=True,
         **{argument: solver[key] for argument, key in extras.items()},
     )
+
+
+class Staircase(ParamScheduler):
+    """Another schedule whose value stays the same for ``period`` iterations."""
+
+    def __init__(self, schedule: ParamScheduler, *, period: int, max_iter: int):
+        """
+        Args:
+            schedule: of the share of the training that is done.
+            period: iterations with one value.
+            max_iter: those of the whole training.
+        """
+        if period < 1:
+            raise ValueError(f"SOLVER.POLY.PERIOD: {period} iterations are none")
+        self.schedule, self.period, self.max_iter = schedule, period, max_iter
+
+    def __call__(self, where: float) -> float:
+        iteration = round(where * self.max_iter)
+        return self.schedule((iteration - iteration % self.period) / self.max_iter)
+
+
+def build_lr_scheduler(
+    cfg: CfgNode, optimizer: torch.optim.Optimizer
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Return the schedule SOLVER.LR_SCHEDULER_NAME: "WarmupPolyLR" or one of Detectron2's."""
+    solver = cfg.SOLVER
+    if solver.LR_SCHEDULER_NAME != "WarmupPolyLR":
+        return build_detectron2_scheduler(cfg, optimizer)
+    if solver.POLY.POWER <= 0:
+        raise ValueError(f"SOLVER.POLY.POWER: {solver.POLY.POWER} is not above 0")
+    schedule = Staircase(
+        PolynomialDecayParamScheduler(1.0, solver.POLY.POWER),
+        period=solver.POLY.PERIOD,
+        max_iter=solver.MAX_ITER,
+    )
+    warmup = min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0)
+    schedule = WarmupParamScheduler(schedule, solver.WARMUP_FACTOR, warmup, solver.WARMUP_METHOD)
+    return LRMultiplier(optimizer, multiplier=schedule, max_iter=solver.MAX_ITER)

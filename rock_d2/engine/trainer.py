@@ -26,7 +26,7 @@ from rock_d2.engine.compilation import compile_network
 from rock_d2.engine.ema import WeightAverage
 from rock_d2.engine.gradient_conflict import GradientConflict
 from rock_d2.engine.hooks import Checkpoints, Evaluations, LossReader
-from rock_d2.engine.optim import build_optimizer
+from rock_d2.engine.optim import build_lr_scheduler, build_optimizer
 from rock_d2.engine.results import draw_few, report
 from rock_d2.engine.setup import set_up_logging, warn_without_effect
 from rock_d2.engine.step import TrainingStep
@@ -85,6 +85,12 @@ class RockTrainer(DefaultTrainer):
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_lr_scheduler(
+        cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        return build_lr_scheduler(cfg, optimizer)
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> DataLoader:

@@ -244,6 +244,13 @@ def build_tasks(cfg: CfgNode) -> tuple[Task, ...]:
         raise ValueError(
             f"MODEL.TASKS.MAIN and AUXILIARY: {names} must be different names of: {known}"
         )
+    for name in names:
+        if missing := TASK_REGISTRY.get(name).__abstractmethods__:
+            methods = ", ".join(f"`{method}`" for method in sorted(missing))
+            raise ValueError(
+                f"MODEL.TASKS.MAIN and AUXILIARY: {name} has no {methods}; see Task in "
+                "rock_d2/tasks/base.py"
+            )
     tasks = (TASK_REGISTRY.get(name).from_config(cfg.MODEL.TASKS) for name in names)
     data_sets = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
     if not data_sets:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from trainings import differences, metrics, new_trainer, stored
 
-from rock_d2.engine.gradient_conflict import gradients_on_backbone
+from rock_d2.engine.gradient_conflict import conflict, gradients_on_backbone
 from rock_d2.modeling.balancing import DETECTOR
 
 TASKS = ["scene", "depth", "normals"]
@@ -44,3 +44,14 @@ def test_parts_sum_to_the_gradient_of_the_step(tmp_path):
     sum(model(batch).values()).backward()
     whole = torch.cat([p.grad.flatten() for p in model.backbone.parameters()])
     torch.testing.assert_close(sum(parts.values()), whole, rtol=1e-3, atol=1e-4)
+
+
+def test_cosines_are_with_the_other_main_gradients():
+    gradients = {"depth": torch.tensor([3.0, 0.0]), "sem_seg": torch.tensor([0.0, 4.0])}
+    gradients["edges"] = torch.tensor([1.0, 0.0])
+    found = conflict(gradients, [DETECTOR, "depth", "sem_seg"])
+    cosines = {key: value for key, value in found.items() if "cosine" in key}
+    # Of the main two with each other, and of (1, 0) with (3, 4).
+    expected = {"depth": 0.0, "sem_seg": 0.0, "edges": 0.6}
+    assert cosines == pytest.approx({f"gradient_cosine/{k}": v for k, v in expected.items()})
+    assert found["gradient_norm/sem_seg"] == 4

@@ -5,7 +5,7 @@ from torch import nn
 from toy import Slope, new_step
 
 from rock_d2 import add_rock_config
-from rock_d2.engine.optim import build_optimizer
+from rock_d2.engine.optim import build_lr_scheduler, build_optimizer
 
 CLIP = "SOLVER.CLIP_GRADIENTS"
 CLIPPED = (f"{CLIP}.ENABLED", True, f"{CLIP}.CLIP_TYPE", "value", f"{CLIP}.CLIP_VALUE", 0.25)
@@ -46,3 +46,44 @@ def test_clipping_bounds_the_gradient_without_the_scale_of_fp16(slope, precision
     new_step(model, [[{"slope": slope}]], optimizer, precision=precision).run_step()
     # The learning rate is 0.5.
     assert model.weight.item() == -0.5 * min(slope, 0.25)
+
+
+def learning_rates(iterations: int, *options: object, resume_at: int = 0) -> list[float]:
+    """Return the rate of each iteration, with a resumption before ``resume_at``."""
+    cfg = settings("SOLVER.LR_SCHEDULER_NAME", "WarmupPolyLR", "SOLVER.MAX_ITER", 10, *options)
+    optimizer = build_optimizer(cfg, network())
+    scheduler = build_lr_scheduler(cfg, optimizer)
+    rates = []
+    for iteration in range(iterations):
+        if iteration == resume_at:
+            states = optimizer.state_dict(), scheduler.state_dict()
+            optimizer = build_optimizer(cfg, network())
+            scheduler = build_lr_scheduler(cfg, optimizer)
+            optimizer.load_state_dict(states[0])
+            scheduler.load_state_dict(states[1])
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+@pytest.mark.parametrize("resume_at", [0, 6])
+@pytest.mark.parametrize(("period", "warmup"), [(1, 0), (4, 0), (1, 2)])
+def test_poly_schedule(period, warmup, resume_at):
+    options = ("SOLVER.POLY.PERIOD", period, "SOLVER.WARMUP_ITERS", warmup)
+    rates = learning_rates(10, *options, "SOLVER.WARMUP_FACTOR", 0.0, resume_at=resume_at)
+    # 0.9 ^ 0.9, 0.6 ^ 0.9, 0.2 ^ 0.9 and 0.1 ^ 0.9; a warm-up of 2 goes from 0 to 0.8 ^ 0.9.
+    expected = {
+        (1, 0): {0: 1.0, 1: 0.909533, 4: 0.631446, 8: 0.234924, 9: 0.125893},
+        (4, 0): {0: 1.0, 3: 1.0, 4: 0.631446, 7: 0.631446, 8: 0.234924, 9: 0.234924},
+        (1, 2): {0: 0.0, 1: 0.409026, 4: 0.631446, 8: 0.234924, 9: 0.125893},
+    }[period, warmup]
+    # The learning rate is 0.5.
+    found = {iteration: rates[iteration] / 0.5 for iteration in expected}
+    assert found == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(("key", "value"), [("POWER", 0.0), ("PERIOD", 0)])
+def test_poly_schedule_refuses(key, value):
+    with pytest.raises(ValueError, match=rf"SOLVER\.POLY\.{key}"):
+        learning_rates(1, f"SOLVER.POLY.{key}", value)

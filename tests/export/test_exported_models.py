@@ -78,6 +78,18 @@ def test_predictions_of_tasks_of_a_fixed_batch(tmp_path):
     assert_same(found, model, images(2), names)
 
 
+@torch.no_grad()
+def test_tasks_without_a_detector(tmp_path):
+    model = folded_model("ssd", *SHORT, "MODEL.DETECTOR", "")
+    settings = {"file_format": "torch_export", "image_size": SIZE, "batch_size": 2}
+    shape, names = export(model, tmp_path / "model.pt2", **settings)
+    assert (shape, names) == ([2, 3, *SIZE], ["scene", "depth", "normals"])
+    found = run_exported(tmp_path / "model.pt2", images(2), file_format="torch_export")
+    for i, output in enumerate(model([{"image": image} for image in images(2)])):
+        for name, values in zip(names, found, strict=True):
+            assert_close(values[i], output[name], rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("detector", ["retinanet", "fcos", "faster_rcnn"])
 @torch.no_grad()
 def test_detectors_of_detectron2_for_one_image(detector, tmp_path):
@@ -105,6 +117,7 @@ def test_detectors_of_detectron2_for_one_image(detector, tmp_path):
         ("ssd", SHORT, "torchscript", "tasks can be exported for a fixed batch size only"),
         ("retinanet", (), "onnx", "MODEL.DETECTOR is RetinaNet, .* --format torchscript"),
         ("mask_rcnn", (), "torchscript", "MODEL.MASK_ON is True"),
+        ("ssd", (*SHORT, "MODEL.DETECTOR", ""), "onnx", "tasks can be exported for a fixed batch"),
     ],
 )
 def test_the_reason_why_it_cannot_be_exported(detector, options, file_format, message, tmp_path):

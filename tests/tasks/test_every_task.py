@@ -1,6 +1,7 @@
 """The laws of all registered tasks; a new one is tested at once."""
 
 import pickle
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tiny import tiny_cfg
 
 from rock_d2 import TASK_REGISTRY, Task
 from rock_d2.layers import block_average, block_repeat
-from rock_d2.tasks import Depth, Normals
+from rock_d2.tasks import Depth, Normals, build_tasks
 from rock_d2.tasks.class_maps import ClassMapTask
 from rock_d2.tasks.geometry import RULES
 from rock_d2.tasks.maps import MapTask
@@ -213,3 +214,13 @@ def test_labels_and_predictions_of_any_size_are_drawn(task, tmp_path):
             assert drawing.caption.startswith(task.name) and "\n" not in drawing.caption
             if task.is_map:
                 assert drawing.image.shape == (*SIZE, 3) and drawing.image.dtype == np.uint8
+
+
+def test_a_task_without_a_meter_is_named(monkeypatch):
+    class Unmeasured(Depth):
+        meter = abstractmethod(Depth.meter)
+
+    monkeypatch.setitem(TASK_REGISTRY._obj_map, "Unmeasured", Unmeasured)
+    cfg = tiny_cfg("MODEL.TASKS.MAIN", ["Unmeasured"], "MODEL.TASKS.AUXILIARY", [])
+    with pytest.raises(ValueError, match="Unmeasured has no `meter`"):
+        build_tasks(cfg)
