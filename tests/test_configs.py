@@ -42,6 +42,9 @@ ROWS = {
     "oracle_all": ("ROCK", ALL, "SumFusion"),
     "oracle_scene": ("ROCK", ALL, "SumFusion"),
     "oracle_geometry": ("ROCK", ALL, "SumFusion"),
+    "fusion_context": ("ROCK", ALL, "ContextFusion"),
+    "fusion_gated": ("ROCK", ALL, "GatedFusion"),
+    "fusion_attention": ("ROCK", ALL, "AttentionFusion"),
 }
 
 ABLATIONS = [file.stem for file in (model_zoo.CONFIGS / "ablations").glob("*.yaml")]
