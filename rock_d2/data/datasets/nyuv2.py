@@ -28,7 +28,7 @@ THING_CLASSES = (
 )
 
 # The 40 classes of Gupta et al., CVPR 2013, for the segmentation of pixels; "refridgerator" is
-# NYUv2's own spelling. The last three hold whatever is none of the others.
+# NYUv2's own spelling. The last three hold all that is none of the others.
 STUFF_CLASSES = (
     "wall",
     "floor",
