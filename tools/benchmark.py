@@ -3,7 +3,6 @@
 
     python tools/benchmark.py infer --batch-size 1 --json output/benchmarks/infer.json
     python tools/benchmark.py train --config rooms_scratch/rock_rooms.yaml --batch-size 4
-    python tools/benchmark.py against --other ../older_checkout
 
 train    a step in fp32 and bf16, against Detectron2's SimpleTrainer and RetinaNet
 infer    a batch, folded and not, by ONNX Runtime, against Detectron2's RetinaNet R50-FPN
@@ -11,7 +10,6 @@ data     mapping images with all labels, by workers and from memory (DATALOADER.
          Detectron2's DatasetMapper, which maps image and boxes, with the same transforms
 losses   matching and losses, forward and backward, against torchvision's SSD
 eval     COCO's box evaluation by hotcoco, against pycocotools
-against  training steps, inference and losses, against another checkout of this project
 
 A time is the median of the rounds with its quartiles; so is a ratio, round by round.
 """
@@ -28,14 +26,13 @@ from rock_d2.engine.command_line import import_module_or_file, one_line_errors, 
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-SUBJECTS = ("train", "infer", "data", "losses", "eval", "against")
+SUBJECTS = ("train", "infer", "data", "losses", "eval")
 # Of those that depend on a config.
 CONFIGS = {
     "infer": ["rock/ssd_nyuv2.yaml", "rock_nyuv2.yaml"],
     "train": ["rooms_scratch/rock_rooms.yaml"],
     "data": ["rooms_scratch/rock_rooms.yaml"],
     "losses": ["rooms_scratch/rock_rooms.yaml"],
-    "against": ["rooms_scratch/rock_rooms.yaml"],
 }
 
 
@@ -49,7 +46,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--threads", type=int, help="of the CPU (default: PyTorch's)")
     add("--batch-size", type=int, default=8, help="(default: %(default)s)")
     add("--config", action="append", help="file in configs/ (repeatable for infer)")
-    add("--other", type=Path, metavar="DIR", help="of against: the folder of the other checkout")
     add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
     args = parser.parse_intermixed_args(argv)
     args.config = args.config or CONFIGS.get(args.what, [])

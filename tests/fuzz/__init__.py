@@ -1,1 +1,0 @@
-"""Tries to break the rest of the package; tools/fuzz.py and tools/chaos.py run it."""
