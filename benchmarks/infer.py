@@ -1,4 +1,4 @@
-"""Inference of a batch: folded and not, by ONNX Runtime, against Detectron2's RetinaNet R50-FPN.
+"""Inference of a batch, also by ONNX Runtime, against Detectron2's RetinaNet R50-FPN.
 
 Weights are random: nothing scores enough for non-maximum suppression, in none of the models.
 """
@@ -18,7 +18,6 @@ from benchmarks.timing import report, take_turns
 from rock_d2 import model_zoo
 from rock_d2.config import load_config
 from rock_d2.export.export import export
-from rock_d2.export.fuse import inference_copy
 from rock_d2.modeling.ssd.detector import SSD
 
 ROUNDS, WARM_UP = 10, 2
@@ -37,11 +36,9 @@ def run(args: argparse.Namespace) -> None:
         if file == RETINANET:
             candidates["Detectron2's RetinaNet R50-FPN"] = partial(model, batch)
             continue
-        folded = inference_copy(model, load_config(cfg, ["TEST.FOLD", True]))
-        candidates[file] = partial(folded, batch)
-        candidates[f"{file}, not folded"] = partial(model, batch)
+        candidates[file] = partial(model, batch)
         if args.device == "cpu" and isinstance(model.detector, SSD):
-            session = onnx_session(folded, size, args)
+            session = onnx_session(model, size, args)
             feed = {"images": images.numpy()}
             candidates[f"{file}, ONNX Runtime"] = partial(session.run, None, feed)
     with torch.inference_mode():

@@ -26,8 +26,6 @@ def add_rock_config(cfg: CfgNode) -> None:
     _add_ssd_config(cfg)
     _add_solver_config(cfg)
     _add_test_config(cfg)
-    # Project of Weights & Biases that a training reports to; "" for none.
-    cfg.WANDB_PROJECT = ""
 
 
 def _add_data_config(cfg: CfgNode) -> None:
@@ -179,8 +177,6 @@ def _add_solver_config(cfg: CfgNode) -> None:
     cfg.SOLVER.POLY.PERIOD = 1
     # Parts in which each process sees its share of a batch, one after another, to save memory.
     cfg.SOLVER.ACCUMULATE = 1
-    # Mode of torch.compile for the network: "" (off), "default" or "reduce-overhead" (CUDA graphs).
-    cfg.SOLVER.COMPILE = ""
     # Whether a GPU computes the same bits each time (torch.use_deterministic_algorithms), which is
     # slower and without which a resumed training equals the uninterrupted one to rounding only.
     cfg.SOLVER.DETERMINISTIC = False
@@ -195,9 +191,6 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # Iterations from one measurement of the tasks' gradients on the backbone to the next; 0: none.
     # Each costs a forward pass, and a backward pass for every task; the training does not change.
     cfg.SOLVER.GRADIENT_CONFLICT_PERIOD = 0
-    # Ends the training after that many evaluations without a better TEST.BEST_METRIC; 0: never.
-    cfg.SOLVER.EARLY_STOPPING = CfgNode()
-    cfg.SOLVER.EARLY_STOPPING.PATIENCE = 0
 
     # Whether the average of the weights over the training is what is evaluated and stored.
     cfg.MODEL_EMA = CfgNode()
@@ -216,11 +209,6 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.NUM_PICTURES = 4
     # Images that the model sees at once in evaluation, in each process.
     cfg.TEST.IMS_PER_BATCH = 8
-    # Whether evaluation and Predictor take a copy of the model in which Detectron2's convolutions
-    # contain their batch normalisation. The results are the same to rounding.
-    cfg.TEST.FOLD = True
-    # Mode of torch.compile for that copy: "" (off), "default" or "reduce-overhead".
-    cfg.TEST.COMPILE = ""
     # Library that computes COCO's numbers: "hotcoco" (an extra, the faster), "pycocotools", or
     # "auto" for the fastest that is installed. They agree to the last digit.
     cfg.TEST.COCO_BACKEND = "auto"

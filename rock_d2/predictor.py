@@ -21,7 +21,6 @@ from detectron2.modeling import build_model
 from rock_d2.checkpoint.checkpointer import CompleteCheckpointer
 from rock_d2.config import load_config
 from rock_d2.data.augmentation import build_augmentations
-from rock_d2.export.fuse import inference_copy
 from rock_d2.image_files import read_color_image
 from rock_d2.visualization import recorded_encodings
 
@@ -32,7 +31,7 @@ class Predictor:
     """Detections and the tasks' predictions for images of any size, each at its image's own size.
 
     Attributes:
-        model: in evaluation mode, with its layers folded where TEST.FOLD asks for it.
+        model: in evaluation mode.
         tasks: those that it predicts.
         metadata: names of its classes, from the config's first test set.
     """
@@ -62,9 +61,8 @@ class Predictor:
                 "no weights: name a trained model's file (MODEL.WEIGHTS, --weights), such as "
                 "model_final.pth in the OUTPUT_DIR of a training"
             )
-        model = build_model(cfg).eval()
-        CompleteCheckpointer(cfg, model=model).load(cfg.MODEL.WEIGHTS)
-        self.model = inference_copy(model, cfg)
+        self.model = build_model(cfg).eval().to(memory_format=torch.channels_last)
+        CompleteCheckpointer(cfg, model=self.model).load(cfg.MODEL.WEIGHTS)
         self.tasks = self.model.neck.tasks
         names = cfg.DATASETS.TEST
         self.metadata = MetadataCatalog.get(names[0]) if names else Metadata()

@@ -4,9 +4,7 @@ r"""Size and speed of models by part and by task, as Markdown tables: table 4 of
     python tools/analyze_model.py --config-file configs/ssd_nyuv2.yaml configs/flat_nyuv2.yaml \
         configs/rock_nyuv2.yaml --latency
 
-Sizes are those of the model as it is trained, times those of the copy that evaluation and demo.py
-run (TEST.FOLD, TEST.COMPILE). Images have INPUT.SIZE. Weights are random: non-maximum suppression
-has next to nothing to do.
+Images have INPUT.SIZE. Weights are random: non-maximum suppression has next to nothing to do.
 
 The paper counts 27.8 M parameters without ROCK and 32.6 M with it. ROCK adds 4.8 M here, too; both
 models are 2.9 M larger, since SSD512's extra maps are wider than the paper's can be.
@@ -32,7 +30,6 @@ from torch import nn
 
 from rock_d2.config import load_config
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
-from rock_d2.export.fuse import inference_copy
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -108,7 +105,7 @@ def image_size(cfg: CfgNode) -> tuple[int, int]:
 
 def inference_of_one(model: nn.Module, cfg: CfgNode) -> partial:
     image = torch.zeros(3, *image_size(cfg), dtype=torch.uint8)
-    return partial(inference_copy(model.eval(), cfg), [{"image": image}])
+    return partial(model.eval(), [{"image": image}])
 
 
 def named(files: Sequence[str]) -> Mapping[str, str]:

@@ -5,7 +5,7 @@
     python tools/benchmark.py train --config rooms_scratch/rock_rooms.yaml --batch-size 4
 
 train    a step in fp32 and bf16, against Detectron2's SimpleTrainer and RetinaNet
-infer    a batch, folded and not, by ONNX Runtime, against Detectron2's RetinaNet R50-FPN
+infer    a batch, also by ONNX Runtime, against Detectron2's RetinaNet R50-FPN
 data     mapping images with all labels, by workers and from memory (DATALOADER.RESIDENT), against
          Detectron2's DatasetMapper, which maps image and boxes, with the same transforms
 losses   matching and losses, forward and backward, against torchvision's SSD

@@ -31,9 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--auxiliary", action="store_true", help="also put out the auxiliary predictions")
     add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
     args = parse(parser, argv)
-    fixed = ["MODEL.DEVICE", "cpu", "TEST.COMPILE", ""]
-    auxiliary = ["MODEL.TASKS.PREDICT_AUXILIARY", str(args.auxiliary)]
-    cfg = load_config(args.config_file, [*args.opts, *fixed, *auxiliary])
+    fixed = ["MODEL.DEVICE", "cpu", "MODEL.TASKS.PREDICT_AUXILIARY", str(args.auxiliary)]
+    cfg = load_config(args.config_file, [*args.opts, *fixed])
     if not cfg.INPUT.SIZE:
         raise ValueError("INPUT.SIZE is []; an exported file takes images of one size only")
     predictor = Predictor(cfg, args.weights)

@@ -53,7 +53,7 @@ def memory_gb() -> float:
 
 
 class Evaluations(HookBase):
-    """Evaluates periodically and at the end, keeps the best model, and can stop the training.
+    """Evaluates periodically and at the end, and keeps the best model.
 
     It is Detectron2's EvalHook and BestCheckpointer in one, and a checkpoint holds its state.
     """
@@ -66,7 +66,6 @@ class Evaluations(HookBase):
         period: int,
         metric: str,
         mode: str = "max",
-        patience: int = 0,
     ):
         """
         Args:
@@ -75,43 +74,31 @@ class Evaluations(HookBase):
             period: iterations; 0 evaluates at the end only.
             metric: ``<task>/<metric>``, or with ``<data set>/`` before it where there are several.
             mode: whether "max" or "min" is best.
-            patience: evaluations in a row without a better value that end the training; 0: none do.
         """
         if mode not in ("max", "min"):
             raise ValueError(f"TEST.BEST_MODE is {mode!r}; it must be max or min")
-        if patience and not period:
-            raise ValueError("SOLVER.EARLY_STOPPING.PATIENCE needs a TEST.EVAL_PERIOD above 0")
         self._evaluate = evaluate
         self._checkpointer = checkpointer
         self._period = period
         self._metric = metric
         self._sign = 1 if mode == "max" else -1
-        self._patience = patience
-        self._last = 0
         self.best: float | None = None
         self.best_iteration: int | None = None
-        self.num_worse = 0
 
     def after_step(self) -> None:
         done = self.trainer.iter + 1
         if self._period > 0 and done % self._period == 0 and done != self.trainer.max_iter:
             self._run(done)
-            if 0 < self._patience <= self.num_worse:
-                text = f"no {self._metric} better than {self.best} in {self.num_worse} evaluations"
-                logger.info(f"Stopping after {done} iterations: {text}")
-                self.trainer.max_iter = done
 
     def after_train(self) -> None:
-        done = self.trainer.max_iter
-        # Neither after an error, nor twice where the training was stopped early.
-        if self.trainer.iter >= done != self._last:
-            self._run(done)
+        # Not after an error.
+        if self.trainer.iter >= self.trainer.max_iter:
+            self._run(self.trainer.max_iter)
 
     def _run(self, done: int) -> None:
         # All processes must come to the same end.
         results = comm.all_gather(flatten_results_dict(self._evaluate()))[0]
         self.trainer.storage.put_scalars(**results, smoothing_hint=False)
-        self._last = done
         if self._metric in results:
             self._compare(float(results[self._metric]), done)
         else:
@@ -123,20 +110,17 @@ class Evaluations(HookBase):
         if math.isnan(value) or (
             self.best is not None and self._sign * value <= self._sign * self.best
         ):
-            self.num_worse += 1
             logger.info(f"{found}; the best is {self.best}")
             return
-        self.best, self.best_iteration, self.num_worse = value, done, 0
+        self.best, self.best_iteration = value, done
         logger.info(f"{found}, the best so far")
         self._checkpointer.save("model_best")
 
     def state_dict(self) -> dict[str, Any]:
-        names = ("best", "best_iteration", "num_worse")
-        return {name: getattr(self, name) for name in names}
+        return {"best": self.best, "best_iteration": self.best_iteration}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            setattr(self, name, value)
+        self.best, self.best_iteration = state["best"], state["best_iteration"]
 
 
 class Checkpoints(HookBase):

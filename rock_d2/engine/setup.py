@@ -16,7 +16,7 @@ from detectron2.utils.logger import setup_logger
 from rock_d2.checkpoint.identity import flat_settings
 from rock_d2.config import load_config
 from rock_d2.data.loader import check_registered
-from rock_d2.engine.machine import environment
+from rock_d2.engine.machine import git_commit, machine
 from rock_d2.registry import registered
 
 logger = logging.getLogger(__name__)
@@ -61,8 +61,8 @@ def start_run(cfg: CfgNode, args: argparse.Namespace) -> None:
     default_setup(cfg, args)
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="rock_d2")
     if comm.is_main_process():
-        on_gpu = cfg.MODEL.DEVICE != "cpu"
-        Path(cfg.OUTPUT_DIR, "environment.txt").write_text(environment(on_gpu=on_gpu))
+        facts = f"commit: {git_commit()}\nmachine: {machine(on_gpu=cfg.MODEL.DEVICE != 'cpu')}\n"
+        Path(cfg.OUTPUT_DIR, "environment.txt").write_text(facts)
     if cfg.MODEL.DEVICE.startswith("cuda:"):
         # Streams, events and random numbers are of the current device.
         torch.cuda.set_device(cfg.MODEL.DEVICE)

@@ -4,25 +4,29 @@ import logging
 import weakref
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultTrainer, hooks
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluators
 from detectron2.utils import comm
-from detectron2.utils.events import EventStorage, EventWriter
+from detectron2.utils.events import (
+    CommonMetricPrinter,
+    EventStorage,
+    EventWriter,
+    JSONWriter,
+    TensorboardXWriter,
+)
 from torch import nn
 from torch.utils.data import DataLoader
 
 from rock_d2.checkpoint.identity import identity
 from rock_d2.checkpoint.training import TrainingCheckpointer
 from rock_d2.data import build_test_loader, build_train_loader
-from rock_d2.data.datasets.label_checks import label_numbers
-from rock_d2.engine.compilation import compile_network
 from rock_d2.engine.ema import WeightAverage
 from rock_d2.engine.gradient_conflict import GradientConflict
 from rock_d2.engine.hooks import Checkpoints, Evaluations, LossReader
@@ -30,9 +34,7 @@ from rock_d2.engine.optim import build_lr_scheduler, build_optimizer
 from rock_d2.engine.results import draw_few, report
 from rock_d2.engine.setup import set_up_logging, warn_without_effect
 from rock_d2.engine.step import TrainingStep
-from rock_d2.engine.writers import build_writers
 from rock_d2.evaluation.build import build_evaluator
-from rock_d2.export.fuse import inference_copy
 from rock_d2.modeling.balancing import build_balancer
 
 logger = logging.getLogger(__name__)
@@ -78,9 +80,7 @@ class RockTrainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        model = super().build_model(cfg).to(memory_format=torch.channels_last)
-        compile_network(model, cfg.SOLVER.COMPILE)
-        return model
+        return super().build_model(cfg).to(memory_format=torch.channels_last)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -105,11 +105,6 @@ class RockTrainer(DefaultTrainer):
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
         return build_evaluator(cfg, dataset_name)
 
-    @classmethod
-    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> dict[str, Any]:
-        """Evaluate as DefaultTrainer does, with TEST.FOLD and TEST.COMPILE."""
-        return super().test(cfg, inference_copy(model, cfg), evaluators)
-
     def build_hooks(self) -> list[hooks.HookBase]:
         """Return the hooks in their order: a checkpoint holds the state of all that come before."""
         cfg, solver = self.cfg, self.cfg.SOLVER
@@ -118,8 +113,6 @@ class RockTrainer(DefaultTrainer):
             LossReader(self._trainer, period=solver.LOG_PERIOD, batch_size=solver.IMS_PER_BATCH),
         ]
         if solver.GRADIENT_CONFLICT_PERIOD:
-            if solver.COMPILE:
-                raise ValueError("SOLVER.GRADIENT_CONFLICT_PERIOD needs SOLVER.COMPILE ''")
             precision = self._trainer.precision
             found.append(GradientConflict(solver.GRADIENT_CONFLICT_PERIOD, precision=precision))
         if cfg.DATASETS.TEST:
@@ -131,13 +124,20 @@ class RockTrainer(DefaultTrainer):
                     period=cfg.TEST.EVAL_PERIOD,
                     metric=prefix + cfg.TEST.BEST_METRIC,
                     mode=cfg.TEST.BEST_MODE,
-                    patience=solver.EARLY_STOPPING.PATIENCE,
                 )
             )
         return [*found, Checkpoints(self.checkpointer, solver.CHECKPOINT_PERIOD)]
 
     def build_writers(self) -> Sequence[EventWriter]:
-        return build_writers(self.cfg, start_iter=self.start_iter)
+        """Return Detectron2's; values are means over SOLVER.LOG_PERIOD and need no smoothing."""
+        folder = Path(self.cfg.OUTPUT_DIR)
+        folder.mkdir(parents=True, exist_ok=True)
+        return [
+            CommonMetricPrinter(self.max_iter, window_size=1),
+            JSONWriter(str(folder / "metrics.json")),
+            # An interrupted training may have written later iterations than it is resumed from.
+            TensorboardXWriter(str(folder), purge_step=self.start_iter or None),
+        ]
 
     def resume_or_load(self, resume: bool = True, *, anyway: bool = False) -> None:
         """Resume from the last whole checkpoint, or start with MODEL.WEIGHTS.
@@ -159,7 +159,7 @@ class RockTrainer(DefaultTrainer):
             self.average.reset()
 
     def train(self) -> None:
-        """Train until ``max_iter``, which a hook may lower, and report the last results."""
+        """Train until ``max_iter`` and report the last results."""
         self.iter = self.start_iter
         with EventStorage(self.start_iter) as self.storage:
             try:
@@ -185,10 +185,6 @@ class RockTrainer(DefaultTrainer):
             # Only now is it known whether the training is resumed.
             writers = self.build_writers()
             self.register_hooks([hooks.PeriodicWriter(writers, self.cfg.SOLVER.LOG_PERIOD)])
-            records = self.data_loader.dataset.reader.records
-            metadata = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0])
-            for label, numbers in label_numbers(records, metadata).items():
-                logger.info(f"Labels of the training set, {label}: {numbers}")
         super().before_train()
         # Last of all, since building anything may draw from the generators.
         if self._process_state is not None:

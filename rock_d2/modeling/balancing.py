@@ -217,8 +217,7 @@ class GradientCosine(Balancer):
 
     The gradients that are compared are those of the whole batch, over all processes and all parts
     since the parameters' gradients were None (``zero_grad``); each is computed by itself, so a step
-    costs as many further passes backward through the backbone as there are groups. Compiled models
-    (SOLVER.COMPILE) do not allow that.
+    costs as many further passes backward through the backbone as there are groups.
     """
 
     @configurable
@@ -233,11 +232,6 @@ class GradientCosine(Balancer):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        if cfg.SOLVER.COMPILE:
-            raise ValueError(
-                "MODEL.BALANCING.NAME: GradientCosine differentiates each loss by itself, which a "
-                "compiled model does not allow; set SOLVER.COMPILE to ''"
-            )
         auxiliary = build_tasks(cfg)[len(cfg.MODEL.TASKS.MAIN) :]
         return {"task_losses": [f"loss_{task.name}" for task in auxiliary]}
 

@@ -1,4 +1,4 @@
-"""Evaluations, the best model, early stopping and the values of the log, each in a loop."""
+"""Evaluations and the best model, in a loop."""
 
 import weakref
 from pathlib import Path
@@ -74,11 +74,3 @@ def test_best_model_is_that_of_the_best_score(scores, num_iterations, mode, best
     trainer.train()
     assert (trainer.best.best, trainer.best.best_iteration) == best
     assert (weight(tmp_path), weight(tmp_path, "model_final")) == (best[1], num_iterations)
-
-
-def test_training_stops_after_patience_evaluations_without_a_better_one(tmp_path):
-    trainer = Scripted([1.0, 3.0, 2.0, 3.0, 9.0], tmp_path, num_iterations=10, patience=2)
-    trainer.train()
-    # The last evaluation is not repeated.
-    assert (trainer.iter, list(trainer.scores)) == (8, [9.0])
-    assert (weight(tmp_path), weight(tmp_path, "model_final")) == (4.0, 8.0)

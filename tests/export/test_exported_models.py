@@ -6,11 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from lively import SIZE, images, lively_model, rock_cfg
-from torch import nn
 from torch.testing import assert_close
 
 from rock_d2.export.export import FORMATS, export
-from rock_d2.export.fuse import inference_copy
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 # Stem and one stage are enough: exporters take their time for every operation.
@@ -19,11 +17,6 @@ SHORT = (
     *("MODEL.SSD.IN_FEATURES", ["res2"], "MODEL.SSD.TOPK_CANDIDATES_TEST", 200),
     *("MODEL.SSD.SCORE_THRESH_TEST", 0.55),
 )
-
-
-def folded_model(detector: str, *options) -> nn.Module:
-    cfg = rock_cfg(detector, *options)
-    return inference_copy(lively_model(cfg), cfg)
 
 
 @torch.no_grad()
@@ -59,7 +52,7 @@ def test_detections_of_batches_of_any_size(file_format, tmp_path):
     if file_format == "onnx":
         for library in ("onnxscript", "onnxruntime"):
             pytest.importorskip(library, reason=f"{library}: pip install -e .[export]")
-    model = folded_model("ssd", *SHORT, "MODEL.TASKS.PREDICT_AUXILIARY", False)
+    model = lively_model(rock_cfg("ssd", *SHORT, "MODEL.TASKS.PREDICT_AUXILIARY", False))
     path = tmp_path / "model"
     shape, names = export(model, path, file_format=file_format, image_size=SIZE)
     assert (shape, names) == (["N", 3, *SIZE], ["boxes", "scores", "classes"])
@@ -69,7 +62,7 @@ def test_detections_of_batches_of_any_size(file_format, tmp_path):
 
 
 def test_predictions_of_tasks_of_a_fixed_batch(tmp_path):
-    model = folded_model("ssd", *SHORT)
+    model = lively_model(rock_cfg("ssd", *SHORT))
     settings = {"file_format": "torchscript", "image_size": SIZE, "batch_size": 2}
     shape, names = export(model, tmp_path / "model", **settings)
     assert shape == [2, 3, *SIZE]
@@ -80,7 +73,7 @@ def test_predictions_of_tasks_of_a_fixed_batch(tmp_path):
 
 @torch.no_grad()
 def test_tasks_without_a_detector(tmp_path):
-    model = folded_model("ssd", *SHORT, "MODEL.DETECTOR", "")
+    model = lively_model(rock_cfg("ssd", *SHORT, "MODEL.DETECTOR", ""))
     settings = {"file_format": "torch_export", "image_size": SIZE, "batch_size": 2}
     shape, names = export(model, tmp_path / "model.pt2", **settings)
     assert (shape, names) == ([2, 3, *SIZE], ["scene", "depth", "normals"])
@@ -93,7 +86,7 @@ def test_tasks_without_a_detector(tmp_path):
 @pytest.mark.parametrize("detector", ["retinanet", "fcos", "faster_rcnn"])
 @torch.no_grad()
 def test_detectors_of_detectron2_for_one_image(detector, tmp_path):
-    model = folded_model(detector)
+    model = lively_model(rock_cfg(detector))
     settings = {"file_format": "torchscript", "image_size": SIZE}
     shape, names = export(model, tmp_path / "model", **settings)
     tasks = ["scene", "depth", "normals"]
@@ -121,6 +114,6 @@ def test_detectors_of_detectron2_for_one_image(detector, tmp_path):
     ],
 )
 def test_the_reason_why_it_cannot_be_exported(detector, options, file_format, message, tmp_path):
-    model = folded_model(detector, *options)
+    model = lively_model(rock_cfg(detector, *options))
     with pytest.raises(ValueError, match=message):
         export(model, tmp_path / "model", image_size=SIZE, file_format=file_format)

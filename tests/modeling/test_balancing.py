@@ -243,7 +243,6 @@ def test_only_auxiliary_tasks_are_gated():
         ("MODEL.BALANCING.NAME", "Luck"),
         ("MODEL.BALANCING.NAME", "DynamicWeightAverage", "MODEL.BALANCING.DWA.PERIOD", 0),
         ("MODEL.BALANCING.NAME", "DynamicWeightAverage", "MODEL.BALANCING.DWA.TEMPERATURE", 0.0),
-        ("MODEL.BALANCING.NAME", "GradientCosine", "SOLVER.COMPILE", "default"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options):
