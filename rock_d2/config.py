@@ -38,13 +38,9 @@ def _add_data_config(cfg: CfgNode) -> None:
     # Share of the training's samples that have known boxes, exact in every long enough part of it;
     # 0: as it is in the data.
     cfg.DATALOADER.BOXED_SHARE = 0.0
-    # Further attempts at a training image whose files cannot be read, with pauses between them.
-    cfg.DATALOADER.RETRIES = 2
     # Whether each process decodes the whole training set at the start and keeps it in memory, 8
     # bytes a pixel with all labels; the batches stay the same to the last bit.
     cfg.DATALOADER.RESIDENT = False
-    # Seconds that a loader worker may take for a batch; 0: no limit.
-    cfg.DATALOADER.TIMEOUT = 600
 
 
 def _add_input_config(cfg: CfgNode) -> None:

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset, Sampler
 from rock_d2.data.cache import RecordReader, ResidentReader
 from rock_d2.data.mapper import RockDatasetMapper
 from rock_d2.data.records import dataset_dicts, forget_boxes, subset
-from rock_d2.data.workers import BoundedLoader
+from rock_d2.data.workers import ListLoader
 from rock_d2.tasks import build_tasks
 
 logger = logging.getLogger(__name__)
@@ -135,8 +135,6 @@ def _train_loader_from_config(cfg: CfgNode, mapper: Callable | None = None) -> d
         # As in Detectron2, a negative seed means a new one; all processes must share it.
         "seed": comm.shared_random_seed() if cfg.SEED < 0 else cfg.SEED,
         "num_workers": cfg.DATALOADER.NUM_WORKERS,
-        "timeout": cfg.DATALOADER.TIMEOUT,
-        "retries": cfg.DATALOADER.RETRIES,
         "boxed_share": cfg.DATALOADER.BOXED_SHARE,
         "resident": cfg.DATALOADER.RESIDENT,
     }
@@ -151,11 +149,9 @@ def build_train_loader(
     seed: int,
     num_workers: int = 0,
     start_batch: int = 0,
-    timeout: float = 0,
-    retries: int = 0,
     boxed_share: float = 0.0,
     resident: bool = False,
-) -> BoundedLoader:
+) -> ListLoader:
     """Return an endless loader of lists of batch items.
 
     Args:
@@ -165,8 +161,6 @@ def build_train_loader(
         seed: the same seed gives the same global batches under all other settings.
         num_workers: loader processes of this process.
         start_batch: the batch to begin with, of a training that is resumed.
-        timeout: seconds that a batch may take the workers; 0: no limit.
-        retries: further attempts at an image that cannot be read.
         boxed_share: share of the images whose boxes are known; 0: as it is in the records.
         resident: whether all images are decoded now and kept in memory.
     """
@@ -176,14 +170,12 @@ def build_train_loader(
             f"SOLVER.IMS_PER_BATCH is {total_batch_size}, no multiple of {world_size} process(es)"
         )
     batch_size = total_batch_size // world_size
-    kind = ResidentReader if resident else RecordReader
-    reader = kind(records, mapper, retries=retries)
-    return BoundedLoader(
+    reader = ResidentReader(records, mapper) if resident else RecordReader(records, mapper)
+    return ListLoader(
         SampleStream(reader, seed, boxed_share=boxed_share),
         batch_size=batch_size,
         sampler=PositionSampler(batch_size, comm.get_rank(), world_size, start_batch),
         num_workers=num_workers,
-        seconds=timeout,
     )
 
 
@@ -199,17 +191,15 @@ def report_boxes(records: Sequence[dict[str, Any]]) -> None:
         logger.info(f"{count} of {len(records)} training images have known boxes")
 
 
-def build_test_loader(cfg: CfgNode, dataset_name: str) -> BoundedLoader:
+def build_test_loader(cfg: CfgNode, dataset_name: str) -> ListLoader:
     """Return a loader of a test set, once, in its order; items keep their labels' file names."""
     check_registered([dataset_name], "DATASETS.TEST")
     records = dataset_dicts([dataset_name])
-    mapper = RockDatasetMapper(cfg, is_train=False)
-    return BoundedLoader(
-        RecordReader(records, mapper, retries=cfg.DATALOADER.RETRIES),
+    return ListLoader(
+        RecordReader(records, RockDatasetMapper(cfg, is_train=False)),
         batch_size=cfg.TEST.IMS_PER_BATCH,
         sampler=InferenceSampler(len(records)),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
-        seconds=cfg.DATALOADER.TIMEOUT,
     )
 
 

@@ -1,10 +1,9 @@
-"""The loader's worker processes: shared memory, signals, and a limit on their time."""
+"""The loader's worker processes: shared memory and signals."""
 
 import os
 import signal
 import threading
 from collections.abc import Iterator
-from multiprocessing import active_children
 from typing import Any
 
 import torch
@@ -24,16 +23,10 @@ class UnreadableError(LoaderError):
     """The files of an image could not be read; the text names one of them."""
 
 
-class BoundedLoader(DataLoader):
-    """A DataLoader of list batches whose workers may take ``seconds`` for a batch; 0: no limit.
+class ListLoader(DataLoader):
+    """A DataLoader of list batches."""
 
-    DataLoader's own timeout does not count while a stopped worker hands over a batch, and leaves
-    the worker, which cannot end, for the program's exit to wait for.
-    """
-
-    def __init__(self, *args: Any, seconds: float, num_workers: int, **options: Any):
-        if seconds < 0:
-            raise ValueError(f"DATALOADER.TIMEOUT is {seconds}; it must be seconds, or 0")
+    def __init__(self, *args: Any, num_workers: int, **options: Any):
         if num_workers < 0:
             raise ValueError(f"DATALOADER.NUM_WORKERS is {num_workers}; it must be 0 or more")
         super().__init__(
@@ -46,48 +39,6 @@ class BoundedLoader(DataLoader):
             generator=torch.Generator(),
             **options,
         )
-        self.seconds = seconds
-
-    def __iter__(self) -> Iterator[Any]:
-        others = set(active_children())
-        batches = super().__iter__()
-        workers = set(active_children()) - others
-        if not workers:
-            yield from batches
-            return
-        while True:
-            try:
-                batch = self._next(batches, workers)
-            except StopIteration:
-                return
-            yield batch
-
-    def _next(self, batches: Iterator[Any], workers: set[Any]) -> Any:
-        too_late = threading.Event()
-
-        def stop() -> None:
-            too_late.set()
-            for worker in workers:
-                worker.kill()
-
-        timer = threading.Timer(self.seconds or threading.TIMEOUT_MAX, stop)
-        timer.daemon = True
-        timer.start()
-        try:
-            return next(batches)
-        except (OSError, RuntimeError, EOFError) as problem:
-            if too_late.is_set():
-                error = (
-                    f"no batch within DATALOADER.TIMEOUT = {self.seconds} s: a loader worker is "
-                )
-                raise TimeoutError(error + "stopped or waits for its files") from None
-            if not all(worker.is_alive() for worker in workers):
-                reason = " ".join(str(problem).split())
-                raise ChildProcessError(f"{reason} Is DATALOADER.NUM_WORKERS too high?") from None
-            # PyTorch's frames hold the error, which holds them and, with them, the workers.
-            raise problem.with_traceback(None) from None
-        finally:
-            timer.cancel()
 
 
 def collate(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
