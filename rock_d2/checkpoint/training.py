@@ -10,7 +10,7 @@ from detectron2.utils import comm
 from torch import nn
 
 from rock_d2.checkpoint.checkpointer import RockCheckpointer
-from rock_d2.checkpoint.identity import SHAPES, Identity, check_identity
+from rock_d2.checkpoint.identity import check_identity
 from rock_d2.files import remove_unfinished
 
 
@@ -25,7 +25,7 @@ class TrainingCheckpointer(RockCheckpointer):
         cfg: CfgNode,
         model: nn.Module,
         *,
-        identity: Identity,
+        identity: dict[str, str],
         average: Any,
         trainer: Any,
     ):
@@ -86,25 +86,19 @@ class TrainingCheckpointer(RockCheckpointer):
         if comm.is_main_process():
             remove_unfinished(self.files.folder)
 
-    def resume_from(self, path: Path, *, anyway: bool) -> dict[str, Any] | None:
+    def resume_from(self, path: Path) -> dict[str, Any] | None:
         """Load everything and return this process's own state, if it has one.
 
         Raises:
-            ValueError: if it is another training's, unless ``anyway`` is set.
+            ValueError: if it is another training's.
         """
         file, rank = str(path), comm.get_rank()
         checkpoint = self.read(file)
         if not isinstance(checkpoint.get("trainer"), dict):
             raise ValueError(f"{file}: holds weights, but no training to resume")
-        stored = checkpoint.get("identity")
-        check_identity(file, stored=stored, now=self._identity, anyway=anyway)
-        if isinstance(stored, dict) and stored.get(SHAPES) != self._identity[SHAPES]:
-            # Moments and averages belong to weights of other shapes.
-            for state in ("step", "average"):
-                checkpoint["trainer"].pop(state, None)
-            checkpoint.pop("processes", None)
-        states = self.restore(file, checkpoint).get("processes")
-        return states[rank] if isinstance(states, list) and rank < len(states) else None
+        check_identity(file, stored=checkpoint["identity"], now=self._identity)
+        states = self.restore(file, checkpoint)["processes"]
+        return states[rank] if rank < len(states) else None
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) -> None:

@@ -20,11 +20,6 @@ def training_parser() -> argparse.ArgumentParser:
     """Return Detectron2's parser with the options of rock_d2."""
     parser = default_argument_parser()
     add_import_option(parser)
-    parser.add_argument(
-        "--resume-anyway",
-        action="store_true",
-        help="resume although seed, data, model or other settings have changed",
-    )
     return parser
 
 
@@ -66,8 +61,7 @@ def run(args: argparse.Namespace, cfg: CfgNode) -> None:
     trainer = RockTrainer(cfg)
     # torchrun counts how often it has started the processes again.
     was_restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-    resume = args.resume or args.resume_anyway or was_restarted
-    trainer.resume_or_load(resume=resume, anyway=args.resume_anyway)
+    trainer.resume_or_load(resume=args.resume or was_restarted)
     trainer.train()
 
 

@@ -72,7 +72,7 @@ class RockTrainer(DefaultTrainer):
         self.checkpointer = TrainingCheckpointer(
             cfg,
             model=model,
-            identity=identity(cfg, records=loader.dataset.reader.records, model=model),
+            identity=identity(cfg, num_images=len(loader.dataset.reader)),
             average=self.average,
             trainer=weakref.proxy(self),
         )
@@ -139,16 +139,11 @@ class RockTrainer(DefaultTrainer):
             TensorboardXWriter(str(folder), purge_step=self.start_iter or None),
         ]
 
-    def resume_or_load(self, resume: bool = True, *, anyway: bool = False) -> None:
-        """Resume from the last whole checkpoint, or start with MODEL.WEIGHTS.
-
-        Args:
-            resume: whether to look for a checkpoint.
-            anyway: whether to accept that of a training with other settings.
-        """
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Resume from the last whole checkpoint, or start with MODEL.WEIGHTS."""
         checkpoint = self.checkpointer.find_last() if resume else None
         if checkpoint is not None:
-            self._process_state = self.checkpointer.resume_from(checkpoint, anyway=anyway)
+            self._process_state = self.checkpointer.resume_from(checkpoint)
             self.start_iter = self.iter + 1
             self.data_loader.sampler.start_batch = self.start_iter
             return
@@ -237,8 +232,5 @@ class RockTrainer(DefaultTrainer):
         if self.cfg.SEED < 0:
             self.data_loader.dataset.seed = state["data_seed"]
         self._trainer.load_state_dict(state["step"])
-        if self.average is not None and "average" in state:
+        if self.average is not None:
             self.average.load_state_dict(state["average"])
-        elif self.average is not None:
-            # The checkpoint is of a training without (--resume-anyway).
-            self.average.reset()
