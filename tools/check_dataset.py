@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 from detectron2.data import Metadata, MetadataCatalog
+from label_checks import measure, same_pictures, wrong_normals
 from tabulate import tabulate
 from tqdm import tqdm
 
 from rock_d2.data.datasets.coco import COCO_FIELDS, read_coco_json
-from rock_d2.data.datasets.label_checks import measure, same_pictures, wrong_normals
 from rock_d2.data.datasets.validation import (
     BOX_TOLERANCE,
     class_problems,

@@ -17,9 +17,6 @@ from rock_d2.checkpoint.files import CheckpointFiles
 from rock_d2.checkpoint.formats import Tensors, WeightFormat, backbone_place, find_format, learned
 from rock_d2.checkpoint.loading import read_weights
 
-# Those that keep statistics while they are trained, with their subclasses.
-TRAINED_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-
 
 class RockCheckpointer(DetectionCheckpointer):
     """Takes all weights of ``WEIGHT_FORMATS``, and refuses those that do not fit.
@@ -91,7 +88,7 @@ class RockCheckpointer(DetectionCheckpointer):
             tensors = kind.translate(stored, state)
         except (RuntimeError, TypeError, LookupError) as error:
             raise ValueError(f"{file}: not {kind.title}, as it seems: {error}") from error
-        check_fit(file, kind, tensors, state, frozen=frozen_statistics(self.model))
+        check_fit(file, kind, tensors, state)
         check_style(file, wanted=kind.style(stored) or recorded, found=self.style)
         # Optimizers and counters of other projects are of no use here.
         return {"model": tensors} if kind.fills else {**checkpoint, "model": tensors}
@@ -181,40 +178,21 @@ def check_style(path: str, *, wanted: Mapping[str, Any], found: Mapping[str, Any
         )
 
 
-def frozen_statistics(model: nn.Module) -> list[str]:
-    """Return the names of the statistics that no training changes: of frozen normalisation."""
-    frozen = {
-        id(buffer)
-        for module in model.modules()
-        if hasattr(module, "running_mean") and not isinstance(module, TRAINED_NORMS)
-        for buffer in module.buffers(recurse=False)
-    }
-    # By identity, since the names in a state dict need not be those of the modules.
-    state = model.state_dict(keep_vars=True)
-    return [name for name in learned(state) if id(state[name]) in frozen]
-
-
 def check_fit(
-    path: str,
-    kind: WeightFormat,
-    tensors: Tensors,
-    state: Mapping[str, torch.Tensor],
-    *,
-    frozen: Sequence[str] = (),
+    path: str, kind: WeightFormat, tensors: Tensors, state: Mapping[str, torch.Tensor]
 ) -> None:
     """Raise ValueError if a file does not fill the part of the model that its format must fill.
 
-    The statistics of ``frozen`` normalisation must always be there, and of a backbone that a file
-    fills in part all statistics.
+    Any file fills some of the backbone.
     """
     names = learned(state)
     fits = {name for name in names if name in tensors and tensors[name].shape == state[name].shape}
-    required = [name for name in names if name.startswith(backbone_place(state))]
     if kind.fills == "model":
-        required = [*names, *learned(tensors)]
-    elif kind.fills != "backbone" and fits.intersection(required):
-        required = [name for name in required if name.endswith(("running_mean", "running_var"))]
-    required = list(dict.fromkeys([*required, *frozen]))
+        required = list(dict.fromkeys([*names, *learned(tensors)]))
+    else:
+        required = [name for name in names if name.startswith(backbone_place(state))]
+    if not kind.fills and fits.intersection(required):
+        return
     unfit = [name for name in required if name not in fits]
     if unfit:
         first = unfit[0]

@@ -51,7 +51,7 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         min_ious = tuple(crop.MIN_IOUS)
         before.append(MinIoUCrop(min_ious=min_ious, min_area=crop.MIN_AREA, trials=crop.TRIALS))
     if cfg.INPUT.CROP.ENABLED:
-        before.append(RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
+        before.append(T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
     if cfg.INPUT.ROTATION.ENABLED:
         before.append(RandomRotation.from_config(cfg))
     if color.LIGHTING > 0:
@@ -59,18 +59,6 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     if color.DISTORTION:
         after.append(ColorDistortion(rgb=rgb))
     return [*before, resize, *flip, *after]
-
-
-class RandomCrop(T.RandomCrop):
-    """Detectron2's crop (INPUT.CROP), whose transform knows the size of the image.
-
-    Label maps need it; they follow crops at the image's own aspect ratio only.
-    """
-
-    def get_transform(self, image: np.ndarray) -> Transform:
-        crop = super().get_transform(image)
-        height, width = image.shape[:2]
-        return CropTransform(crop.x0, crop.y0, crop.w, crop.h, orig_w=width, orig_h=height)
 
 
 class MinIoUCrop(T.Augmentation):

@@ -7,28 +7,16 @@ import re
 from pathlib import Path
 
 import torch
-from detectron2.config import CfgNode, get_cfg
+from detectron2.config import CfgNode
 from detectron2.engine import default_setup
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from rock_d2.checkpoint.identity import flat_settings
 from rock_d2.config import load_config
 from rock_d2.data.loader import check_registered
 from rock_d2.engine.machine import git_commit, machine
 from rock_d2.registry import registered
-
-logger = logging.getLogger(__name__)
-
-# Settings of Detectron2 without effect here, and those that have one instead.
-WITHOUT_EFFECT = {
-    "DATALOADER.SAMPLER_TRAIN": "each pass sees each image once",
-    "INPUT.CROP.ENABLED": "INPUT.MIN_IOU_CROP crops",
-    "MODEL.LOAD_PROPOSALS": "no proposals are loaded",
-    "TEST.AUG.ENABLED": "each image is seen once",
-    "TEST.PRECISE_BN.ENABLED": "MODEL_EMA averages the statistics, too",
-}
 
 
 def setup_config(args: argparse.Namespace) -> CfgNode:
@@ -71,18 +59,6 @@ def start_run(cfg: CfgNode, args: argparse.Namespace) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
-
-
-def warn_without_effect(cfg: CfgNode) -> None:
-    """Log the settings that are set in vain."""
-    here, defaults = dict(flat_settings(cfg)), dict(flat_settings(get_cfg()))
-    found = [
-        f"{key} {here[key]} ({instead})"
-        for key, instead in WITHOUT_EFFECT.items()
-        if here[key] != defaults[key]
-    ]
-    if found:
-        logger.warning(f"Settings of Detectron2 without effect here: {', '.join(found)}")
 
 
 def set_up_logging() -> None:

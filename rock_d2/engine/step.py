@@ -1,6 +1,5 @@
 """One step of the optimizer: mixed precision, accumulation, and losses that stay on the device."""
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -180,13 +179,8 @@ class TrainingStep:
 def non_finite_text(
     iteration: int, losses: Mapping[str, torch.Tensor], batch: Sequence[Mapping[str, Any]]
 ) -> str:
-    """Return the losses and images of a step, of the processes whose losses are not finite."""
-    values = {name: float(loss) for name, loss in losses.items()}
+    """Return the losses and images of a step, for the log of each process."""
+    what = "the gradient" if all(loss.isfinite() for loss in losses.values()) else "a loss"
+    listed = ", ".join(f"{name} {float(loss):.4g}" for name, loss in losses.items())
     files = ", ".join(item.get("file_name", "without a name") for item in batch)
-    listed = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-    mine = f"process {comm.get_rank()}: {listed}; images {files}"
-    shares = comm.all_gather((mine, all(map(math.isfinite, values.values()))))
-    guilty = [text for text, is_finite in shares if not is_finite]
-    what = "a loss" if guilty else "the gradient"
-    texts = guilty or [text for text, _ in shares]
-    return f"iteration {iteration}: {what} is not finite: {'; '.join(texts)}"
+    return f"iteration {iteration}: {what} is not finite: {listed}; images {files}"

@@ -32,7 +32,7 @@ from rock_d2.engine.gradient_conflict import GradientConflict
 from rock_d2.engine.hooks import Checkpoints, Evaluations, LossReader
 from rock_d2.engine.optim import build_lr_scheduler, build_optimizer
 from rock_d2.engine.results import draw_few, report
-from rock_d2.engine.setup import set_up_logging, warn_without_effect
+from rock_d2.engine.setup import set_up_logging
 from rock_d2.engine.step import TrainingStep
 from rock_d2.evaluation.build import build_evaluator
 from rock_d2.modeling.balancing import build_balancer
@@ -50,7 +50,6 @@ class RockTrainer(DefaultTrainer):
         # DefaultTrainer's own builds a step that trains on GPUs only.
         TrainerBase.__init__(self)
         set_up_logging()
-        warn_without_effect(cfg)
         self.cfg = cfg = self.auto_scale_workers(cfg, comm.get_world_size())
         self.max_iter = cfg.SOLVER.MAX_ITER
         if self.max_iter < 1:

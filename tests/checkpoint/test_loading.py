@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import zipfile
 
 import numpy as np
 import pytest
@@ -61,10 +60,8 @@ def test_damaged_file_is_named(content, suffix, tmp_path):
     [
         (pickle.dumps(np.array([[1], "two"], dtype=object), protocol=2), "else than numbers"),
         (pickle.dumps(np.arange(4, dtype=">i4"), protocol=2), "big-endian"),
-        # The result is stored as object 2,147,483,647, for which the unpickler makes room.
-        (b"\x80\x02]r\xff\xff\xff\x7f.", "it numbers an object"),
     ],
-    ids=["objects", "byte order", "memo"],
+    ids=["objects", "byte order"],
 )
 def test_arrays_of_anything_but_numbers_are_refused(content, message, tmp_path):
     (tmp_path / "a.pkl").write_bytes(content)
@@ -88,18 +85,6 @@ def test_arrays_of_all_protocols_come_as_they_were(protocol, tmp_path):
     for name, array in arrays.items():
         assert np.array_equal(found[name], array)
         assert found[name].numpy().dtype == array.dtype
-
-
-def test_compressed_zeros_are_refused(tmp_path):
-    torch.save({"a": torch.zeros(1 << 20)}, tmp_path / "a.pth")
-    with (
-        zipfile.ZipFile(tmp_path / "a.pth") as plain,
-        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
-    ):
-        for name in plain.namelist():
-            bomb.writestr(name, plain.read(name))
-    with pytest.raises(ValueError, match=r"bomb\.pth: .* entries are \d+ bytes, more than"):
-        read_weights(tmp_path / "bomb.pth")
 
 
 @pytest.mark.filterwarnings("ignore:Validating sparse tensor")
