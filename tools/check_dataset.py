@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 from detectron2.data import Metadata, MetadataCatalog
-from label_checks import measure, same_pictures, wrong_normals
 from tabulate import tabulate
 from tqdm import tqdm
 
@@ -41,6 +40,10 @@ from rock_d2.data.loader import check_registered
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
 from rock_d2.image_files import read_color_image
 from rock_d2.tasks import TASK_REGISTRY, Task
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "datasets"))
+
+from label_checks import measure, same_pictures, set_faults
 
 # Share of the boxes that have to have a fault before it is one of the set.
 MANY = 0.2
@@ -90,7 +93,7 @@ def check_dataset(name: str, tasks: Sequence[Task], num_processes: int) -> Datas
     files = [image["file_name"] for image in images]
     report.num_images = len(images)
     report.coverage = {task.name: known[task.name] / max(len(images), 1) for task in tasks}
-    report.problems += [*wrong_normals(measured), *unlabelled(report.coverage, metadata)]
+    report.problems += [*set_faults(measured), *unlabelled(report.coverage, metadata)]
     report.numbers = facts(document, metadata)
     pictures = zip(files, measured, strict=True)
     report.pictures = {file: found["picture"] for file, found in pictures if found}

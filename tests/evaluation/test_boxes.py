@@ -63,10 +63,9 @@ def test_hotcoco_computes_pycocotools_numbers(kind):
     ("change", "message"),
     [
         ({"image_id": 77}, "has no such image_id"),
-        ({"score": math.nan}, "no box x y w h in pixels with a score"),
+        ({"score": math.nan}, "no box x, y, width, height in pixels"),
         ({"bbox": [0, 0, 1]}, "not COCO's result format"),
-        ({"bbox": [9, 9, -5, 2]}, r"no box x y w h.*\[9, 9, -5, 2\]"),
-        ({"bbox": [0, 0, 1e300, 1e300]}, r"no box x y w h.*1e\+300"),
+        ({"bbox": [9, 9, -5, 2]}, r"no box x, y.*\[9, 9, -5, 2\]"),
     ],
     ids=str,
 )

@@ -3,10 +3,10 @@
 A plane n . P = 1 seen by a pinhole camera has an inverse depth w = 1 / Z that is linear in pixel
 coordinates, so that the fit is a regression of w on (u, v). Kinect measures disparity, which is
 proportional to w: its noise is the same near and far, as least squares wants it.
-H x W pixels.
+H x W pixels. Planes w = level + slope_u du + slope_v dv around each pixel are float32 (4, H, W):
+level, slope_u, slope_v, and the root mean square of what the plane leaves of w, infinite where
+there is no plane.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,25 +19,10 @@ OFFSETS = (-9, -6, -3, -1, 0, 1, 3, 6, 9)
 FEWEST_NEIGHBOURS = 9
 
 
-@dataclass(frozen=True)
-class _Planes:
-    """The plane w = level + slope_u du + slope_v dv around each pixel; arrays (H, W).
-
-    Attributes:
-        residual: root mean square of what the plane leaves of w; infinite where there is no plane.
-    """
-
-    level: np.ndarray
-    slope_u: np.ndarray
-    slope_v: np.ndarray
-    residual: np.ndarray
-
-
 def normals_from_depth(
     depth: np.ndarray,
     intrinsics: tuple[float, float, float, float],
     *,
-    discontinuity: float = DISCONTINUITY,
     offsets: tuple[int, ...] = OFFSETS,
 ) -> np.ndarray:
     """Fit a plane to the neighbours of every pixel that lie on its own surface.
@@ -45,7 +30,6 @@ def normals_from_depth(
     Args:
         depth: float (H, W), metres along the optical axis, 0 = unknown.
         intrinsics: fx, fy, cx, cy for pixels counted from 0.
-        discontinuity: relative difference in depth that ends a surface.
         offsets: where the neighbours stand, in pixels, in rows and in columns.
 
     Returns:
@@ -59,27 +43,26 @@ def normals_from_depth(
         )
     known = depth > 0
     inverse = np.where(known, 1 / np.where(known, depth, 1), 0).astype(np.float32)
-    planes = _fit(inverse, discontinuity, offsets)
-    planes = _choose(inverse, planes, reach=max(map(abs, offsets)))
+    planes = _choose(inverse, _fit(inverse, offsets), reach=max(map(abs, offsets)))
+    level, slope_u, slope_v, residual = planes
     fx, fy, cx, cy = intrinsics
     u = np.arange(depth.shape[1], dtype=np.float32) - np.float32(cx)
     v = np.arange(depth.shape[0], dtype=np.float32)[:, None] - np.float32(cy)
-    at_centre = planes.level - planes.slope_u * u - planes.slope_v * v
     # w = n_x (u - cx) / fx + n_y (v - cy) / fy + n_z. This n has n . P = 1 > 0, so it faces away.
-    away = np.stack([planes.slope_u * fx, planes.slope_v * fy, at_centre], axis=2)
+    away = np.stack([slope_u * fx, slope_v * fy, level - slope_u * u - slope_v * v], axis=2)
     length = np.sqrt(np.einsum("hwc,hwc->hw", away, away))
-    found = known & np.isfinite(planes.residual) & (length > 0)
+    found = known & np.isfinite(residual) & (length > 0)
     return (away * np.where(found, -1 / np.where(found, length, 1), 0)[..., None]).astype(
         np.float32
     )
 
 
-def _fit(inverse: np.ndarray, discontinuity: float, offsets: tuple[int, ...]) -> _Planes:
+def _fit(inverse: np.ndarray, offsets: tuple[int, ...]) -> np.ndarray:
     """Regression around each pixel of the inverse depth, less the pixel's own."""
     reach = max(map(abs, offsets))
     height, width = inverse.shape
     padded = np.pad(inverse, reach)
-    limit = discontinuity * inverse
+    limit = DISCONTINUITY * inverse
     in_row = ("1", "u", "uu", "w", "uw", "ww")
     sums = {name: np.zeros_like(inverse) for name in (*in_row, "v", "uv", "vv", "vw")}
     for dv in offsets:
@@ -93,21 +76,19 @@ def _fit(inverse: np.ndarray, discontinuity: float, offsets: tuple[int, ...]) ->
             row["1"] += on_surface
             row["w"] += difference
             row["ww"] += difference * difference
-            if du:
-                row["u"] += du * on_surface
-                row["uu"] += (du * du) * on_surface
-                row["uw"] += du * difference
+            row["u"] += du * on_surface
+            row["uu"] += (du * du) * on_surface
+            row["uw"] += du * difference
         for name, value in row.items():
             sums[name] += value
-        if dv:
-            sums["v"] += dv * row["1"]
-            sums["vv"] += (dv * dv) * row["1"]
-            sums["uv"] += dv * row["u"]
-            sums["vw"] += dv * row["w"]
+        sums["v"] += dv * row["1"]
+        sums["vv"] += (dv * dv) * row["1"]
+        sums["uv"] += dv * row["u"]
+        sums["vw"] += dv * row["w"]
     return _solve(inverse, sums)
 
 
-def _solve(inverse: np.ndarray, s: dict[str, np.ndarray]) -> _Planes:
+def _solve(inverse: np.ndarray, s: dict[str, np.ndarray]) -> np.ndarray:
     """Solve the normal equations, after the means are taken out of them."""
     count = np.maximum(s["1"], 1)
     mean_u, mean_v, mean_w = s["u"] / count, s["v"] / count, s["w"] / count
@@ -120,34 +101,27 @@ def _solve(inverse: np.ndarray, s: dict[str, np.ndarray]) -> _Planes:
     slope_u = (uw * vv - vw * uv) * scale
     slope_v = (vw * uu - uw * uv) * scale
     squares = s["ww"] - mean_w * s["w"] - slope_u * uw - slope_v * vw
-    return _Planes(
-        level=inverse + mean_w - slope_u * mean_u - slope_v * mean_v,
-        slope_u=slope_u,
-        slope_v=slope_v,
-        residual=np.where(solved, np.sqrt(np.maximum(squares, 0) / count), np.inf),
-    )
+    level = inverse + mean_w - slope_u * mean_u - slope_v * mean_v
+    residual = np.where(solved, np.sqrt(np.maximum(squares, 0) / count), np.inf)
+    return np.stack([level, slope_u, slope_v, residual])
 
 
-def _choose(inverse: np.ndarray, own: _Planes, reach: int) -> _Planes:
+def _choose(inverse: np.ndarray, own: np.ndarray, reach: int) -> np.ndarray:
     """Take a neighbour's plane where that fits better: near an edge the own one is a mixture.
 
     A candidate costs what it leaves of its own surroundings and of this pixel.
     """
     height, width = inverse.shape
-    fields = [np.pad(field, reach) for field in (own.level, own.slope_u, own.slope_v)]
-    residuals = np.pad(own.residual, reach, constant_values=np.inf)
-    best = [field.copy() for field in (own.level, own.slope_u, own.slope_v, own.residual)]
-    cost = own.residual + np.abs(own.level - inverse)
+    padded = np.pad(own, ((0, 0), (reach, reach), (reach, reach)))
+    padded[3] = np.pad(own[3], reach, constant_values=np.inf)
+    best, cost = own.copy(), own[3] + np.abs(own[0] - inverse)
     for dv in (-reach, 0, reach):
         for du in (-reach, 0, reach):
-            place = np.s_[reach + dv : reach + dv + height, reach + du : reach + du + width]
-            level, slope_u, slope_v = (field[place] for field in fields)
-            level = level - slope_u * du - slope_v * dv
-            residual = residuals[place]
-            its_cost = residual + np.abs(level - inverse)
+            place = np.s_[:, reach + dv : reach + dv + height, reach + du : reach + du + width]
+            candidate = padded[place].copy()
+            candidate[0] -= candidate[1] * du + candidate[2] * dv
+            its_cost = candidate[3] + np.abs(candidate[0] - inverse)
             better = its_cost < cost
-            for field, candidate in zip(
-                (cost, *best), (its_cost, level, slope_u, slope_v, residual), strict=True
-            ):
-                np.copyto(field, candidate, where=better)
-    return _Planes(*best)
+            np.copyto(cost, its_cost, where=better)
+            np.copyto(best, candidate, where=better)
+    return best

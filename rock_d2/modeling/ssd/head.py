@@ -67,7 +67,6 @@ class SSDHead(nn.Module):
         self.num_classes = num_classes
         self.anchor_generator = anchor_generator
         self.extra_layers = nn.ModuleList(extra_layers)
-        self.has_batch_norm = any(type(m) is nn.BatchNorm2d for m in self.extra_layers.modules())
         channels = [shape.channels for shape in map_shapes]
         boxes = list(zip(channels, anchor_generator.num_anchors, strict=True))
         outputs = num_classes + 1
@@ -157,11 +156,6 @@ class SSDHead(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return logits (N, A, C + 1), deltas (N, A, 4) and the default boxes (A, 4)."""
         maps = [features[name] for name in self.in_features]
-        if self.training and self.has_batch_norm and len(maps[0]) == 1:
-            raise ValueError(
-                "MODEL.SSD.NORM is BN, which needs two images in each process and part of a batch; "
-                "raise SOLVER.IMS_PER_BATCH, or set MODEL.SSD.NORM to ''"
-            )
         for layer in self.extra_layers:
             maps.append(layer(maps[-1]))
         logits = self._predict(self.cls_score, maps, self.num_classes + 1)

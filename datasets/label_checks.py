@@ -113,7 +113,7 @@ def angles_to_depth(normals: np.ndarray, depth: np.ndarray, camera: Sequence[flo
     return np.degrees(np.arccos(cosines.clip(-1, 1))).mean(axis=1)
 
 
-def wrong_normals(measured: Sequence[Mapping[str, np.ndarray]]) -> Iterator[str]:
+def set_faults(measured: Sequence[Mapping[str, np.ndarray]]) -> Iterator[str]:
     """Yield a line if the normals of a set have other axes, or do not fit the depth."""
     angles = [found["angles"] for found in measured if "angles" in found]
     if not angles:
