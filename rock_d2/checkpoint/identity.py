@@ -33,11 +33,11 @@ def flat_settings(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def check_identity(path: str, *, stored: dict[str, str], now: dict[str, str]) -> None:
-    """Raise ValueError if a checkpoint is of another training."""
+    """Raise ValueError if a checkpoint is of another training; older ones may lack a setting."""
     differences = [
-        f"{key} was {stored.get(key, 'absent')} and is {now.get(key, 'absent')}"
-        for key in {**now, **stored}
-        if stored.get(key) != now.get(key)
+        f"{key} was {stored[key]} and is {value}"
+        for key, value in now.items()
+        if stored.get(key, value) != value
     ]
     if differences:
         raise ValueError(

@@ -40,12 +40,12 @@ def export(
         batch_size: of the only batches that the file takes; by default it takes any.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    tasks_alone = isinstance(model.detector, NoDetector)
-    if tasks_alone and not model.neck.predicted:
+    finds_objects = not isinstance(model.detector, NoDetector)
+    if not (finds_objects or model.neck.predicted):
         raise ValueError("there is nothing to put out: MODEL.TASKS.MAIN is []; give --auxiliary")
-    one_image = file_format == "torchscript" and batch_size is None
-    if not isinstance(model.detector, SSD) and (one_image or not tasks_alone):
-        if file_format != "torchscript" or batch_size is not None:
+    takes_one_image = file_format == "torchscript" and batch_size is None
+    if not isinstance(model.detector, SSD) and (finds_objects or takes_one_image):
+        if not takes_one_image:
             raise ValueError(
                 f"MODEL.DETECTOR is {type(model.detector).__name__}, which can be exported with "
                 "--format torchscript and without --batch-size only"
@@ -53,12 +53,8 @@ def export(
         return _export_one_image(model, path, image_size)
     if batch_size is None and model.neck.predicted:
         raise ValueError("tasks can be exported for a fixed batch size only; give --batch-size")
-    if tasks_alone:
-        exportable = ExportableTasks(model, image_size)
-    else:
-        suppress = class_wise_nms if file_format == "onnx" else torch_nms
-        exportable = Exportable(model, suppress, image_size)
-    exportable.eval()
+    suppress = class_wise_nms if file_format == "onnx" else torch_nms
+    exportable = Exportable(model, suppress if finds_objects else None, image_size).eval()
     example = torch.zeros(batch_size or 2, 3, *image_size, dtype=torch.uint8)
     shapes = None if batch_size else ({0: torch.export.Dim("batch", min=1, max=1024)},)
     with torch.no_grad():
@@ -71,38 +67,49 @@ def export(
     return [batch_size or "N", *example.shape[1:]], exportable.names
 
 
-class ExportableTasks(nn.Module):
-    """A MultiTask without a detector in tensors.
+class Exportable(nn.Module):
+    """A MultiTask with SSD or no detector in tensors: no dicts, no Instances.
 
-    uint8 images (N, 3, H, W) go in. Out come the predictions of the model's tasks in their order,
-    in the labels' units, maps at the images' size.
+    uint8 images (N, 3, H, W) go in. With SSD out come, as many for each image, ``boxes`` (N, K, 4)
+    as x0 y0 x1 y1 in pixels, ``scores`` (N, K) from the highest and ``classes`` int64 (N, K); where
+    an image has fewer detections, boxes and scores are 0 and classes -1. Then come the predictions
+    of the model's tasks in their order, in the labels' units, maps at the images' size.
     """
 
-    def __init__(self, model: nn.Module, image_size: tuple[int, int]):
+    def __init__(
+        self,
+        model: nn.Module,
+        suppress: Callable[..., torch.Tensor] | None,
+        image_size: tuple[int, int],
+    ):
         """
         Args:
             model: in evaluation mode.
+            suppress: ``torch_nms`` or its equal; None without a detector.
             image_size: H and W.
         """
         super().__init__()
         divisor = model.backbone.size_divisibility or 1
-        if isinstance(model.detector, NoDetector) and any(n % divisor for n in image_size):
+        if suppress is None and any(n % divisor for n in image_size):
             raise ValueError(
                 f"INPUT.SIZE is {list(image_size)}; files take multiples of {divisor} only"
             )
         self.detector = model.detector
+        self.suppress = suppress
         self.image_size = image_size
         self.tasks: Sequence[Task] = model.neck.predicted
-        self.names = [task.name for task in self.tasks]
+        self.names = ["boxes", "scores", "classes"] if suppress else []
+        self.names += [task.name for task in self.tasks]
         self.predictions: dict[str, list[torch.Tensor]] = {}
         model.neck.register_forward_hook(lambda neck, x, found: self.predictions.update(found[1]))
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        self.detector.backbone(self.normalised(images))
-        return self.final_predictions()
-
-    def normalised(self, images: torch.Tensor) -> torch.Tensor:
-        return (images - self.detector.pixel_mean) / self.detector.pixel_std
+        images = (images - self.detector.pixel_mean) / self.detector.pixel_std
+        if self.suppress is None:
+            self.detector.backbone(images)
+            return self.final_predictions()
+        found = self.detector.decode(*self.detector.predict(images))
+        return (*self.detect(*found), *self.final_predictions())
 
     def final_predictions(self) -> tuple[torch.Tensor, ...]:
         rules = [partial(task.postprocess, output_size=self.image_size) for task in self.tasks]
@@ -110,32 +117,6 @@ class ExportableTasks(nn.Module):
             torch.vmap(rule)(self.predictions[task.name][-1])
             for task, rule in zip(self.tasks, rules, strict=True)
         )
-
-
-class Exportable(ExportableTasks):
-    """A MultiTask with SSD in tensors: no dicts, no Instances, as many detections for each image.
-
-    Before the tasks' predictions come ``boxes`` (N, K, 4) as x0 y0 x1 y1 in pixels, ``scores``
-    (N, K) from the highest and ``classes`` int64 (N, K). Where an image has fewer detections,
-    boxes and scores are 0 and classes -1.
-    """
-
-    def __init__(
-        self, model: nn.Module, suppress: Callable[..., torch.Tensor], image_size: tuple[int, int]
-    ):
-        """
-        Args:
-            model: in evaluation mode.
-            suppress: ``torch_nms`` or its equal.
-            image_size: H and W.
-        """
-        super().__init__(model, image_size)
-        self.suppress = suppress
-        self.names = ["boxes", "scores", "classes", *self.names]
-
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        found = self.detector.predict(self.normalised(images))
-        return (*self.detect(*self.detector.decode(*found)), *self.final_predictions())
 
     def detect(
         self, scores: torch.Tensor, boxes: torch.Tensor
@@ -210,9 +191,7 @@ def onnx_nms(boxes: Any, scores: Any, classes: Any, num_classes: int, nms_thresh
     return op.Cast(op.ScatterND(none, places, ones), to=9)
 
 
-def _write_onnx(
-    exportable: ExportableTasks, example: torch.Tensor, shapes: Any, path: Path
-) -> None:
+def _write_onnx(exportable: Exportable, example: torch.Tensor, shapes: Any, path: Path) -> None:
     if not importlib.util.find_spec("onnxscript"):
         raise ImportError('ONNX files need onnx and onnxscript: pip install -e ".[export]"')
     torch.onnx.export(
@@ -230,7 +209,7 @@ def _write_onnx(
 
 
 def _write_torch_export(
-    exportable: ExportableTasks, example: torch.Tensor, shapes: Any, path: Path
+    exportable: Exportable, example: torch.Tensor, shapes: Any, path: Path
 ) -> None:
     program = torch.export.export(exportable, (example,), dynamic_shapes=shapes, strict=False)
     with path.open("wb") as file:

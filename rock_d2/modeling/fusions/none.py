@@ -1,6 +1,7 @@
 """No fusion: X."""
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,15 +16,7 @@ class NoFusion(nn.Module):
     The decoders belong to the fusion, so this one has no parameter at all.
     """
 
-    def __init__(
-        self,
-        *,
-        out_channels: int,
-        encoding_channels: Mapping[str, int],
-        norm: str,
-        switched_off: Collection[str] = (),
-        image_tasks: Collection[str] = (),
-    ):
+    def __init__(self, *, switched_off: Collection[str] = (), **settings: Any):
         super().__init__()
         if switched_off:
             raise ValueError("MODEL.ROCK.FUSION.SWITCHED_OFF: NoFusion has no decoders")

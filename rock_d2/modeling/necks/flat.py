@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode, configurable
-from detectron2.layers import Conv2d, ShapeSpec
+from detectron2.layers import ShapeSpec
 from torch import nn
 
-from rock_d2.layers import own_seed
+from rock_d2.modeling.necks.blocks import predictors
 from rock_d2.modeling.necks.neck import (
     NECK_REGISTRY,
     Extents,
@@ -37,14 +37,10 @@ class FlatMTL(Neck):
             settings: of ``Neck``.
         """
         super().__init__(**settings)
-        self.predictors = nn.ModuleDict()
         shapes = coarse_to_fine(input_shape, in_features, setting="MODEL.ROCK.IN_FEATURES")
-        for name, x in shapes.items():
-            self.predictors[name] = nn.ModuleDict()
-            for task in self.tasks:
-                with own_seed(f"{name}.{task.name}"):
-                    predictor = Conv2d(x.channels, task.num_outputs, kernel_size=1)
-                self.predictors[name][task.name] = predictor
+        self.predictors = nn.ModuleDict(
+            {name: predictors(name, self.tasks, x.channels) for name, x in shapes.items()}
+        )
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
@@ -58,8 +54,8 @@ class FlatMTL(Neck):
         self, features: Features, extents: Extents | None = None, labels: Labels | None = None
     ) -> tuple[Features, Predictions]:
         predictions: Predictions = {task.name: [] for task in self.tasks}
-        for name, predictors in self.predictors.items():
-            maps = {task.name: predictors[task.name](features[name]) for task in self.predicted}
+        for name, layers in self.predictors.items():
+            maps = {task.name: layers[task.name](features[name]) for task in self.predicted}
             for task, prediction in self.activate(maps, extents).items():
                 predictions[task].append(prediction)
         return features, predictions
