@@ -84,13 +84,3 @@ def test_images_of_any_size_through_two_maps_of_the_backbone(size):
 def test_settings_that_make_no_sense_are_named(setting, value):
     with pytest.raises(ValueError, match=setting):
         build_ssd_head(tiny_cfg(setting, value), {"res5": ShapeSpec(channels=8, stride=32)})
-
-
-def test_batch_norm_of_a_single_image_is_named():
-    model = build_ssd_head(
-        tiny_cfg("MODEL.SSD.NORM", "BN"), {"res5": ShapeSpec(channels=8, stride=32)}
-    )
-    features = {"res5": torch.zeros(1, 8, 3, 4)}
-    with pytest.raises(ValueError, match=r"MODEL\.SSD\.NORM is BN"):
-        model(features, (96, 128))
-    assert len(model.eval()(features, (96, 128))[0]) == 1
