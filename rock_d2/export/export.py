@@ -33,13 +33,15 @@ def export(
     """Write a model to a file; return the shape of its input and the names of its outputs.
 
     Args:
-        model: a MultiTask on the CPU, in evaluation mode.
+        model: a MultiTask on the CPU, in evaluation mode; its parameters get no gradient any more.
         path: of the file; its folder is made.
         file_format: one of FORMATS.
         image_size: height and width of the only images that the file takes.
         batch_size: of the only batches that the file takes; by default it takes any.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Traced, the neck's are constants.
+    model.requires_grad_(False)
     finds_objects = not isinstance(model.detector, NoDetector)
     if not (finds_objects or model.neck.predicted):
         raise ValueError("there is nothing to put out: MODEL.TASKS.MAIN is []; give --auxiliary")
