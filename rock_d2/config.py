@@ -116,7 +116,7 @@ def _add_network_config(cfg: CfgNode) -> None:
 
     cfg.MODEL.BALANCING = CfgNode()
     # How the losses are weighted against each other: "FixedWeights" (each task's LOSS_WEIGHT),
-    # "UncertaintyWeights" or "DynamicWeightAverage".
+    # "UncertaintyWeights", "DynamicWeightAverage" or "GradientCosine".
     cfg.MODEL.BALANCING.NAME = "FixedWeights"
     for _, balancer in BALANCER_REGISTRY:
         balancer.add_config(cfg.MODEL.BALANCING)

@@ -10,7 +10,7 @@ import torch
 from detectron2.engine import HookBase
 from torch import nn
 
-from rock_d2.modeling.balancing import DETECTOR, Balancer, average_over_processes
+from rock_d2.modeling.balancing import DETECTOR, Balancer, average_over_processes, flat_gradient
 from rock_d2.modeling.multi_task import attributes_kept
 
 
@@ -81,14 +81,6 @@ def gradients_on_backbone(model: nn.Module, batch: Sequence[Any]) -> dict[str, t
         name.removeprefix("loss_"): average_over_processes(flat_gradient(loss, shared))
         for name, loss in groups.grouped(model(batch)).items()
     }
-
-
-def flat_gradient(loss: torch.Tensor, parameters: Sequence[nn.Parameter]) -> torch.Tensor:
-    """Return the gradient of a loss as one vector, and leave that of the parameters alone."""
-    if not loss.requires_grad:
-        return torch.cat([torch.zeros_like(parameter).flatten() for parameter in parameters])
-    gradients = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
-    return torch.cat([gradient.flatten() for gradient in gradients])
 
 
 def conflict(gradients: Mapping[str, torch.Tensor], main: Collection[str]) -> dict[str, float]:

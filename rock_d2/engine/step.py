@@ -58,6 +58,8 @@ class TrainingStep:
         self.iter = 0
         self._batches: Iterator[Any] | None = None
         self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        network = getattr(model, "module", model)
+        self._shared = list(getattr(network, "backbone", network).parameters())
         self._start_period()
 
     @classmethod
@@ -116,8 +118,7 @@ class TrainingStep:
             with self._synchronized(start + size == len(batch)):
                 with torch.autocast(self.device.type, self.precision, self.precision is not None):
                     losses = self.model(batch[start : start + size])
-                total_loss = sum(self.balancer(losses).values())
-                (total_loss * scale).backward()
+                self.balancer.backward(losses, shared=self._shared, scale=scale)
             for name, loss in losses.items():
                 total[name] = total.get(name, 0) + loss.detach() / self.accumulate
         if self.scaler.is_enabled():

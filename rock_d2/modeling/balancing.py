@@ -4,7 +4,7 @@ A balancer sees the dict of losses once in a step. The losses of the tasks have 
 all others are the detector's and stay one group, ``"detector"``, with one weight.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.utils import comm
 from fvcore.common.registry import Registry
 from torch import distributed, nn
+from torch.nn import functional as F
 
 from rock_d2.registry import registered
 from rock_d2.tasks import build_tasks
@@ -81,6 +82,23 @@ class Balancer(nn.Module):
     def forward(self, losses: Losses) -> dict[str, torch.Tensor]:
         """Return the losses whose sum is to be differentiated."""
         return dict(losses)
+
+    def backward(
+        self,
+        losses: Losses,
+        *,
+        shared: Iterable[nn.Parameter],
+        scale: float | torch.Tensor = 1.0,
+    ) -> None:
+        """Add the gradients of the balanced losses to those of the parameters.
+
+        Args:
+            losses: of the model in this process.
+            shared: the backbone's parameters.
+            scale: factor of the gradients, such as a gradient scaler's, and with accumulation
+                1 / the number of parts.
+        """
+        (sum(self(losses).values()) * scale).backward()
 
 
 @BALANCER_REGISTRY.register()
@@ -187,6 +205,85 @@ class DynamicWeightAverage(Balancer):
         self.last.copy_(torch.where(ends, self.sums / self.count, self.last))
         self.sums *= ~ends
         self.count *= ~ends
+
+
+@BALANCER_REGISTRY.register()
+class GradientCosine(Balancer):
+    """Lets an auxiliary task move the backbone only where the main ones agree (Du et al., 2018).
+
+    A task's gradient is used on the shared parameters if its cosine with the main gradient is
+    positive: the unweighted variant. Parameters of its own it always trains. The main gradient is
+    that of all losses but the auxiliary tasks'.
+
+    The gradients that are compared are those of the whole batch, over all processes and all parts
+    since the parameters' gradients were None (``zero_grad``); each is computed by itself, so a step
+    costs as many further passes backward through the backbone as there are groups.
+    """
+
+    @configurable
+    def __init__(self, *, task_losses: Sequence[str] = ()):
+        """
+        Args:
+            task_losses: the auxiliary tasks' names in the dict of losses.
+        """
+        super().__init__(task_losses=task_losses)
+        # By group, the gradient on the shared parameters so far, as one vector.
+        self._gradients: dict[str, torch.Tensor] = {}
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        auxiliary = build_tasks(cfg)[len(cfg.MODEL.TASKS.MAIN) :]
+        return {"task_losses": [f"loss_{task.name}" for task in auxiliary]}
+
+    def backward(
+        self,
+        losses: Losses,
+        *,
+        shared: Iterable[nn.Parameter],
+        scale: float | torch.Tensor = 1.0,
+    ) -> None:
+        groups = self.grouped(losses)
+        if DETECTOR not in groups:
+            raise ValueError(
+                "MODEL.BALANCING.NAME: GradientCosine needs a main loss beside "
+                f"{', '.join(losses)}: a detector or MODEL.TASKS.MAIN"
+            )
+        shared = [parameter for parameter in shared if parameter.requires_grad]
+        if all(parameter.grad is None for parameter in shared):
+            self._gradients = {}
+        for group, loss in groups.items():
+            gradient = average_over_processes(flat_gradient(loss * scale, shared))
+            self._gradients[group] = self._gradients.get(group, 0) + gradient
+        # The usual pass, in which DistributedDataParallel averages the gradients of all parameters.
+        super().backward(losses, shared=shared, scale=scale)
+        for parameter, part in zip(shared, split_like(self.gated(), shared), strict=True):
+            if parameter.grad is not None:
+                parameter.grad.copy_(part)
+
+    def gated(self) -> torch.Tensor:
+        """Return the main gradient and those that point its way."""
+        main = self._gradients[DETECTOR]
+        total = main.clone()
+        for group, gradient in self._gradients.items():
+            if group != DETECTOR:
+                # A branch would wait for the device.
+                agrees = F.cosine_similarity(main, gradient, dim=0) > 0
+                total += torch.where(agrees, gradient, 0)
+        return total
+
+
+def flat_gradient(loss: torch.Tensor, parameters: Sequence[nn.Parameter]) -> torch.Tensor:
+    """Return the gradient of a loss as one vector, and leave that of the parameters alone."""
+    if not loss.requires_grad:
+        return torch.cat([torch.zeros_like(parameter).flatten() for parameter in parameters])
+    gradients = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
+    return torch.cat([gradient.flatten() for gradient in gradients])
+
+
+def split_like(vector: torch.Tensor, like: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Return the parts of a flat vector in the shapes of these tensors."""
+    parts = vector.split([tensor.numel() for tensor in like])
+    return [part.view_as(tensor) for part, tensor in zip(parts, like, strict=True)]
 
 
 def average_over_processes(values: torch.Tensor) -> torch.Tensor:

@@ -24,7 +24,8 @@ from rock_d2.modeling.balancing import BALANCER_REGISTRY, Balancer
 class Asking(Balancer):
     steps = 0
 
-    def forward(self, losses):
+    def backward(self, losses, **options):
+        super().backward(losses, **options)
         self.steps += 1
         if self.steps == 2 and "ASKING" in os.environ and os.environ["LOCAL_RANK"] == "1":
             # The launcher passes the signal on, and this step does not end before.
@@ -32,7 +33,6 @@ class Asking(Balancer):
             signal.signal(signal.SIGTERM, lambda *received: (arrived.set(), note(*received)))
             os.kill(os.getppid(), signal.SIGTERM)
             arrived.wait()
-        return super().forward(losses)
 """
 PROGRAM = """
 import asking

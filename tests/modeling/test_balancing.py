@@ -17,6 +17,7 @@ from rock_d2.modeling.balancing import (
     Balancer,
     DynamicWeightAverage,
     FixedWeights,
+    GradientCosine,
     UncertaintyWeights,
     build_balancer,
 )
@@ -26,6 +27,7 @@ BALANCERS = {
     "FixedWeights": FixedWeights,
     "UncertaintyWeights": UncertaintyWeights,
     "DynamicWeightAverage": partial(DynamicWeightAverage, period=2),
+    "GradientCosine": GradientCosine,
 }
 
 
@@ -45,7 +47,7 @@ class TestUncertaintyWeights:
         losses = values(depth=4, cls=1, box=2)
         # exp(-ln 2) 4 + ln 2, and 1 + 2 + 0.
         torch.testing.assert_close(sum(balancer(losses).values()).item(), 5 + math.log(2))
-        sum(balancer(losses).values()).backward()
+        balancer.backward(losses, shared=[])
         # 1 - exp(-s) L: 1 - 4 / 2, and 1 - 3.
         torch.testing.assert_close(balancer.log_variances.grad, torch.tensor([-1.0, -2.0]))
 
@@ -53,7 +55,7 @@ class TestUncertaintyWeights:
         balancer = UncertaintyWeights(task_losses=("loss_depth",))
         balancer.log_variances.data = torch.tensor([math.log(2), math.log(4)])
         w = nn.Parameter(torch.tensor(3.0))
-        sum(balancer({"loss_depth": w**2, "loss_cls": 4 * w}).values()).backward()
+        balancer.backward({"loss_depth": w**2, "loss_cls": 4 * w}, shared=[w])
         # 2 w / 2 + 4 / 4.
         torch.testing.assert_close(w.grad, torch.tensor(4.0))
 
@@ -62,13 +64,13 @@ class TestUncertaintyWeights:
         optimizer = torch.optim.SGD(balancer.parameters(), lr=0.5)
         for _ in range(60):
             optimizer.zero_grad()
-            sum(balancer(values(depth=0.25, cls=3)).values()).backward()
+            balancer.backward(values(depth=0.25, cls=3), shared=[])
             optimizer.step()
         torch.testing.assert_close(balancer.log_variances.exp(), torch.tensor([0.25, 3.0]))
 
     def test_a_batch_without_labels_or_a_detector_leaves_its_variance_alone(self):
         balancer = UncertaintyWeights(task_losses=TASKS)
-        sum(balancer(values(depth=0, scene=3)).values()).backward()
+        balancer.backward(values(depth=0, scene=3), shared=[])
         assert balancer.log_variances.grad.tolist() == [0, -2, 0]
 
 
@@ -97,6 +99,41 @@ class TestDynamicWeightAverage:
             first(losses)
         second.load_state_dict(first.state_dict())
         assert [second(losses) for losses in steps[5:]] == expected[5:]
+
+
+class TestGradientCosine:
+    def losses(self, w: torch.Tensor, h: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Gradients on w = (1, 2): (1, 2) of the main loss, (-3, 1) of depth and (1, 1) of scene.
+
+        With the main one's the products are -1 and 3.
+        """
+        return {
+            "loss_cls": w @ w / 4,
+            "loss_box": w @ w / 4,
+            "loss_depth": h * (w @ w.new_tensor([-3.0, 1.0])),
+            "loss_scene": w @ w.new_tensor([1.0, 1.0]),
+        }
+
+    def test_only_tasks_that_agree_move_the_backbone(self):
+        w, h = nn.Parameter(torch.tensor([1.0, 2.0])), nn.Parameter(torch.tensor(1.0))
+        GradientCosine(task_losses=TASKS).backward(self.losses(w, h), shared=[w])
+        assert w.grad.tolist() == [2, 3]
+        # Its own parameter depth moves all the same: w @ (-3, 1).
+        assert h.grad.item() == -1
+
+    def test_parts_of_a_batch_are_judged_together(self):
+        w, h = nn.Parameter(torch.tensor([1.0, 2.0])), nn.Parameter(torch.tensor(1.0))
+        balancer = GradientCosine(task_losses=("loss_depth",))
+        # (3, 1) and (-3, 1) give (0, 2), whose product with (2, 4) is positive.
+        for factor in (3.0, -3.0):
+            losses = {"loss_cls": w @ w / 2, "loss_depth": h * (w @ w.new_tensor([factor, 1.0]))}
+            balancer.backward(losses, shared=[w])
+        assert w.grad.tolist() == [2, 6]
+        assert h.grad.item() == 5 - 1
+
+    def test_needs_a_main_loss(self):
+        with pytest.raises(ValueError, match="main loss"):
+            GradientCosine(task_losses=TASKS).backward(values(depth=1), shared=[])
 
 
 class Network(nn.Module):
@@ -136,7 +173,7 @@ def train(name: str, batches: torch.Tensor, *, parts: int = 1, scale: float = 1.
             waits = distributed.is_initialized() and i < parts - 1
             with model.no_sync() if waits else nullcontext():
                 losses = model(part)
-                (sum(balancer(losses).values()) * scale / parts).backward()
+                balancer.backward(losses, shared=inner.backbone.parameters(), scale=scale / parts)
         for parameter in (*model.parameters(), *balancer.parameters()):
             parameter.grad /= scale
         optimizer.step()
@@ -192,6 +229,12 @@ def test_every_balancer_is_built_from_a_config():
         balancer = build_balancer(config("MODEL.BALANCING.NAME", name))
         assert type(balancer) is kind and isinstance(balancer, Balancer)
         assert set(balancer.task_losses) == {"loss_depth", "loss_normals", "loss_scene"}
+
+
+def test_only_auxiliary_tasks_are_gated():
+    options = ("MODEL.TASKS.MAIN", ["Depth"], "MODEL.TASKS.AUXILIARY", ["Scene"])
+    cfg = config("MODEL.BALANCING.NAME", "GradientCosine", *options)
+    assert build_balancer(cfg).task_losses == ("loss_scene",)
 
 
 @pytest.mark.parametrize(
