@@ -4,6 +4,7 @@ import logging
 import weakref
 from collections.abc import Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,13 +28,14 @@ from rock_d2.engine.ema import WeightAverage
 from rock_d2.engine.gradient_conflict import GradientConflict
 from rock_d2.engine.hooks import Checkpoints, Evaluations, LossReader
 from rock_d2.engine.optim import build_lr_scheduler, build_optimizer
-from rock_d2.engine.results import draw_few, report
+from rock_d2.engine.results import draw_box_charts, draw_few, report
 from rock_d2.engine.setup import set_up_logging, warn_without_effect
 from rock_d2.engine.step import TrainingStep
 from rock_d2.engine.writers import build_writers
 from rock_d2.evaluation.build import build_evaluator
 from rock_d2.export.fuse import inference_copy
 from rock_d2.modeling.balancing import build_balancer
+from rock_d2.visualization import training_chart, write_picture
 
 logger = logging.getLogger(__name__)
 
@@ -179,6 +181,9 @@ class RockTrainer(DefaultTrainer):
                 self.after_train()
         if self.cfg.DATASETS.TEST:
             report(self.cfg, self._last_eval_results)
+        if comm.is_main_process():
+            folder = Path(self.cfg.OUTPUT_DIR)
+            write_picture(folder / "curves.png", training_chart(folder / "metrics.json"))
 
     def before_train(self) -> None:
         if comm.is_main_process():
@@ -204,8 +209,9 @@ class RockTrainer(DefaultTrainer):
         with self.average.applied() if self.average is not None else nullcontext():
             self._last_eval_results = self.test(self.cfg, self.model)
             for name in self.cfg.DATASETS.TEST if comm.is_main_process() else ():
-                for title, picture in draw_few(self.cfg, self.checkpointer.model, name).items():
-                    self.storage.put_image(title, picture)
+                pictures = draw_few(self.cfg, self.checkpointer.model, name)
+                for title, picture in (pictures | draw_box_charts(self.cfg, name)).items():
+                    self.storage.put_image(title, picture.transpose(2, 0, 1))
         return self._last_eval_results
 
     def process_state(self) -> dict[str, Any]:
