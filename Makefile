@@ -10,7 +10,7 @@ VENV_PYTHON := .venv/bin/python
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help venv train test rooms lint format clean
+.PHONY: help venv train test rooms docs lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' $(MAKEFILE_LIST)
@@ -35,6 +35,11 @@ test: venv ## run the tests
 
 rooms: venv ## render the embedded data into $DETECTRON2_DATASETS (default: datasets)
 	$(VENV_PYTHON) datasets/make_rooms.py $(ARGS)
+
+docs: venv ## build the documentation's site in site/, with mkdocs
+	@$(VENV_PYTHON) -c 'import mkdocs' 2>/dev/null || $(VENV_PYTHON) -m pip install -q -e '.[docs]'
+	$(VENV_PYTHON) docs/generate.py --site build/docs
+	$(VENV_PYTHON) -m mkdocs build --quiet --strict
 
 lint: venv ## check style and find likely bugs
 	$(VENV_PYTHON) -m ruff check .

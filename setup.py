@@ -47,6 +47,10 @@ setup(
             "ruff>=0.17,<0.18",
             "scikit-learn>=1.4,<2",
         ],
+        # The documentation's site: make docs.
+        "docs": [
+            "mkdocs>=1.6,<2",
+        ],
         "export": [
             "onnx>=1.16,<2",
             "onnxruntime>=1.18,<2",

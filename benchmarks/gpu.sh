@@ -24,6 +24,7 @@ limited 120 tests "$python" -m pytest -q -m gpu
 for batch in 8 32; do
     step="$python tools/benchmark.py train --device cuda --config rock_nyuv2.yaml --batch-size $batch"
     limited 60 "step_$batch" $step $rooms
+    limited 90 "step_${batch}_compiled" $step $rooms SOLVER.COMPILE default
     limited 60 "with_data_$batch" "$python" tools/train_net.py --config-file configs/rock_nyuv2.yaml \
         $rooms MODEL.WEIGHTS "" DATASETS.TEST "()" SOLVER.IMS_PER_BATCH "$batch" SOLVER.MAX_ITER 100 \
         SOLVER.AMP.ENABLED True DATALOADER.NUM_WORKERS 12 OUTPUT_DIR "$out/with_data_$batch"

@@ -173,6 +173,9 @@ def _add_solver_config(cfg: CfgNode) -> None:
     cfg.SOLVER.POLY.PERIOD = 1
     # Parts in which each process sees its share of a batch, one after another, to save memory.
     cfg.SOLVER.ACCUMULATE = 1
+    # Mode of torch.compile for backbone and neck: "" (off), "default", or "reduce-overhead" (CUDA
+    # graphs).
+    cfg.SOLVER.COMPILE = ""
     # Whether a GPU computes the same bits each time (torch.use_deterministic_algorithms), which is
     # slower and without which a resumed training equals the uninterrupted one to rounding only.
     cfg.SOLVER.DETERMINISTIC = False

@@ -6,7 +6,6 @@ import torch
 from detectron2.data import Metadata
 from detectron2.structures import BitMasks, Boxes, BoxMode, Instances
 from visualize_data import draw_item, draw_record
-from visualize_predictions import draw_comparison
 
 from rock_d2 import RockDatasetMapper
 from rock_d2.data.datasets.coco import load_multitask_coco
@@ -14,8 +13,11 @@ from rock_d2.image_files import read_color_image
 from rock_d2.tasks import Depth, Normals, Scene
 from rock_d2.tasks.base import Drawing
 from rock_d2.visualization import (
-    draw_predictions,
+    confusion_chart,
+    draw_comparison,
+    precision_recall_chart,
     prediction_drawings,
+    training_chart,
     write_picture,
     write_pictures,
 )
@@ -76,7 +78,6 @@ def test_right_predictions_look_like_the_truth(record):
     # A network without a detector has no such column.
     output = {name: output[name] for name in ("depth", "normals")}
     assert draw_comparison(record, output, TASKS, METADATA).shape == (2 * height, 1448, 3)
-    assert draw_predictions(record, output, TASKS, METADATA).shape == (height, 1448, 3)
 
 
 def test_items_are_drawn_as_their_records(record):
@@ -156,6 +157,42 @@ def test_pictures_are_written_with_a_sheet_and_follow_no_link(tmp_path):
     assert write_pictures(named, tmp_path) == 3
     assert (tmp_path / "photo.png").read_text() == "a user's"
     assert (read_color_image(tmp_path / "1.png") == (0, 255, 0)).all()
-    # 40 x 20 pixels each, at the sheet's width.
+    # 40 x 20 pixels each, side by side.
     sheet = read_color_image(tmp_path / "contact_sheet.png")
-    assert sheet.shape == (3 * 800, 1600, 3) and (sheet[800:1600] == (0, 255, 0)).all()
+    assert sheet.shape == (20, 1600, 3) and (sheet[:, 44:84] == (0, 255, 0)).all()
+
+
+def test_contact_sheet_sets_pictures_of_mixed_sizes_side_by_side(tmp_path):
+    # 1600 x 400 stays; 300 x 1200 becomes 150 x 600, and both of it come beside each other.
+    pictures = {"wide": (400, 1600), "tall": (1200, 300), "tall too": (1200, 300)}
+    named = [(name, np.zeros((*size, 3), np.uint8)) for name, size in pictures.items()]
+    write_pictures(named, tmp_path)
+    sheet = read_color_image(tmp_path / "contact_sheet.png")
+    assert sheet.shape == (400 + 600, 1600, 3)
+    assert not sheet[:400].any() and not sheet[400:, :150].any() and not sheet[400:, 154:304].any()
+    assert (sheet[400:, 150:154] == 255).all() and (sheet[400:, 304:] == 255).all()
+
+
+def test_charts_show_their_numbers(tmp_path):
+    """A chart of other numbers is another picture, and of the same ones the same."""
+    precision = np.tile(np.linspace(1, 0, 101)[:, None], (1, 3))
+    precision[:, 2] = -1
+    better = precision.copy()
+    better[:, 0] = 1
+    matrix = np.diag([3, 4, 0])
+    metrics = tmp_path / "metrics.json"
+
+    def curves(values: list[float]) -> np.ndarray:
+        lines = [
+            f'{{"iteration": {i}, "loss_a": {v}, "bbox/AP": 1.5}}' for i, v in enumerate(values)
+        ]
+        metrics.write_text("\n".join(lines))
+        return training_chart(metrics)
+
+    for one, same, other in (
+        [precision_recall_chart(p, "abc") for p in (precision, precision, better)],
+        [confusion_chart(m, "ab") for m in (matrix, matrix, matrix.T[::-1])],
+        [curves(v) for v in ([3.0, 1.0], [3.0, 1.0], [3.0, 2.0])],
+    ):
+        np.testing.assert_array_equal(one, same)
+        assert one.shape == other.shape and (one != other).any()

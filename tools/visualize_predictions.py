@@ -9,30 +9,18 @@ the model's own. Settings of both configs can follow as KEY VALUE pairs.
 """
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from string import ascii_lowercase
-from typing import Any
 
 import numpy as np
-from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
 from rock_d2.config import load_config
 from rock_d2.data.loader import check_registered
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
-from rock_d2.image_files import read_color_image
 from rock_d2.predictor import Predictor
-from rock_d2.tasks import Task
-from rock_d2.tasks.base import Drawing
-from rock_d2.visualization import (
-    evenly_spaced,
-    label_drawings,
-    panel_row,
-    prediction_drawings,
-    record_drawing,
-    write_pictures,
-)
+from rock_d2.visualization import draw_comparison, evenly_spaced, write_pictures
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -53,42 +41,6 @@ def make_parser() -> argparse.ArgumentParser:
     add("--num-images", type=int, default=8, help="evenly spaced (default: %(default)s)")
     add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
     return parser
-
-
-def draw_comparison(
-    record: Mapping[str, Any],
-    output: Mapping[str, Any],
-    tasks: Sequence[Task],
-    metadata: Metadata,
-    score_threshold: float = 0.5,
-    baseline: Mapping[str, Any] | None = None,
-) -> np.ndarray:
-    """Draw the paper's figure 3: the predictions of an image, and below them the ground truth.
-
-    Args:
-        record, output, tasks, metadata, score_threshold: see ``prediction_drawings``.
-        baseline: another model's output for the image; its detections come first.
-    """
-    image = read_color_image(record["file_name"])
-    shown = [task for task in tasks if task.name in output]
-    labels = {task: task.read(record) for task in shown}
-    references = {task.name: label for task, label in labels.items()}
-    found = prediction_drawings(
-        image, output, shown, metadata, score_threshold, references=references
-    )
-    if baseline is not None:
-        other = prediction_drawings(image, baseline, (), metadata, score_threshold)
-        found = [d._replace(caption=f"baseline: {d.caption}") for d in other] + found
-    predicted = [
-        drawing._replace(caption=f"({letter}) {drawing.caption}")
-        for letter, drawing in zip(ascii_lowercase, [Drawing("input", image), *found], strict=False)
-    ]
-    truth = label_drawings(labels, metadata)
-    if "instances" in output:
-        objects = record_drawing(image, record, metadata)
-        truth.insert(0, objects._replace(caption=f"truth: {objects.caption}"))
-    nothing = [Drawing("", None)] * (len(predicted) - len(truth))
-    return np.vstack([panel_row(image, predicted), panel_row(image, [*nothing, *truth])])
 
 
 def main(args: argparse.Namespace) -> None:

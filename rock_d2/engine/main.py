@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_argument_parser
+from detectron2.utils import comm
 from torch import distributed
 
 from rock_d2.checkpoint.checkpointer import CompleteCheckpointer
 from rock_d2.engine.command_line import add_import_option, one_line_errors, parse
 from rock_d2.engine.launch import check_devices, join, launch, num_processes
-from rock_d2.engine.results import report
+from rock_d2.engine.results import draw_box_charts, report
 from rock_d2.engine.setup import setup_config, start_run
 from rock_d2.engine.trainer import RockTrainer
 
@@ -73,3 +74,5 @@ def evaluate(cfg: CfgNode, *, resume: bool) -> None:
     checkpointer = CompleteCheckpointer(cfg, model=model, save_dir=cfg.OUTPUT_DIR)
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
     report(cfg, RockTrainer.test(cfg, model))
+    for name in cfg.DATASETS.TEST if comm.is_main_process() else ():
+        draw_box_charts(cfg, name)

@@ -1,6 +1,8 @@
 """The results of an evaluation: pictures, and the tables and files at the end."""
 
+import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,24 +14,59 @@ from detectron2.utils import comm
 from torch import nn
 
 from rock_d2.data import RockDatasetMapper
+from rock_d2.evaluation.boxes import coco_scores, known_images, prepared, read_truth
+from rock_d2.evaluation.confusion import confusion_matrix
 from rock_d2.evaluation.results import results_table, save_results
-from rock_d2.visualization import draw_predictions, evenly_spaced
+from rock_d2.visualization import (
+    confusion_chart,
+    draw_comparison,
+    evenly_spaced,
+    precision_recall_chart,
+    write_picture,
+)
 
 logger = logging.getLogger(__name__)
 
 
 @torch.no_grad()
 def draw_few(cfg: CfgNode, model: nn.Module, dataset_name: str) -> dict[str, np.ndarray]:
-    """Return pictures of the predictions for a few images, always the same: uint8 (3, H, W)."""
+    """Return predictions above the truth for a few images, always the same: uint8 (H, W, 3)."""
     mapper, pictures = RockDatasetMapper(cfg, is_train=False), {}
     records, metadata = DatasetCatalog.get(dataset_name), MetadataCatalog.get(dataset_name)
     for record in evenly_spaced(records, cfg.TEST.NUM_PICTURES):
         with inference_context(model):
             output = model([mapper(record)])[0]
         output = {key: value.to("cpu") for key, value in output.items()}
-        picture = draw_predictions(record, output, model.neck.tasks, metadata)
-        pictures[f"{dataset_name}/{record['image_id']}"] = picture.transpose(2, 0, 1)
+        picture = draw_comparison(record, output, model.neck.tasks, metadata)
+        pictures[f"{dataset_name}/{record['image_id']}"] = picture
     return pictures
+
+
+def draw_box_charts(cfg: CfgNode, dataset_name: str) -> dict[str, np.ndarray]:
+    """Draw precision over recall and the confusion matrix of the boxes that were evaluated last.
+
+    They are written beside the boxes, too.
+
+    Returns:
+        Pictures by their names, uint8 (H, W, 3); none without boxes or without ground truth.
+    """
+    folder = Path(cfg.OUTPUT_DIR, "inference", dataset_name)
+    file = folder / "coco_instances_results.json"
+    if not (cfg.MODEL.DETECTOR and file.is_file()):
+        return {}
+    truth, found = read_truth(dataset_name, cache_dir=folder), json.loads(file.read_text())
+    if "annotations" not in truth or not known_images(truth):
+        return {}
+    classes = [item["name"] for item in sorted(truth["categories"], key=lambda item: item["id"])]
+    precision = coco_scores(*prepared(truth, found), backend=cfg.TEST.COCO_BACKEND)[1]
+    charts = {
+        # At an IoU of 0.5, of objects of any size, with 100 detections an image.
+        "precision_recall": precision_recall_chart(precision[0, :, :, 0, -1], classes),
+        "confusion": confusion_chart(confusion_matrix(truth, found), classes),
+    }
+    for name, picture in charts.items():
+        write_picture(folder / f"{name}.png", picture)
+    return {f"{dataset_name}/{name}": picture for name, picture in charts.items()}
 
 
 def report(cfg: CfgNode, results: dict[str, Any]) -> None:

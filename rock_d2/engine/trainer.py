@@ -31,11 +31,12 @@ from rock_d2.engine.ema import WeightAverage
 from rock_d2.engine.gradient_conflict import GradientConflict
 from rock_d2.engine.hooks import Checkpoints, Evaluations, LossReader
 from rock_d2.engine.optim import build_lr_scheduler, build_optimizer
-from rock_d2.engine.results import draw_few, report
+from rock_d2.engine.results import draw_box_charts, draw_few, report
 from rock_d2.engine.setup import set_up_logging
 from rock_d2.engine.step import TrainingStep
 from rock_d2.evaluation.build import build_evaluator
 from rock_d2.modeling.balancing import build_balancer
+from rock_d2.visualization import training_chart, write_picture
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,11 @@ class RockTrainer(DefaultTrainer):
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
-        return super().build_model(cfg).to(memory_format=torch.channels_last)
+        model = super().build_model(cfg).to(memory_format=torch.channels_last)
+        if cfg.SOLVER.COMPILE:
+            # With the neck. The rest of a detector has other shapes for every image.
+            model.backbone.compile(mode=cfg.SOLVER.COMPILE)
+        return model
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -173,6 +178,9 @@ class RockTrainer(DefaultTrainer):
                 self.after_train()
         if self.cfg.DATASETS.TEST:
             report(self.cfg, self._last_eval_results)
+        if comm.is_main_process():
+            folder = Path(self.cfg.OUTPUT_DIR)
+            write_picture(folder / "curves.png", training_chart(folder / "metrics.json"))
 
     def before_train(self) -> None:
         if comm.is_main_process():
@@ -194,8 +202,9 @@ class RockTrainer(DefaultTrainer):
         with self.average.applied() if self.average is not None else nullcontext():
             self._last_eval_results = self.test(self.cfg, self.model)
             for name in self.cfg.DATASETS.TEST if comm.is_main_process() else ():
-                for title, picture in draw_few(self.cfg, self.checkpointer.model, name).items():
-                    self.storage.put_image(title, picture)
+                pictures = draw_few(self.cfg, self.checkpointer.model, name)
+                for title, picture in (pictures | draw_box_charts(self.cfg, name)).items():
+                    self.storage.put_image(title, picture.transpose(2, 0, 1))
         return self._last_eval_results
 
     def process_state(self) -> dict[str, Any]:

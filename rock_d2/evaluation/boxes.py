@@ -152,11 +152,7 @@ def score_boxes(
         found: detections in COCO's result format, with the document's ids.
         backend: a name in BACKENDS, or "auto" for the fastest that is installed.
     """
-    defaults = ({"area": x["bbox"][2] * x["bbox"][3], "iscrowd": 0} for x in truth["annotations"])
-    objects = [default | x for default, x in zip(defaults, truth["annotations"], strict=True)]
-    truth = {**truth, "annotations": objects}
-    check_detections(truth, found)
-    truth, found = only_known(truth, found)
+    truth, found = prepared(truth, found)
     classes = [item["name"] for item in sorted(truth["categories"], key=lambda item: item["id"])]
     stats, precision = coco_scores(truth, found, backend=backend)
     # The first area range is "all", the last number of detections 100 an image.
@@ -170,6 +166,17 @@ def score_boxes(
     for metric, values in by_class.items():
         results |= {f"{metric}-{name}": value for name, value in zip(classes, values, strict=True)}
     return {metric: 100 * float(value) for metric, value in results.items()}
+
+
+def prepared(
+    truth: Mapping[str, Any], found: Sequence[Detection]
+) -> tuple[Mapping[str, Any], Sequence[Detection]]:
+    """Return a document with all that COCO's libraries need, and checked detections."""
+    defaults = ({"area": x["bbox"][2] * x["bbox"][3], "iscrowd": 0} for x in truth["annotations"])
+    objects = [default | x for default, x in zip(defaults, truth["annotations"], strict=True)]
+    truth = {**truth, "annotations": objects}
+    check_detections(truth, found)
+    return only_known(truth, found)
 
 
 def known_images(truth: Mapping[str, Any]) -> list[Mapping[str, Any]]:

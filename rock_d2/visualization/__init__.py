@@ -1,9 +1,10 @@
 """Pictures for people: labels and predictions as rows of panels."""
 
+from rock_d2.visualization.charts import confusion_chart, precision_recall_chart, training_chart
 from rock_d2.visualization.drawings import (
     class_title,
+    draw_comparison,
     draw_output,
-    draw_predictions,
     label_drawings,
     merge_captions,
     object_drawing,
@@ -15,16 +16,19 @@ from rock_d2.visualization.panels import evenly_spaced, panel_row, write_picture
 
 __all__ = [
     "class_title",
+    "confusion_chart",
+    "draw_comparison",
     "draw_output",
-    "draw_predictions",
     "evenly_spaced",
     "label_drawings",
     "merge_captions",
     "object_drawing",
     "panel_row",
+    "precision_recall_chart",
     "prediction_drawings",
     "record_drawing",
     "recorded_encodings",
+    "training_chart",
     "write_picture",
     "write_pictures",
 ]

@@ -1,6 +1,7 @@
 """Drawings of objects, of the labels of a dataset dict and of the predictions of a model."""
 
 from collections.abc import Mapping, Sequence
+from string import ascii_lowercase
 from types import MappingProxyType
 from typing import Any
 
@@ -20,17 +21,40 @@ from rock_d2.visualization.panels import panel_row, panel_size
 COLOURS = colormap(rgb=True, maximum=1)
 
 
-def draw_predictions(
+def draw_comparison(
     record: Mapping[str, Any],
     output: Mapping[str, Any],
     tasks: Sequence[Task],
     metadata: Metadata,
     score_threshold: float = 0.5,
+    baseline: Mapping[str, Any] | None = None,
 ) -> np.ndarray:
-    """Draw a model's output for a dataset dict; see ``draw_output``."""
+    """Draw the paper's figure 3: the predictions of an image, and below them the ground truth.
+
+    Args:
+        record, output, tasks, metadata, score_threshold: see ``prediction_drawings``.
+        baseline: another model's output for the image; its detections come first.
+    """
     image = read_color_image(record["file_name"])
-    references = {task.name: task.read(record) for task in tasks}
-    return draw_output(image, output, tasks, metadata, score_threshold, references=references)
+    shown = [task for task in tasks if task.name in output]
+    labels = {task: task.read(record) for task in shown}
+    references = {task.name: label for task, label in labels.items()}
+    found = prediction_drawings(
+        image, output, shown, metadata, score_threshold, references=references
+    )
+    if baseline is not None:
+        other = prediction_drawings(image, baseline, (), metadata, score_threshold)
+        found = [d._replace(caption=f"baseline: {d.caption}") for d in other] + found
+    predicted = [
+        drawing._replace(caption=f"({letter}) {drawing.caption}")
+        for letter, drawing in zip(ascii_lowercase, [Drawing("input", image), *found], strict=False)
+    ]
+    truth = label_drawings(labels, metadata)
+    if "instances" in output:
+        objects = record_drawing(image, record, metadata)
+        truth.insert(0, objects._replace(caption=f"truth: {objects.caption}"))
+    nothing = [Drawing("", None)] * (len(predicted) - len(truth))
+    return np.vstack([panel_row(image, predicted), panel_row(image, [*nothing, *truth])])
 
 
 def draw_output(

@@ -1,0 +1,30 @@
+"""SOLVER.COMPILE: the same losses and weights to rounding."""
+
+import pytest
+import torch
+from trainings import new_trainer
+
+# A network of few kernels, since compiling them is what takes time.
+TINY = (
+    *("MODEL.RESNETS.OUT_FEATURES", ["stem"], "MODEL.SSD.IN_FEATURES", ["stem"]),
+    *("MODEL.ROCK.IN_FEATURES", ["stem"], "MODEL.ROCK.WIDTH", 8, "MODEL.SSD.EXTRA_CHANNELS", [8]),
+    *("MODEL.TASKS.AUXILIARY", ["Depth"], "SOLVER.OPTIMIZER", "SGD", "SOLVER.WARMUP_ITERS", 0),
+    *("INPUT.SIZE", [32, 48], "SOLVER.MAX_ITER", 1),
+)
+
+
+def test_compiled_network_learns_the_same(rooms_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(rooms_root))
+    plain = new_trainer(tmp_path, *TINY)
+    try:
+        compiled = new_trainer(tmp_path, *TINY, "SOLVER.COMPILE", "default")
+    except ValueError as problem:
+        pytest.skip(str(problem))
+    assert compiled.model.state_dict().keys() == plain.model.state_dict().keys()
+    losses = []
+    for trainer in (plain, compiled):
+        trainer._trainer.run_step()
+        losses.append(trainer._trainer.read_losses()[0])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    for name, value in plain.model.state_dict().items():
+        torch.testing.assert_close(compiled.model.state_dict()[name], value, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,49 @@
+"""The documentation: links lead somewhere, and generated pages are those of the code."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    page
+    for folder in (".", "docs", "datasets", "results", "third_party/detectron2")
+    for page in (ROOT / folder).glob("**/*.md" if folder == "results" else "*.md")
+)
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_file_and_a_heading(page):
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        linked = page.parent / file if file else page
+        if not linked.exists() or (anchor and anchor not in anchors(linked)):
+            broken.append(target)
+    assert broken == []
+
+
+def test_config_page_is_that_of_the_code():
+    """Otherwise run: python docs/generate.py"""
+    generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    assert (ROOT / "docs" / "CONFIG.md").read_text() == generate["config_page"]()
+
+
+def test_site_has_all_pages_and_no_link_out_of_it(tmp_path):
+    generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
+    generate["write_site"](tmp_path)
+    names = {page.name for page in tmp_path.glob("*.md")}
+    assert names == {"index.md"} | {page.name for page in (ROOT / "docs").glob("*.md")}
+    for page in tmp_path.glob("*.md"):
+        targets = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+        assert [t for t in targets if "://" not in t and not (tmp_path / t).exists()] == []
