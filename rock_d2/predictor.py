@@ -2,7 +2,7 @@
 
 from rock_d2 import Predictor
 
-predictor = Predictor("configs/rock/rock_rooms.yaml", "output/rock_rooms/model_final.pth")
+predictor = Predictor("rock_rooms")  # or a config and weights of one's own
 outputs = predictor(["kitchen.jpg", "office.jpg"])
 """
 
@@ -34,7 +34,8 @@ class Predictor:
     Attributes:
         model: in evaluation mode, with its layers folded where TEST.FOLD asks for it.
         tasks: those that it predicts.
-        metadata: names of its classes, from the config's first test set.
+        metadata: names of its classes, from the file of the weights, or else from the config's
+            first test set.
     """
 
     def __init__(
@@ -47,7 +48,8 @@ class Predictor:
     ):
         """
         Args:
-            config: of the model, or the file that holds it.
+            config: of the model, its file, or its name in ``configs/``; "rock_rooms" is the trained
+                model that comes with the project.
             weights: of the whole model; by default the config's MODEL.WEIGHTS.
             opts: KEY VALUE pairs that change the config.
             batch_size: images that the model sees at once.
@@ -63,11 +65,13 @@ class Predictor:
                 "model_final.pth in the OUTPUT_DIR of a training"
             )
         model = build_model(cfg).eval()
-        CompleteCheckpointer(cfg, model=model).load(cfg.MODEL.WEIGHTS)
+        stored = CompleteCheckpointer(cfg, model=model).load(cfg.MODEL.WEIGHTS)
         self.model = inference_copy(model, cfg)
         self.tasks = self.model.neck.tasks
         names = cfg.DATASETS.TEST
         self.metadata = MetadataCatalog.get(names[0]) if names else Metadata()
+        if isinstance(stored.get("classes"), dict):
+            self.metadata = Metadata(**stored["classes"])
         self.batch_size = batch_size
         self._augmentations = T.AugmentationList(build_augmentations(cfg, is_train=False))
         self._reverse_channels = cfg.INPUT.FORMAT == "BGR"
