@@ -73,7 +73,7 @@ def test_wheel_predicts_with_the_trained_weights(site, tmp_path, rooms_root):
     found = json.loads(picture.with_suffix(".json").read_text())
     names = {category["name"] for category in annotations["categories"]}
     assert {thing["category"] for thing in found["instances"]} <= names
-    assert found["instances"] and not any(name.startswith("class") for name in found["scene"])
+    assert found["instances"] and not any(name.startswith("class ") for name in found["scene"])
 
 
 def test_trained_weights_come_by_name():
