@@ -1,9 +1,9 @@
 """The command `rock-d2`: the programs of tools/ and datasets/ by short names."""
 
 import ast
-import runpy
 import sys
 from pathlib import Path
+from types import ModuleType
 
 # Installed, these folders stand side by side as they do in a checkout.
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,10 +36,12 @@ def main() -> None:
         sys.exit(f"rock-d2: there is no command {name!r}; there are: {', '.join(COMMANDS)}")
     file, *first = COMMANDS[name].split()
     script = ROOT / file
-    # As Python does for a script.
+    # As Python runs a script, except for the name in its usage and errors, which runpy would set.
     sys.path.insert(0, str(script.parent))
     sys.argv = [f"rock-d2 {name}", *first, *words]
-    runpy.run_path(str(script), run_name="__main__")
+    program = sys.modules["__main__"] = ModuleType("__main__")
+    program.__file__ = str(script)
+    exec(compile(script.read_bytes(), script, "exec"), vars(program))
 
 
 def overview() -> str:
