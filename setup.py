@@ -2,16 +2,36 @@
 
 from setuptools import find_packages, setup
 
+# Outside of rock_d2, so that they run before it is imported, and side by side as in a checkout, so
+# that they find each other.
+PROGRAMS = {
+    "rock_d2_tools.tools": "tools",
+    "rock_d2_tools.reproduce": "reproduce",
+    "rock_d2_tools.benchmarks": "benchmarks",
+    "rock_d2_tools.datasets": "datasets",
+    "rock_d2_tools.datasets.roomgen": "datasets/roomgen",
+    "rock_d2_tools.datasets.nyuv2prep": "datasets/nyuv2prep",
+}
+
 setup(
     name="rock_d2",
     version="0.1.0",
     description="Primary multi-task learning (ROCK) for object detection, on Detectron2",
     license="Apache-2.0",
     python_requires=">=3.10",
-    packages=[*find_packages(include=["rock_d2", "rock_d2.*"]), "rock_d2.model_zoo.configs"],
-    # rock_d2.model_zoo finds the configs beside itself once they are installed.
-    package_dir={"rock_d2.model_zoo.configs": "configs"},
-    package_data={"rock_d2.model_zoo.configs": ["**/*.yaml"]},
+    packages=[
+        *find_packages(include=["rock_d2", "rock_d2.*"]),
+        "rock_d2.model_zoo.configs",
+        *PROGRAMS,
+    ],
+    # rock_d2.config finds the configs there once they are installed.
+    package_dir={"rock_d2.model_zoo.configs": "configs", **PROGRAMS},
+    package_data={
+        "rock_d2.model_zoo": ["trained/*"],
+        "rock_d2.model_zoo.configs": ["**/*.yaml"],
+        "rock_d2_tools.datasets.nyuv2prep": ["*.csv"],
+    },
+    entry_points={"console_scripts": ["rock-d2 = rock_d2_tools.tools.cli:main"]},
     # Detectron2 is not here, because the index has no package of that name: install its main branch
     # or run third_party/detectron2/install.py, which brings what Detectron2 itself requires.
     install_requires=[

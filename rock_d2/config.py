@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
@@ -16,6 +17,12 @@ from rock_d2.tasks import PAPER_TASKS, TASK_REGISTRY
 
 # Raised by Detectron2, fvcore and yacs for files that are no configs, such as circular bases.
 MISTAKES = (AssertionError, AttributeError, KeyError, TypeError, ValueError)
+
+# Installed, the configs are in rock_d2.model_zoo; in a checkout they are at its root.
+_HERE = Path(__file__).parent
+CONFIGS = next(
+    folder for folder in (_HERE / "model_zoo/configs", _HERE.parent / "configs") if folder.is_dir()
+)
 
 
 def add_rock_config(cfg: CfgNode) -> None:
@@ -219,8 +226,20 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.SAVE_AUXILIARY = False
 
 
+def find_config(name: str) -> str:
+    """Return the path of a config: a file, or one of the project's by its name in ``configs/``.
+
+    "rock_rooms" is "trained/rock_rooms.yaml".
+    """
+    inside = name.removeprefix("configs/")
+    places = (Path(name), CONFIGS / inside, CONFIGS / "trained" / f"{inside}.yaml")
+    return next((str(place) for place in places if place.is_file()), name)
+
+
 def load_config(config: CfgNode | str | os.PathLike, opts: Sequence[Any] = ()) -> CfgNode:
     """Return a config of its own: a file's or another config's settings with KEY VALUE pairs.
+
+    A file is found as by ``find_config``.
 
     Raises:
         ValueError, OSError: if these are no settings; the message names the file or the setting.
@@ -231,7 +250,7 @@ def load_config(config: CfgNode | str | os.PathLike, opts: Sequence[Any] = ()) -
     else:
         cfg = get_cfg()
         add_rock_config(cfg)
-        _merge_file(cfg, str(config))
+        _merge_file(cfg, find_config(str(config)))
     try:
         cfg.merge_from_list(list(opts))
     except (KeyError, AssertionError) as problem:

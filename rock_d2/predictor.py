@@ -2,7 +2,7 @@
 
 from rock_d2 import Predictor
 
-predictor = Predictor("configs/rock/rock_rooms.yaml", "output/rock_rooms/model_final.pth")
+predictor = Predictor("rock_rooms")  # or a config and weights of one's own
 outputs = predictor(["kitchen.jpg", "office.jpg"])
 """
 
@@ -33,7 +33,8 @@ class Predictor:
     Attributes:
         model: in evaluation mode.
         tasks: those that it predicts.
-        metadata: names of its classes, from the config's first test set.
+        metadata: names of its classes, from the file of the weights, or else from the config's
+            first test set.
     """
 
     def __init__(
@@ -46,7 +47,8 @@ class Predictor:
     ):
         """
         Args:
-            config: of the model, or the file that holds it.
+            config: of the model, its file, or its name in ``configs/``; "rock_rooms" is the trained
+                model that comes with the project.
             weights: of the whole model; by default the config's MODEL.WEIGHTS.
             opts: KEY VALUE pairs that change the config.
             batch_size: images that the model sees at once.
@@ -62,10 +64,12 @@ class Predictor:
                 "model_final.pth in the OUTPUT_DIR of a training"
             )
         self.model = build_model(cfg).eval().to(memory_format=torch.channels_last)
-        CompleteCheckpointer(cfg, model=self.model).load(cfg.MODEL.WEIGHTS)
+        stored = CompleteCheckpointer(cfg, model=self.model).load(cfg.MODEL.WEIGHTS)
         self.tasks = self.model.neck.tasks
         names = cfg.DATASETS.TEST
         self.metadata = MetadataCatalog.get(names[0]) if names else Metadata()
+        if isinstance(stored.get("classes"), dict):
+            self.metadata = Metadata(**stored["classes"])
         self.batch_size = batch_size
         self._augmentations = T.AugmentationList(build_augmentations(cfg, is_train=False))
         self._reverse_channels = cfg.INPUT.FORMAT == "BGR"

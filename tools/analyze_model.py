@@ -70,12 +70,12 @@ class ModelComplexity(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> None:
     parser = tool_parser(__doc__)
     add = parser.add_argument
-    help_of_files = "one or several, then KEY VALUE pairs for all of them"
+    help_of_files = "yaml files of the models, then settings for all of them as KEY VALUE pairs"
     add("--config-file", nargs="+", required=True, metavar="FILE", help=help_of_files)
-    add("--latency", action="store_true", help="measure the time for an image, models in turns")
-    add("--rounds", type=int, default=30, help="of the measurement (default: %(default)s)")
-    add("--warm-up", type=int, default=5, help="rounds before (default: %(default)s)")
-    add("--device", help="of the measurement (default: cuda where there is one, else cpu)")
+    add("--latency", action="store_true", help="also measure the time for an image, in turns")
+    add("--rounds", type=int, default=30, help="times that --latency measures (%(default)s)")
+    add("--warm-up", type=int, default=5, help="times before that are not counted (%(default)s)")
+    add("--device", help="that --latency measures on: cpu or cuda (default: cuda if there is one)")
     args = parse(parser, argv)
     files = list(takewhile(lambda word: word.endswith(".yaml"), args.config_file))
     if not files:

@@ -235,8 +235,10 @@ def shared_pictures(reports: Mapping[str, DatasetReport]) -> Iterator[str]:
 
 def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
-    parser.add_argument("datasets", nargs="+", metavar="NAME", help="registered names")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes that read")
+    names = "registered names of data sets; together they may not share an image"
+    parser.add_argument("datasets", nargs="+", metavar="NAME", help=names)
+    jobs = "processes that read images side by side (default: %(default)s)"
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help=jobs)
     return parser
 
 

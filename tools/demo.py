@@ -1,11 +1,13 @@
 #!/usr/bin/env python
 r"""Runs a trained model on one's own images, a video or the webcam.
 
+    python tools/demo.py kitchen.jpg office.jpg
     python tools/demo.py --config-file configs/rock/rock_rooms.yaml \
         --weights output/rock_rooms/model_final.pth --input kitchen.jpg office.jpg --output seen
     python tools/demo.py --config-file ... --weights ... --input walk.mp4 --output seen.mp4
 
-tools/web_demo.py does it in a page of the browser.
+The first takes the model that comes with the project, trained on rendered rooms. tools/web_demo.py
+does it in a page of the browser.
 """
 
 import argparse
@@ -22,7 +24,12 @@ from detectron2.structures import BoxMode
 from PIL import Image
 from tqdm import tqdm
 
-from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
+from rock_d2.engine.command_line import (
+    add_model_options,
+    one_line_errors,
+    parse,
+    tool_parser,
+)
 from rock_d2.files import atomic_file
 from rock_d2.image_files import FORMATS, read_color_image
 from rock_d2.predictor import Predictor
@@ -40,40 +47,31 @@ FRAMES_PER_SECOND = 25.0
 def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
     add = parser.add_argument
-    add("--config-file", required=True, metavar="FILE", help="of the model")
-    add("--weights", metavar="FILE", help="of the trained model (default: its MODEL.WEIGHTS)")
-    add(
-        "--input",
-        nargs="+",
-        required=True,
-        metavar="PATH",
-        help="images, folders of images, one video, or the word webcam (until Ctrl-C)",
-    )
-    add(
-        "--output",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help="folder; for one image or a video: the file",
-    )
+    inputs = "images, folders of images, one video, or the word webcam (until Ctrl-C)"
+    add("paths", nargs="*", metavar="PATH", help=inputs)
+    add("--input", nargs="+", default=[], metavar="PATH", help="the same, after other options")
+    output = "folder for the pictures, or the file for one image or a video (default: %(default)s)"
+    add("--output", type=Path, default="output/predictions", metavar="PATH", help=output)
+    add_model_options(parser)
     add(
         "--json",
         action="store_true",
-        help="also write the predictions: FILE.json with FILE_<task>.npy, or VIDEO.jsonl",
+        help="also write the predictions: <picture>.json with <picture>_<task>.npy for the maps, "
+        "or <video>.jsonl",
     )
     add(
         "--confidence-threshold",
         type=float,
         default=0.5,
         metavar="SCORE",
-        help="of the detections shown and written (default: %(default)s)",
+        help="score from which a detection is shown and written (default: %(default)s)",
     )
     add(
         "--opts",
         nargs=argparse.REMAINDER,
         default=[],
         metavar="KEY VALUE",
-        help="settings of the config; last of all arguments",
+        help="settings of the config as KEY VALUE pairs, last of all arguments",
     )
     return parser
 
@@ -251,18 +249,23 @@ def write_maps(
 
 
 def main(args: argparse.Namespace) -> None:
-    video = is_video(args.input)
+    inputs = [*args.paths, *args.input]
+    if not inputs:
+        raise ValueError("name an image, a folder of images, a video or the word webcam")
+    video, output = is_video(inputs), args.output
+    if video and not output.suffix:
+        output /= f"{Path(inputs[0]).stem}.mp4"
     # Wrong names are found before a model is built.
-    images = [] if video else list_images(args.input)
-    files = [] if video else output_files(args.input, images, args.output)
+    images = [] if video else list_images(inputs)
+    files = [] if video else output_files(inputs, images, output)
     predictor = Predictor(args.config_file, args.weights, opts=args.opts)
     choices = {"score_threshold": args.confidence_threshold, "write_json": args.json}
     if video:
-        count = run_on_video(predictor, args.input[0], args.output, **choices)
-        print(f"{count} frames of {args.input[0]} drawn in {args.output}")
+        count = run_on_video(predictor, inputs[0], output, **choices)
+        print(f"{count} frames of {inputs[0]} drawn in {output}")
     else:
         run_on_images(predictor, images, files, **choices)
-        print(f"{len(images)} images drawn in {args.output}")
+        print(f"{len(images)} images drawn in {output}")
 
 
 if __name__ == "__main__":

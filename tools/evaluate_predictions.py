@@ -35,24 +35,32 @@ from rock_d2.tasks import build_tasks
 def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
     add = parser.add_argument
-    add("--dataset", required=True, metavar="NAME", help="its registered name")
+    dataset = "registered name of the data set with the ground truth"
+    add("--dataset", required=True, metavar="NAME", help=dataset)
     add(
         "--predictions",
         type=Path,
         required=True,
         metavar="PATH",
-        help="boxes in COCO's result format, or a folder of demo.py's --json",
+        help="JSON file of boxes in COCO's result format, or the folder that demo.py --json filled",
     )
-    add("--aux-dir", type=Path, metavar="DIR", help="has a folder of .npz files for each task")
-    add("--config-file", metavar="FILE", help="settings other than the defaults")
-    add("--output", type=Path, metavar="FILE", help="default: results.json beside the predictions")
+    tasks = "folder with a folder of .npz files for each task; without it boxes alone are scored"
+    add("--aux-dir", type=Path, metavar="DIR", help=tasks)
+    config = "yaml file of the tasks and of TEST.*, where they are not the defaults"
+    add("--config-file", metavar="FILE", help=config)
+    output = "the file for the results (default: results.json in the folder of the predictions)"
+    add("--output", type=Path, metavar="FILE", help=output)
     add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
     return parser
 
 
+def folder_of(predictions: Path) -> Path:
+    return predictions if predictions.is_dir() else predictions.parent
+
+
 def evaluate_boxes(cfg: CfgNode, dataset_name: str, file: Path) -> dict[str, float]:
     """Return detection's metrics of COCO's results, or of a folder of the demo's JSON files."""
-    truth = read_truth(dataset_name, cache_dir=file.parent)
+    truth = read_truth(dataset_name, cache_dir=folder_of(file))
     found = demo_detections(file, truth) if file.is_dir() else read_json(file)
     try:
         return score_boxes(truth, found, backend=cfg.TEST.COCO_BACKEND)
@@ -109,7 +117,7 @@ def main(args: argparse.Namespace) -> None:
     add_rock_config(cfg)
     cfg = load_config(args.config_file or cfg, args.opts)
     check_registered([args.dataset], "--dataset")
-    output = args.output or args.predictions.with_name("results.json")
+    output = args.output or folder_of(args.predictions) / "results.json"
     if output.resolve() == args.predictions.resolve():
         raise ValueError(f"--output {output} is --predictions itself; choose another file")
     results = {"bbox": evaluate_boxes(cfg, args.dataset, args.predictions)}

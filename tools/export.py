@@ -16,19 +16,26 @@ from pathlib import Path
 
 from rock_d2 import Predictor
 from rock_d2.config import load_config
-from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
+from rock_d2.engine.command_line import (
+    add_model_options,
+    one_line_errors,
+    parse,
+    tool_parser,
+)
 from rock_d2.export.export import FORMATS, export
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = tool_parser(__doc__)
     add = parser.add_argument
-    add("--config-file", required=True, metavar="FILE")
-    add("--weights", metavar="FILE", help="default: the config's MODEL.WEIGHTS")
-    add("--format", default="onnx", choices=FORMATS)
-    add("--output", type=Path, required=True, metavar="FILE")
-    add("--batch-size", type=int, metavar="N", help="of all batches (default: any)")
-    add("--auxiliary", action="store_true", help="also put out the auxiliary predictions")
+    add_model_options(parser)
+    add("--format", default="onnx", choices=FORMATS, help="of the file (default: %(default)s)")
+    output = "the file to write; FILE.json, which describes it, comes beside it"
+    add("--output", type=Path, required=True, metavar="FILE", help=output)
+    batch = "images in each batch that the file will get (default: any number)"
+    add("--batch-size", type=int, metavar="N", help=batch)
+    auxiliary = "also put out the predictions of the auxiliary tasks (MODEL.TASKS.AUXILIARY)"
+    add("--auxiliary", action="store_true", help=auxiliary)
     add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
     args = parse(parser, argv)
     fixed = ["MODEL.DEVICE", "cpu", "MODEL.TASKS.PREDICT_AUXILIARY", str(args.auxiliary)]

@@ -29,10 +29,14 @@ SUBSET = "overfitted"
 def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
     add = parser.add_argument
-    add("--config-file", default="configs/rock/rock_rooms.yaml", metavar="FILE")
-    add("--num-images", type=int, default=8, help="evenly spaced over the set")
-    add("--iterations", type=int, default=300)
-    add("--lr", type=float, default=1e-3, help="of Adam; falls to zero along a cosine")
+    config = "yaml file of the model and its training set (default: %(default)s)"
+    add("--config-file", default="rock/rock_rooms.yaml", metavar="FILE", help=config)
+    images = "images, evenly spaced over the training set (default: %(default)s)"
+    add("--num-images", type=int, default=8, metavar="N", help=images)
+    iterations = "training steps, each on all of these images (default: %(default)s)"
+    add("--iterations", type=int, default=300, metavar="N", help=iterations)
+    rate = "Adam's learning rate at first; it falls to zero along a cosine (default: %(default)s)"
+    add("--lr", type=float, default=1e-3, help=rate)
     add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
     return parser
 

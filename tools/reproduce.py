@@ -44,16 +44,22 @@ TRAIN_NET = Path(__file__).resolve().with_name("train_net.py")
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = tool_parser(__doc__)
     add = parser.add_argument
-    add("words", nargs="+", metavar="TABLE [KEY VALUE]")
-    add("--dataset", required=True, choices=list(SPLITS))
-    add("--detector", default="SSD", choices=list(DETECTORS))
-    add("--seeds", type=int, default=1, help="runs of each model (default: 1)")
-    add("--first-seed", type=int, default=1, help="SEED of the first one (default: 1)")
-    add("--jobs", type=int, default=1, help="runs side by side (default: 1)")
-    add("--iterations", type=float, default=1.0, metavar="F", help="factor of the schedule")
-    add("--output", type=Path, metavar="DIR", help="default: a folder of output/reproduce")
-    add("--print-commands", action="store_true", help="print what can be run now, a line a run")
-    add("--collect", action="store_true", help="only build the tables")
+    words = "tables, then settings of the config that hold for every run"
+    add("words", nargs="+", metavar="TABLE [KEY VALUE]", help=words)
+    add("--dataset", required=True, choices=list(SPLITS), help="data set of all trainings")
+    detector = "detector of all trainings (default: %(default)s, the paper's)"
+    add("--detector", default="SSD", choices=list(DETECTORS), help=detector)
+    add("--seeds", type=int, default=1, metavar="N", help="trainings of each model (default: 1)")
+    add("--first-seed", type=int, default=1, metavar="SEED", help="of the first one (default: 1)")
+    add("--jobs", type=int, default=1, metavar="N", help="runs side by side (default: 1)")
+    factor = "trainings are F times as long as their configs say (default: 1)"
+    add("--iterations", type=float, default=1.0, metavar="F", help=factor)
+    output = "folder of the runs and tables (default: output/reproduce/<data set>[_<detector>])"
+    add("--output", type=Path, metavar="DIR", help=output)
+    commands = "run nothing, print the commands that can be run now, one a line"
+    add("--print-commands", action="store_true", help=commands)
+    collect = "run nothing, build the tables from the runs that are there"
+    add("--collect", action="store_true", help=collect)
     args = parser.parse_intermixed_args(argv)
     args.tables = list(takewhile(lambda word: "." not in word, args.words))
     args.opts = args.words[len(args.tables) :]

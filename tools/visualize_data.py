@@ -43,16 +43,16 @@ from rock_d2.visualization import (
 def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
     add = parser.add_argument
-    add("--source", choices=SOURCES, default="annotation", help="default: %(default)s")
-    add(
-        "--config-file",
-        default="configs/rock/rock_rooms.yaml",
-        metavar="FILE",
-        help="of the augmentation and the tasks (default: %(default)s)",
-    )
-    add("--dataset", metavar="NAME", help="registered name (default: the config's DATASETS.TRAIN)")
-    add("--output-dir", type=Path, default="output/visualize_data", metavar="DIR")
-    add("--num-images", type=int, default=16, metavar="N", help="default: %(default)s")
+    source = "the labels on the disk, or what the model gets in training (default: %(default)s)"
+    add("--source", choices=SOURCES, default="annotation", help=source)
+    config = "yaml file with the augmentation and the tasks (default: %(default)s)"
+    add("--config-file", default="rock/rock_rooms.yaml", metavar="FILE", help=config)
+    dataset = "registered name of the data set (default: the first of the config's DATASETS.TRAIN)"
+    add("--dataset", metavar="NAME", help=dataset)
+    output = "folder that the pictures are written to (default: %(default)s)"
+    add("--output-dir", type=Path, default="output/visualize_data", metavar="DIR", help=output)
+    count = "images that are drawn (default: %(default)s)"
+    add("--num-images", type=int, default=16, metavar="N", help=count)
     add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
     return parser
 

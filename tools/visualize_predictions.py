@@ -18,7 +18,12 @@ from tqdm import tqdm
 
 from rock_d2.config import load_config
 from rock_d2.data.loader import check_registered
-from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
+from rock_d2.engine.command_line import (
+    add_model_options,
+    one_line_errors,
+    parse,
+    tool_parser,
+)
 from rock_d2.predictor import Predictor
 from rock_d2.visualization import draw_comparison, evenly_spaced, write_pictures
 
@@ -26,19 +31,20 @@ from rock_d2.visualization import draw_comparison, evenly_spaced, write_pictures
 def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
     add = parser.add_argument
-    add("--config-file", required=True, metavar="FILE", help="of the model")
-    add("--weights", metavar="FILE", help="of the trained model (default: its MODEL.WEIGHTS)")
-    add("--baseline-config-file", metavar="FILE", help="of another model")
-    add("--baseline-weights", metavar="FILE", help="of the other model")
-    add("--dataset", metavar="NAME", help="registered name (default: the config's DATASETS.TEST)")
-    add(
-        "--confidence-threshold",
-        type=float,
-        default=0.5,
-        help="of the detections drawn (default: %(default)s)",
-    )
-    add("--output-dir", type=Path, default="output/visualize_predictions", metavar="DIR")
-    add("--num-images", type=int, default=8, help="evenly spaced (default: %(default)s)")
+    add_model_options(parser)
+    baseline = "yaml file of another model, whose detections are drawn beside this one's"
+    add("--baseline-config-file", metavar="FILE", help=baseline)
+    weights = "the other model's file (default: MODEL.WEIGHTS of its config)"
+    add("--baseline-weights", metavar="FILE", help=weights)
+    dataset = "registered name of the data set (default: the first of the config's DATASETS.TEST)"
+    add("--dataset", metavar="NAME", help=dataset)
+    score = "score from which a detection is drawn (default: %(default)s)"
+    add("--confidence-threshold", type=float, default=0.5, metavar="SCORE", help=score)
+    output = "folder that the pictures are written to (default: %(default)s)"
+    folder = "output/visualize_predictions"
+    add("--output-dir", type=Path, default=folder, metavar="DIR", help=output)
+    count = "images that are drawn, evenly spaced over the set (default: %(default)s)"
+    add("--num-images", type=int, default=8, metavar="N", help=count)
     add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
     return parser
 

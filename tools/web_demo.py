@@ -1,10 +1,12 @@
 #!/usr/bin/env python
 r"""Shows a trained model in a page of the browser: upload an image, see its predictions.
 
+    python tools/web_demo.py
     python tools/web_demo.py --config-file configs/rock/rock_rooms.yaml \
         --weights output/rock_rooms/model_final.pth
 
-Only this machine sees the page, unless --host says otherwise.
+The first shows the model that comes with the project, trained on rendered rooms. Only this machine
+sees the page, unless --host says otherwise.
 """
 
 import argparse
@@ -31,7 +33,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from untrusted_images import read_untrusted_image
 
-from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
+from rock_d2.engine.command_line import (
+    add_model_options,
+    one_line_errors,
+    parse,
+    tool_parser,
+)
 from rock_d2.predictor import Predictor
 from rock_d2.visualization import panel_row, prediction_drawings
 
@@ -49,12 +56,13 @@ RANKED = 5
 def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
     add = parser.add_argument
-    add("--config-file", required=True, metavar="FILE", help="of the model")
-    add("--weights", metavar="FILE", help="of the trained model (default: its MODEL.WEIGHTS)")
-    add("--confidence-threshold", type=float, default=0.5, metavar="SCORE", help="at first")
-    add("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    add("--port", type=int, default=7860, help="default: %(default)s")
-    names = "by which browsers reach the page, if it is not --host (repeatable)"
+    add_model_options(parser)
+    score = "score from which an object is shown, until somebody moves the slider (%(default)s)"
+    add("--confidence-threshold", type=float, default=0.5, metavar="SCORE", help=score)
+    host = "address to listen at; 0.0.0.0 lets other machines in (default: %(default)s)"
+    add("--host", default="127.0.0.1", help=host)
+    add("--port", type=int, default=7860, help="port to listen at (default: %(default)s)")
+    names = "name by which browsers reach the page, if it is not --host (repeatable)"
     add("--allowed-host", action="append", default=[], metavar="NAME", help=names)
     add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
     return parser

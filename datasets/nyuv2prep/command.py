@@ -16,12 +16,12 @@ MOST_JOBS = 8
 
 def get_parser(description: str) -> argparse.ArgumentParser:
     parser = tool_parser(description)
-    root = Path(os.getenv("DETECTRON2_DATASETS") or Path(__file__).parents[1])
+    root = Path(os.getenv("DETECTRON2_DATASETS") or "datasets")
     add = parser.add_argument
-    add("--mat", type=Path, required=True, help="nyu_depth_v2_labeled.mat")
-    add("--splits", type=Path, required=True, help="splits.mat")
+    add("--mat", type=Path, required=True, help="NYUv2's file nyu_depth_v2_labeled.mat")
+    add("--splits", type=Path, required=True, help="NYUv2's file splits.mat")
     add("--root", type=Path, default=root, help="data go to ROOT/nyuv2 (default: %(default)s)")
-    add("--normals", type=Path, help="folder of normals; without it they come from the depth")
+    add("--normals", type=Path, help="folder of normals (without: from the depth)")
     add(
         "--depth",
         choices=("filled", "raw"),
@@ -33,14 +33,15 @@ def get_parser(description: str) -> argparse.ArgumentParser:
         "--boxes",
         choices=CONVENTIONS,
         default="full",
-        help="full frame (default); Gupta's crop, to ROOT/nyuv2_gupta; the PyTorch port's boxes, "
-        "to ROOT/nyuv2_port",
+        help="of the full frame (default), of Gupta's crop, to ROOT/nyuv2_gupta, or as the PyTorch "
+        "port has them, to ROOT/nyuv2_port",
     )
-    add("--min-area", type=int, default=0, help="leave out objects with fewer pixels")
-    add("--val-scenes", type=Path, help="file with a video name a line to validate on")
-    add("--val-images", type=int, default=OFFICIAL_VAL, help="of nyuv2_val122 (%(default)s)")
+    add("--min-area", type=int, default=0, help="leave out objects with fewer pixels (0)")
+    add("--val-scenes", type=Path, help="file with the videos to validate on, one a line")
+    images = "images of nyuv2_val122, from the training set; 0: do not write it (%(default)s)"
+    add("--val-images", type=int, default=OFFICIAL_VAL, help=images)
     jobs = min(os.cpu_count() or 1, MOST_JOBS)
-    add("--jobs", type=int, default=jobs, help="processes (default: %(default)s)")
+    add("--jobs", type=int, default=jobs, help="processes side by side (default: %(default)s)")
     add("--overwrite", action="store_true", help="replace data of other settings")
     return parser
 

@@ -128,7 +128,8 @@ def _prepare_tree(tree: DatasetTree, settings: Mapping[str, Any], overwrite: boo
     found = json.loads(note.read_text()) if note.exists() else None
     if found == wanted:
         return
-    finished = [file for file in map(tree.annotation_file, wanted["splits"]) if file.exists()]
+    names = {**(found or wanted)["splits"], **wanted["splits"]}
+    finished = [file for file in map(tree.annotation_file, names) if file.exists()]
     if finished and not overwrite:
         there, asked = (x["info"] if x else {} for x in (found, wanted))
         other = ", ".join(f"{k}={there.get(k)}" for k in asked if there.get(k) != asked[k])
@@ -178,7 +179,7 @@ def _summary(
     per_class = Counter(a["category_id"] for record in records for a in record["annotations"])
     lines.append("boxes: " + ", ".join(f"{n} {per_class[i]}" for n, i in CATEGORY_IDS.items()))
     for one, other in (("nyuv2_train", "nyuv2_test"), ("nyuv2_train673", "nyuv2_val122")):
-        shared = shared_scenes(scenes, splits[one], splits[other])
+        shared = shared_scenes(scenes, splits.get(one, ()), splits.get(other, ()))
         warning = f": warning, {', '.join(shared)}" if shared else ""
         lines.append(f"scenes in both {one} and {other}: {len(shared)}{warning}")
     return lines

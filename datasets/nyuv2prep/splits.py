@@ -27,10 +27,12 @@ def make_splits(
     Args:
         splits_file: the official splits.mat.
         scenes: the video of each frame.
-        num_val: frames of ``nyuv2_val122``.
+        num_val: frames of ``nyuv2_val122``; 0: it and the rest of the training are no data sets.
         val_scenes_file: videos to validate on, one a line; None takes the rule of ``choose_val``.
     """
     train, test = read_splits(splits_file, num_frames=len(scenes))
+    if num_val == 0 and val_scenes_file is None:
+        return {"nyuv2_train": train, "nyuv2_test": test}
     if val_scenes_file is None:
         val = choose_val([(frame, scene_of_video(scenes[frame - 1])) for frame in train], num_val)
     else:

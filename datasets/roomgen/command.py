@@ -174,7 +174,7 @@ def parse_size(text: str) -> tuple[int, int]:
 def get_parser(description: str) -> argparse.ArgumentParser:
     parser = tool_parser(description)
     add = parser.add_argument
-    root = Path(os.getenv("DETECTRON2_DATASETS") or Path(__file__).parents[1])
+    root = Path(os.getenv("DETECTRON2_DATASETS") or "datasets")
     add("--root", type=Path, default=root, help="rooms go to ROOT/rooms (default: %(default)s)")
     add(
         "--style",
@@ -182,11 +182,22 @@ def get_parser(description: str) -> argparse.ArgumentParser:
         default=STYLES[0],
         help="plain: all scene types look alike but for their furniture; goes to ROOT/rooms_plain",
     )
-    add("--size", type=parse_size, default="240x320", metavar="HEIGHTxWIDTH", help="in pixels")
+    add(
+        "--size",
+        type=parse_size,
+        default="240x320",
+        metavar="HEIGHTxWIDTH",
+        help="of an image, in pixels (240x320)",
+    )
     add("--train", type=int, default=800, help="training images (default: %(default)s)")
     add("--val", type=int, default=600, help="validation images (default: %(default)s)")
-    add("--seed", type=int, default=0)
-    add("--jobs", type=int, default=os.cpu_count(), help="processes (default: %(default)s)")
+    add("--seed", type=int, default=0, help="other seeds make other rooms (default: %(default)s)")
+    add(
+        "--jobs",
+        type=int,
+        default=os.cpu_count(),
+        help="processes side by side (default: %(default)s)",
+    )
     add("--overwrite", action="store_true", help="replace rooms of other settings")
     add("--kinect-holes", action="store_true", help="depth is 0 where a Kinect would see nothing")
     return parser

@@ -16,6 +16,8 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 LONGEST_REASON = 200
 # Where the tensors are in files that hold more: of Detectron2, torchvision and timm, Detectron.
 WRAPPERS = ("model", "state_dict", "blobs")
+# What a .safetensors file of tools/export_weights.py says beside its tensors, each as JSON.
+FACTS = ("style", "classes")
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:
@@ -56,8 +58,10 @@ def _read(path: Path) -> Any:
         with safe_open(path, framework="pt") as file:
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
-            style = (file.metadata() or {}).get("style")
-        return {"model": tensors, "style": json.loads(style)} if style else tensors
+            facts = {
+                key: json.loads(x) for key, x in (file.metadata() or {}).items() if key in FACTS
+            }
+        return {"model": tensors, **facts} if facts else tensors
     if path.suffix == ".pkl":
         return load_arrays(path.read_bytes())
     return torch.load(path, map_location="cpu", weights_only=True)

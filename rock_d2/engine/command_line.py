@@ -16,11 +16,6 @@ def tool_parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_import_option(parser)
-    return parser
-
-
-def add_import_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--import",
         dest="imports",
@@ -30,6 +25,16 @@ def add_import_option(parser: argparse.ArgumentParser) -> None:
         help="import a module or a .py file that registers tasks, data sets or parts of networks "
         "(repeatable)",
     )
+    return parser
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the config and the weights of a trained model, by default of the project's own."""
+    add = parser.add_argument
+    config = "the model's yaml file, or its name in configs/ (default: %(default)s, trained)"
+    add("--config-file", default="rock_rooms", metavar="FILE", help=config)
+    weights = "the trained model's file (default: MODEL.WEIGHTS of the config)"
+    add("--weights", metavar="FILE", help=weights)
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -1,5 +1,7 @@
 """Optimizers and learning rates by name."""
 
+import logging
+
 import torch
 from detectron2.config import CfgNode
 from detectron2.solver import LRMultiplier, WarmupParamScheduler
@@ -7,6 +9,8 @@ from detectron2.solver import build_lr_scheduler as build_detectron2_scheduler
 from detectron2.solver.build import get_default_optimizer_params, maybe_add_gradient_clipping
 from fvcore.common.param_scheduler import ParamScheduler, PolynomialDecayParamScheduler
 from torch import nn
+
+logger = logging.getLogger(__name__)
 
 # The settings that each takes from SOLVER beside BASE_LR and WEIGHT_DECAY.
 OPTIMIZERS = {
@@ -68,6 +72,11 @@ def build_lr_scheduler(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """Return the schedule SOLVER.LR_SCHEDULER_NAME: "WarmupPolyLR" or one of Detectron2's."""
     solver = cfg.SOLVER
+    if solver.WARMUP_ITERS >= solver.MAX_ITER:
+        logger.warning(
+            f"SOLVER.WARMUP_ITERS is {solver.WARMUP_ITERS} and SOLVER.MAX_ITER {solver.MAX_ITER}: "
+            "the training ends before the learning rate has reached SOLVER.BASE_LR"
+        )
     if solver.LR_SCHEDULER_NAME != "WarmupPolyLR":
         return build_detectron2_scheduler(cfg, optimizer)
     if solver.POLY.POWER <= 0:

@@ -13,7 +13,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from rock_d2.config import load_config
+from rock_d2.config import find_config, load_config
 from rock_d2.data.loader import check_registered
 from rock_d2.engine.machine import git_commit, machine
 from rock_d2.registry import registered
@@ -23,6 +23,7 @@ def setup_config(args: argparse.Namespace) -> CfgNode:
     """Return the config of a command line; raise ValueError or OSError if it cannot be."""
     if not args.config_file:
         raise ValueError("--config-file is missing; configs/ has some")
+    args.config_file = find_config(args.config_file)
     cfg = load_config(args.config_file, args.opts or ())
     check_config(cfg)
     cfg.freeze()

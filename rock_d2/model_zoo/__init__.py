@@ -8,13 +8,7 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from rock_d2.checkpoint.checkpointer import RockCheckpointer
-from rock_d2.config import load_config
-
-# Installed, the configs are beside this file; in a checkout they are at its root.
-_HERE = Path(__file__).parent
-CONFIGS = next(
-    folder for folder in (_HERE / "configs", _HERE.parents[1] / "configs") if folder.is_dir()
-)
+from rock_d2.config import CONFIGS, load_config
 
 
 def get_config_file(config_path: str) -> str:
@@ -35,13 +29,17 @@ def get_config(config_path: str) -> CfgNode:
     return load_config(get_config_file(config_path))
 
 
-def get(config_path: str, device: str | None = None) -> nn.Module:
+def get(config_path: str, trained: bool = False, device: str | None = None) -> nn.Module:
     """Return a model in training mode, with the weights that its config names.
 
     Args:
         config_path: relative to ``configs/``.
+        trained: whether to take the trained weights that come with the project, for instance those
+            of "rock_rooms" or "rock/rock_rooms.yaml"; ``trained/`` beside this file describes them.
         device: instead of the config's; without a GPU it is the CPU in any case.
     """
+    if trained:
+        config_path = f"trained/{Path(config_path).stem}.yaml"
     cfg = get_config(config_path)
     if device is not None or not torch.cuda.is_available():
         cfg.MODEL.DEVICE = device or "cpu"

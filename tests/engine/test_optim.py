@@ -83,6 +83,12 @@ def test_poly_schedule(period, warmup, resume_at):
     assert found == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize(("warmup", "warnings"), [(9, 0), (10, 1)])
+def test_a_warmup_that_never_ends_is_mentioned(warmup, warnings, caplog):
+    learning_rates(10, "SOLVER.WARMUP_ITERS", warmup)
+    assert caplog.text.count("SOLVER.WARMUP_ITERS is 10 and SOLVER.MAX_ITER 10") == warnings
+
+
 @pytest.mark.parametrize(("key", "value"), [("POWER", 0.0), ("PERIOD", 0)])
 def test_poly_schedule_refuses(key, value):
     with pytest.raises(ValueError, match=rf"SOLVER\.POLY\.{key}"):

@@ -33,6 +33,8 @@ def test_videos_of_a_scene_stay_together(splits_file):
     splits = make_splits(splits_file(), SCENES, num_val=2, val_scenes_file=None)
     assert splits["nyuv2_train"] == [1, 2, 3, 4, 6] and splits["nyuv2_test"] == [5]
     assert splits["nyuv2_val122"] in ([1, 2], [3, 4])
+    whole = make_splits(splits_file(), SCENES, num_val=0, val_scenes_file=None)
+    assert whole == {"nyuv2_train": [1, 2, 3, 4, 6], "nyuv2_test": [5]}
 
 
 def test_official_numbers(splits_file):

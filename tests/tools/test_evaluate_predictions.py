@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import evaluate_predictions
 import pytest
@@ -57,6 +58,14 @@ def test_same_results_without_a_model(evaluated, tmp_path, capsys):
         values = {key: math.nan if x is None else x for key, x in found[name].items()}
         assert values == pytest.approx(metrics, rel=1e-12, nan_ok=True), name
     assert "depth/rmse" in capsys.readouterr().out
+    # Results of a folder's files stay in it.
+    (tmp_path / "seen").mkdir()
+    for record in DatasetCatalog.get("stored"):
+        name = Path(record["file_name"]).stem
+        (tmp_path / "seen" / f"{name}.json").write_text('{"instances": []}')
+    score("--predictions", tmp_path / "seen")
+    assert json.loads((tmp_path / "seen/results.json").read_text())["bbox"]["AP50"] == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "seen"]
 
 
 def test_predictions_are_not_overwritten(evaluated, tmp_path):

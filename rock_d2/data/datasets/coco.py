@@ -1,6 +1,7 @@
 """COCO-format data sets whose images may carry further labels."""
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,11 @@ from rock_d2.data.datasets.validation import (
     category_names,
     class_problems,
     structure_problems,
+)
+
+# It warns at each reading that ids other than 1, 2, ... become classes 0, 1, ..., as they should.
+logging.getLogger(load_coco_json.__module__).addFilter(
+    lambda record: "Category ids" not in record.getMessage()
 )
 
 # COCO's own fields of an image.

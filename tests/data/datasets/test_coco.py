@@ -70,6 +70,16 @@ def test_labels_of_an_image_come_along(registered):
     assert not {"depth_file_name", "scene_id", "normals_file_name"} & second.keys()
 
 
+def test_ids_need_not_start_at_one(registered, caplog):
+    document = json.loads((registered / "train.json").read_text())
+    for thing in (*document["categories"], *document["annotations"]):
+        thing["category_id" if "category_id" in thing else "id"] += 5
+    (registered / "train.json").write_text(json.dumps(document))
+    (annotation,) = DatasetCatalog.get("pots")[0]["annotations"]
+    assert annotation["category_id"] == 1
+    assert not caplog.records
+
+
 def test_the_snippet_of_the_readme_runs_as_printed(tmp_path, monkeypatch):
     section = README.read_text().split("## Your own")[1]
     snippet = section.split("```python\n")[1].split("```")[0]

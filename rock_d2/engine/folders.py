@@ -1,0 +1,70 @@
+"""The folder of a training, which takes no other training's place by itself."""
+
+import itertools
+import logging
+import shutil
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+
+from rock_d2.checkpoint.files import CheckpointFiles
+
+logger = logging.getLogger(__name__)
+
+METRICS = "metrics.json"
+# What a training leaves that a later one would mix with its own.
+LEFT = (
+    *("model_final.pth", "model_best.pth", "model_[0-9]*.pth", "last_checkpoint", METRICS),
+    *("events.out.tfevents.*", "results*.json", "inference"),
+)
+
+
+def in_own_folder(cfg: CfgNode, *, resume: bool, overwrite: bool, was_restarted: bool) -> CfgNode:
+    """Return a config whose OUTPUT_DIR has no other training in it, the same for all processes.
+
+    Args:
+        cfg: of the training.
+        resume: whether it continues the training in OUTPUT_DIR.
+        overwrite: whether it takes the place of the training in OUTPUT_DIR, which is deleted.
+        was_restarted: whether torchrun has started its processes again.
+    """
+    folder = Path(cfg.OUTPUT_DIR)
+    if comm.is_main_process() and not resume:
+        if not overwrite:
+            folder = free_folder(folder, was_restarted=was_restarted)
+        elif not was_restarted:
+            if folder.resolve() in Path(cfg.MODEL.WEIGHTS).resolve().parents:
+                raise ValueError(f"MODEL.WEIGHTS is in {folder}, which --overwrite would empty")
+            remove_training(folder)
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.OUTPUT_DIR = str(comm.all_gather(folder)[0])
+    cfg.freeze()
+    return cfg
+
+
+def free_folder(folder: Path, *, was_restarted: bool) -> Path:
+    """Return the first of FOLDER, FOLDER-2, FOLDER-3, ... without a training, or the last with one.
+
+    Args:
+        folder: the first of them.
+        was_restarted: whether the last one's training is this one.
+    """
+    last, free = folder, folder
+    for number in itertools.count(2):
+        if not is_used(free):
+            break
+        last, free = free, Path(f"{folder}-{number}")
+    # The processes may have been stopped before they left anything but the folder itself.
+    return last if was_restarted and not free.is_dir() else free
+
+
+def is_used(folder: Path) -> bool:
+    """Return whether a training has left checkpoints or metrics in a folder."""
+    return (folder / METRICS).exists() or bool(CheckpointFiles(folder).resumable())
+
+
+def remove_training(folder: Path) -> None:
+    for path in itertools.chain(*map(folder.glob, LEFT)):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
