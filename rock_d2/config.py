@@ -94,6 +94,9 @@ def _add_network_config(cfg: CfgNode) -> None:
     # The meta-architecture that MultiTask builds: "SSD", "RetinaNet", "FCOS", "GeneralizedRCNN" or
     # any other of Detectron2; "" for tasks alone.
     cfg.MODEL.DETECTOR = "SSD"
+    # What a training does with the predictors in MODEL.WEIGHTS if these are of other classes: start
+    # afresh with all, or keep those of the classes with the same names and of the background.
+    cfg.MODEL.WEIGHTS_BY_CLASS_NAME = False
 
     cfg.MODEL.NECK = CfgNode()
     # "IdentityNeck" (the detector alone), "FlatMTL", "ROCK"; for dense tasks "HeadsNeck", "PADNet",
@@ -172,6 +175,9 @@ def _add_ssd_config(cfg: CfgNode) -> None:
 def _add_solver_config(cfg: CfgNode) -> None:
     # The paper's (sec. 4); Detectron2's own SOLVER keys are its settings.
     cfg.SOLVER.OPTIMIZER = "Adam"
+    # Factors of the learning rate for parts of the model, as [["backbone.bottom_up", 0.1]]; of
+    # several that hold a parameter the last counts.
+    cfg.SOLVER.LR_MULTIPLIERS = []
     # Of LR_SCHEDULER_NAME "WarmupPolyLR", which Detectron2 has not: BASE_LR x (1 - iteration /
     # MAX_ITER) ^ POWER, the same for PERIOD iterations; an epoch's for MTI-Net.
     cfg.SOLVER.POLY = CfgNode()
