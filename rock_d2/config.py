@@ -26,6 +26,9 @@ def add_rock_config(cfg: CfgNode) -> None:
     _add_ssd_config(cfg)
     _add_solver_config(cfg)
     _add_test_config(cfg)
+    # What a training does with the predictors in MODEL.WEIGHTS if these are of other classes: start
+    # afresh with all, or keep those of the classes with the same names and of the background.
+    cfg.MODEL.WEIGHTS_BY_CLASS_NAME = False
     # Project of Weights & Biases that a training reports to; "" for none.
     cfg.WANDB_PROJECT = ""
 
@@ -94,9 +97,6 @@ def _add_network_config(cfg: CfgNode) -> None:
     # The meta-architecture that MultiTask builds: "SSD", "RetinaNet", "FCOS", "GeneralizedRCNN" or
     # any other of Detectron2; "" for tasks alone.
     cfg.MODEL.DETECTOR = "SSD"
-    # What a training does with the predictors in MODEL.WEIGHTS if these are of other classes: start
-    # afresh with all, or keep those of the classes with the same names and of the background.
-    cfg.MODEL.WEIGHTS_BY_CLASS_NAME = False
 
     cfg.MODEL.NECK = CfgNode()
     # "IdentityNeck" (the detector alone), "FlatMTL", "ROCK"; for dense tasks "HeadsNeck", "PADNet",
