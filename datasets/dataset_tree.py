@@ -91,11 +91,12 @@ class DatasetTree:
         images: Sequence[Mapping[str, Any]],
         annotations: Sequence[Mapping[str, Any]],
         info: Mapping[str, Any],
+        category_ids: Mapping[str, int] = CATEGORY_IDS,
     ) -> Path:
-        """Write ``annotations/<name>.json`` in COCO's format with the 19 categories."""
+        """Write ``annotations/<name>.json`` in COCO's format."""
         document = {
             "info": dict(info),
-            "categories": [{"id": i, "name": name} for name, i in CATEGORY_IDS.items()],
+            "categories": [{"id": i, "name": name} for name, i in category_ids.items()],
             "images": list(images),
             "annotations": list(annotations),
         }

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -31,6 +31,8 @@ SPLITS = {
     # From random weights.
     "rooms_scratch": {},
 }
+# By the data set: the configs of a pre-training on another one, and of what goes on from there.
+PRETRAINING = {"rooms": ("rock/pretrain_rooms_other.yaml", "rock/finetune_rooms.yaml")}
 # Settings of the place, the speed and the observation of a training; it learns the same.
 NO_DIFFERENCE = (
     *("VERSION", "OUTPUT_DIR", "SEED", "MODEL.DEVICE"),
@@ -53,6 +55,7 @@ class Run:
         base: the config that it shares with the other models of its table.
         settings: KEY VALUE pairs that make it different from them.
         trained: the run whose model it only evaluates, if it does not train.
+        pretrained: the run whose model it starts from, if that is not in the config.
     """
 
     name: str
@@ -61,6 +64,12 @@ class Run:
     base: str
     settings: tuple[str, ...]
     trained: "Run | None" = None
+    pretrained: "Run | None" = None
+
+    @property
+    def needs(self) -> "Run | None":
+        """The run that has to be finished before."""
+        return self.trained or self.pretrained
 
     @property
     def finished(self) -> bool:
@@ -72,10 +81,9 @@ class Run:
     def arguments(self) -> tuple[list[str], list[str]]:
         """Return options of tools/train_net.py, and the KEY VALUE pairs that follow them."""
         pairs = [*self.settings, "SEED", str(self.seed), "OUTPUT_DIR", str(self.folder)]
-        if self.trained is None:
-            return ["--config-file", self.base, "--resume"], pairs
-        weights = ["MODEL.WEIGHTS", str(self.trained.folder / "model_final.pth")]
-        return ["--config-file", self.base, "--eval-only"], [*pairs, *weights]
+        if self.needs is not None:
+            pairs += ["MODEL.WEIGHTS", str(self.needs.folder / "model_final.pth")]
+        return ["--config-file", self.base, "--eval-only" if self.trained else "--resume"], pairs
 
 
 @dataclass(frozen=True)
@@ -101,14 +109,18 @@ class Plan:
     detector: str = "SSD"
 
     def runs(self) -> list[Run]:
-        """Return all runs: trainings by their seeds, then evaluations."""
+        """Return all runs: each after the one that it needs, trainings by their seeds."""
         rows = [(table, row) for table in self.tables for row in table.rows]
         runs = [self.run(table, row, seed) for seed in self.seeds for table, row in rows]
-        needed = [run.trained for run in runs if run.trained is not None]
-        return sorted(dict.fromkeys([*runs, *needed]), key=lambda run: run.trained is not None)
+        needed = [run.needs for run in runs if run.needs is not None]
+        return sorted(dict.fromkeys([*needed, *runs]), key=lambda run: run.needs is not None)
 
     def run(self, table: Table, row: Row, seed: int) -> Run:
         """Return the run of a row of a table."""
+        if row.pretrained:
+            before, after = PRETRAINING[self.dataset]
+            pretrained = self._own(Path(before).stem, before, self.seeds[0])
+            return self._own(row.run_name, after, seed, pretrained=pretrained)
         file, pairs = base(self.dataset, table.split, self.detector)
         pairs += model_settings(row.config) + tuple(self.options)
         cfg = load_config(file, pairs)
@@ -123,6 +135,20 @@ class Plan:
         pairs += ("MODEL.ROCK.FUSION.SWITCHED_OFF", as_argument(list(row.switched_off)))
         name += "_without_" + "_".join(row.switched_off).lower()
         return Run(name, seed, self.output / name / f"seed{seed}", file, pairs, trained=run)
+
+    def _own(self, name: str, config: str, seed: int, pretrained: Run | None = None) -> Run:
+        """Return the training of a config file that is no row's."""
+        file, pairs = model_zoo.get_config_file(config), tuple(self.options)
+        pairs += schedule(load_config(file, pairs), self.iterations)
+        folder = self.output / name / f"seed{seed}"
+        return Run(name, seed, folder, file, pairs, pretrained=pretrained)
+
+
+def available(table: Table, dataset: str, detector: str = "SSD") -> Table:
+    """Return a table with the rows that there are configs for."""
+    if dataset in PRETRAINING and detector == "SSD":
+        return table
+    return replace(table, rows=tuple(row for row in table.rows if not row.pretrained))
 
 
 def base(dataset: str, split: str, detector: str = "SSD") -> tuple[str, tuple[str, ...]]:

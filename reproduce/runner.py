@@ -38,12 +38,12 @@ class Runner:
         """Run all that is not finished; failures are noted and do not stop the others."""
         waiting = [run for run in runs if not run.finished]
         self.report(f"{len(runs)} runs, {len(waiting)} of them to do, {self.jobs} at a time")
-        self._run_side_by_side([run for run in waiting if run.trained is None])
-        evaluations = [run for run in waiting if run.trained is not None]
-        for run in evaluations:
-            if not run.trained.finished:
-                self.failed[run] = f"not started, since {run.trained.folder} is not finished"
-        self._run_side_by_side([run for run in evaluations if run not in self.failed])
+        self._run_side_by_side([run for run in waiting if run.needs is None])
+        others = [run for run in waiting if run.needs is not None]
+        for run in others:
+            if not run.needs.finished:
+                self.failed[run] = f"not started, since {run.needs.folder} is not finished"
+        self._run_side_by_side([run for run in others if run not in self.failed])
 
     def _run_side_by_side(self, waiting: list[Run]) -> None:
         running: dict[Run, tuple[subprocess.Popen, float]] = {}

@@ -33,6 +33,9 @@ def add_rock_config(cfg: CfgNode) -> None:
     _add_ssd_config(cfg)
     _add_solver_config(cfg)
     _add_test_config(cfg)
+    # What a training does with the predictors in MODEL.WEIGHTS if these are of other classes: start
+    # afresh with all, or keep those of the classes with the same names and of the background.
+    cfg.MODEL.WEIGHTS_BY_CLASS_NAME = False
 
 
 def _add_data_config(cfg: CfgNode) -> None:
@@ -173,6 +176,9 @@ def _add_ssd_config(cfg: CfgNode) -> None:
 def _add_solver_config(cfg: CfgNode) -> None:
     # The paper's (sec. 4); Detectron2's own SOLVER keys are its settings.
     cfg.SOLVER.OPTIMIZER = "Adam"
+    # Factors of the learning rate for parts of the model, as [["backbone.bottom_up", 0.1]]; of
+    # several that hold a parameter the last counts.
+    cfg.SOLVER.LR_MULTIPLIERS = []
     # Of LR_SCHEDULER_NAME "WarmupPolyLR", which Detectron2 has not: BASE_LR x (1 - iteration /
     # MAX_ITER) ^ POWER, the same for PERIOD iterations; an epoch's for MTI-Net.
     cfg.SOLVER.POLY = CfgNode()

@@ -33,7 +33,7 @@ from rock_d2.engine.command_line import import_module_or_file, one_line_errors, 
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from reproduce.plan import DETECTORS, SPLITS, Plan, check_stored_settings
+from reproduce.plan import DETECTORS, SPLITS, Plan, available, check_stored_settings
 from reproduce.report import write_reports
 from reproduce.runner import Runner, command_line
 from reproduce.tables import find_table
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Return the exit code: 1 if a run failed."""
     args = parse_args(argv)
     plan = Plan(
-        [find_table(name) for name in args.tables],
+        [available(find_table(name), args.dataset, args.detector) for name in args.tables],
         dataset=args.dataset,
         seeds=range(args.first_seed, args.first_seed + args.seeds),
         output=args.output,
@@ -89,8 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs = plan.runs()
     check_stored_settings(runs)
     if args.print_commands:
-        # Evaluations are left for the next time, once their training is finished.
-        ready = [run for run in runs if run.trained is None or run.trained.finished]
+        # What needs another run is left for the next time, once that is finished.
+        ready = [run for run in runs if run.needs is None or run.needs.finished]
         print("\n".join(command_line(run, TRAIN_NET) for run in ready if not run.finished))
         return 0
     runner = Runner(TRAIN_NET, jobs=args.jobs)

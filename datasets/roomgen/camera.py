@@ -5,8 +5,8 @@ import numpy as np
 from rock_d2.data.datasets.nyuv2 import IMAGE_SIZE, INTRINSICS
 
 
-def intrinsics(height: int, width: int) -> np.ndarray:
-    """(3, 3) matrix of NYUv2's RGB camera for 0-based pixel centres at a size.
+def intrinsics(height: int, width: int, zoom: float = 1.0) -> np.ndarray:
+    """(3, 3) matrix of NYUv2's RGB camera for 0-based pixel centres at a size and zoom.
 
     A pixel is an area: resizing by s moves the centre c to (c + 0.5) * s - 0.5.
     """
@@ -14,8 +14,8 @@ def intrinsics(height: int, width: int) -> np.ndarray:
     fx, fy, cx, cy = INTRINSICS
     return np.array(
         [
-            [fx * sx, 0.0, (cx + 0.5) * sx - 0.5],
-            [0.0, fy * sy, (cy + 0.5) * sy - 0.5],
+            [zoom * fx * sx, 0.0, (cx + 0.5) * sx - 0.5],
+            [0.0, zoom * fy * sy, (cy + 0.5) * sy - 0.5],
             [0.0, 0.0, 1.0],
         ]
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dataset_tree import CATEGORY_IDS, DatasetTree, object_annotations
+from dataset_tree import DatasetTree, object_annotations
 from nyuv2prep.classes import class_table
 from processes import map_over
 from tqdm import tqdm
@@ -22,8 +22,8 @@ from rock_d2.engine.command_line import parse, tool_parser
 from rock_d2.tasks.thinning import outlines
 from roomgen.frame import Frame
 from roomgen.render import FRAMES_PER_SEQUENCE, GENERATOR_VERSION, render_frame
-from roomgen.scene_looks import STYLES
 from roomgen.sensor import kinect_holes
+from roomgen.styles import STYLES, TYPICAL, Style
 
 SMALLEST_SIDE = 32
 
@@ -38,7 +38,7 @@ class Recipe:
     train: int
     val: int
     kinect_holes: bool
-    style: str = STYLES[0]
+    style: str = TYPICAL.name
     version: int = GENERATOR_VERSION
 
     def __post_init__(self) -> None:
@@ -46,6 +46,8 @@ class Recipe:
             raise ValueError(f"--size {self.height}x{self.width}: sides must be >= {SMALLEST_SIDE}")
         if self.style not in STYLES:
             raise ValueError(f"--style {self.style}: must be one of {', '.join(STYLES)}")
+        if self.kinect_holes and not STYLES[self.style].is_kinect:
+            raise ValueError(f"--kinect-holes: the cameras of --style {self.style} are no Kinects")
         for name, lowest in (("train", 1), ("val", 1), ("seed", 0)):
             if getattr(self, name) < lowest:
                 raise ValueError(f"--{name} {getattr(self, name)}: must be >= {lowest}")
@@ -79,6 +81,7 @@ class Written:
 def write_room(index: int, recipe: Recipe, root: Path) -> Written:
     """Render one frame and write its files."""
     start = time.process_time()
+    style = STYLES[recipe.style]
     frame = render_frame(recipe.seed, index, recipe.height, recipe.width, recipe.style)
     depth = frame.depth
     if recipe.kinect_holes:
@@ -98,21 +101,21 @@ def write_room(index: int, recipe: Recipe, root: Path) -> Written:
         "height": recipe.height,
         "width": recipe.width,
         **files,
-        "scene_id": SCENE_CLASSES.index(frame.scene_type),
+        **({"scene_id": SCENE_CLASSES.index(frame.scene_type)} if style.has_scenes else {}),
         "sequence": frame.sequence,
         "intrinsics": [fx, fy, cx, cy],
         "camera_to_world": frame.camera_to_world.round(9).tolist(),
     }
-    return Written(image, _annotations(frame), time.process_time() - start)
+    return Written(image, _annotations(frame, style), time.process_time() - start)
 
 
-def _annotations(frame: Frame) -> list[dict[str, Any]]:
+def _annotations(frame: Frame, style: Style) -> list[dict[str, Any]]:
     visible = np.bincount(frame.instances.ravel(), minlength=len(frame.objects) + 1)[1:]
     fractions = [
         {"visible_fraction": round(int(pixels) / thing.full_pixels, 4)}
         for pixels, thing in zip(visible, frame.objects, strict=True)
     ]
-    categories = [CATEGORY_IDS.get(thing.name) for thing in frame.objects]
+    categories = [style.category_ids.get(thing.name) for thing in frame.objects]
     return object_annotations(frame.instances, categories, extra=fractions)
 
 
@@ -128,7 +131,8 @@ def write_split(name: str, indices: range, recipe: Recipe, root: Path, jobs: int
             identity = {"id": len(annotations) + 1, "image_id": written.image["id"]}
             annotations.append(identity | annotation)
         seconds += written.seconds
-    DatasetTree(root).write_annotations(name, images, annotations, recipe.info())
+    category_ids = STYLES[recipe.style].category_ids
+    DatasetTree(root).write_annotations(name, images, annotations, recipe.info(), category_ids)
     return seconds
 
 
@@ -178,9 +182,10 @@ def get_parser(description: str) -> argparse.ArgumentParser:
     add("--root", type=Path, default=root, help="rooms go to ROOT/rooms (default: %(default)s)")
     add(
         "--style",
-        choices=STYLES,
-        default=STYLES[0],
-        help="plain: all scene types look alike but for their furniture; goes to ROOT/rooms_plain",
+        choices=list(STYLES),
+        default=TYPICAL.name,
+        help="plain: all scene types look alike but for their furniture; other: another domain of "
+        "23 classes, without scene classes; these go to ROOT/rooms_plain and ROOT/rooms_other",
     )
     add(
         "--size",

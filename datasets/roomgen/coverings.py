@@ -112,6 +112,26 @@ COVERINGS = {
     "cloth": Covering("speckle", _ANY, (0.15, 0.45), (0.3, 0.75), (0.7, 0.9), scale=(0.03, 0.06)),
     "striped cloth": Covering("stripes", _ANY, (0.15, 0.5), (0.5, 0.9), (0.7, 1.0),
         turn=(-60, 60), scale=(0.05, 0.15), grains=(0, 2)),
+    # Of the style "other" alone.
+    "marble": Covering("clouds", (20, 220), (0.0, 0.12), (0.7, 0.95), (0.35, 0.7),
+        scale=(0.3, 0.6), gloss=0.4),
+    "terrazzo": Covering("speckle", _ANY, (0.0, 0.2), (0.55, 0.85), (0.3, 0.6),
+        scale=(0.07, 0.12), gloss=0.1),
+    "painted boards": Covering("planks", _ANY, (0.05, 0.35), (0.6, 0.95), (0.6, 0.85),
+        scale=(0.16, 0.3), grains=(0, 2)),
+    "brick": Covering("tiles", (4, 24), (0.4, 0.7), (0.35, 0.65), (1.3, 1.8), scale=(0.08, 0.12)),
+    "pastel paint": Covering("plain", _ANY, (0.2, 0.45), (0.75, 0.95)),
+    "mosaic": Covering("patches", _ANY, (0.2, 0.6), (0.4, 0.9), (0.4, 0.8), turn=(-40, 40),
+        scale=(0.05, 0.09), gloss=0.1),
+    "clouded plaster": Covering("clouds", _ANY, (0.1, 0.35), (0.6, 0.9), (0.75, 0.9),
+        scale=(0.4, 0.9)),
+    "pale wood": Covering("wood", (30, 48), (0.1, 0.3), (0.75, 0.95), (0.8, 0.92),
+        scale=(0.2, 0.5), grains=(0, 1, 2)),
+    "leather": Covering("clouds", (8, 34), (0.4, 0.75), (0.12, 0.5), (0.75, 0.9),
+        scale=(0.05, 0.1), gloss=0.3),
+    "plaid": Covering("checks", _ANY, (0.25, 0.7), (0.4, 0.9), (0.5, 0.9), turn=(40, 180),
+        scale=(0.05, 0.14)),
+    "coloured lacquer": Covering("plain", _ANY, (0.35, 0.75), (0.35, 0.8), gloss=0.2),
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from roomgen import (
 from roomgen.groups import single
 from roomgen.parts import Extent, Group, Piece
 from roomgen.scene_looks import PLAIN, Look
+from roomgen.styles import Style
 
 Rng = np.random.Generator
 
@@ -163,6 +164,7 @@ class Layout:
     height: float
     pieces: tuple[Piece, ...]
     look: Look
+    style: Style
 
 
 def scene_type_of(seed: int, sequence: int) -> str:
@@ -176,12 +178,12 @@ def scene_type_of(seed: int, sequence: int) -> str:
     return list(SCENES)[int(np.searchsorted(upper, share * upper[-1], side="right"))]
 
 
-def furnish(rng: Rng, scene_type: str, look: Look = PLAIN) -> Layout:
+def furnish(rng: Rng, scene_type: str, look: Look, style: Style) -> Layout:
     """Return a random room of a scene type."""
     scene = SCENES[scene_type]
     width, depth, height = (
-        rng.uniform(*scene.width),
-        rng.uniform(*scene.depth),
+        rng.uniform(*scene.width) * style.room,
+        rng.uniform(*scene.depth) * style.room,
         rng.uniform(*look.height),
     )
     placer = _Placer(rng, width, depth, height)
@@ -190,12 +192,13 @@ def furnish(rng: Rng, scene_type: str, look: Look = PLAIN) -> Layout:
     for name, chance in (openings | scene.furniture | {"window": look.windows}).items():
         count = int(chance) + int(rng.random() < chance % 1)
         for _ in range(count):
-            placer.place(builders[name](rng), is_free=rng.random() < _FREE.get(name, 0.0))
+            group = style.reshape(rng, name, builders[name](rng))
+            placer.place(group, is_free=rng.random() < _FREE.get(name, 0.0))
     pieces = structure.shell(rng, width, depth, height, look)
     if rng.random() < look.ceiling_light:
         pieces += structure.ceiling_lights(rng, width, depth, height, look)
     things = placer.pieces if look is PLAIN else look.refinish(rng, placer.pieces)
-    return Layout(scene_type, width, depth, height, (*pieces, *things), look)
+    return Layout(scene_type, width, depth, height, (*pieces, *things), look, style)
 
 
 class _Placer:

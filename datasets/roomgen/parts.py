@@ -33,6 +33,11 @@ class Part:
             self, centre=rotation @ self.centre + shift, rotation=rotation @ self.rotation
         )
 
+    def scaled(self, factors: Triple) -> "Part":
+        """Return a copy stretched along the world's axes; what is tilted keeps its angles."""
+        stretch = np.linalg.norm(np.array(factors)[:, None] * self.rotation, axis=0)
+        return replace(self, centre=self.centre * factors, half=self.half * stretch)
+
 
 @dataclass(frozen=True)
 class Extent:
@@ -130,6 +135,16 @@ class Group:
 
     pieces: list[Piece]
     clear: list[Extent] = field(default_factory=list)
+
+    def scaled(self, factors: Triple) -> "Group":
+        """Return a copy whose width, height and depth are multiplied."""
+        w, h, d = factors
+        pieces = [piece(p.name, [part.scaled(factors) for part in p.parts]) for p in self.pieces]
+        clear = [
+            Extent(e.x * w, e.z * d, e.half_width * w, e.half_depth * d, e.bottom * h, e.top * h)
+            for e in self.clear
+        ]
+        return Group(pieces, clear)
 
     def extents(self) -> list[Extent]:
         return [piece.extent for piece in self.pieces] + self.clear

@@ -12,8 +12,8 @@ from roomgen.layouts import Layout, furnish, scene_type_of
 from roomgen.materials import MaterialTable
 from roomgen.primitives import Primitives
 from roomgen.raster import rasterise, surfaces
-from roomgen.scene_looks import look_of
 from roomgen.shading import Lamp, Lighting, photograph, radiance
+from roomgen.styles import STYLES
 from roomgen.viewpoint import choose_viewpoint
 
 FRAMES_PER_SEQUENCE = 3
@@ -23,8 +23,8 @@ FRAMES_PER_SEQUENCE = 3
 # pictures of both are the same today.
 GENERATOR_VERSION = 3
 
-# Streams of random numbers; each is seeded by (seed, sequence, stream, ...).
-_LAYOUT, _LIGHTING, _VIEW, _PHOTOGRAPH, _LOOK = range(5)
+# Streams of random numbers; each is seeded by (seed, sequence, stream, ...), see _generator.
+_LAYOUT, _LIGHTING, _VIEW, _PHOTOGRAPH, _LOOK, _ZOOM = range(6)
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,19 @@ class Room:
     owner: np.ndarray  # (N,) index of the piece
     materials: MaterialTable  # one entry a primitive
     lighting: Lighting
+    zoom: float  # of the camera, see camera.intrinsics
+
+
+def _generator(style: str, seed: int, sequence: int, stream: int, *view: int):
+    return np.random.default_rng([seed, sequence, STYLES[style].stream + stream, *view])
 
 
 def room_layout(seed: int, sequence: int, style: str = "typical") -> Layout:
     """Return the furnished room of a sequence, before anything is rendered."""
     scene_type = scene_type_of(seed, sequence)
-    look = look_of(np.random.default_rng([seed, sequence, _LOOK]), scene_type, style)
-    return furnish(np.random.default_rng([seed, sequence, _LAYOUT]), scene_type, look)
+    look = STYLES[style].look(_generator(style, seed, sequence, _LOOK), scene_type)
+    rng = _generator(style, seed, sequence, _LAYOUT)
+    return furnish(rng, scene_type, look, STYLES[style])
 
 
 @lru_cache(maxsize=2)
@@ -62,7 +68,8 @@ def build_room(seed: int, sequence: int, style: str) -> Room:
         primitives=primitives,
         owner=np.repeat(np.arange(len(sizes)), sizes),
         materials=MaterialTable([part.material for part in parts]),
-        lighting=_light(np.random.default_rng([seed, sequence, _LIGHTING]), layout),
+        lighting=_light(_generator(style, seed, sequence, _LIGHTING), layout),
+        zoom=_generator(style, seed, sequence, _ZOOM).uniform(*layout.style.camera.zoom),
     )
 
 
@@ -70,10 +77,10 @@ def render_frame(seed: int, index: int, height: int, width: int, style: str = "t
     """Return one view with its exact ground truth."""
     sequence, view = divmod(index, FRAMES_PER_SEQUENCE)
     room = build_room(seed, sequence, style)
-    rng = np.random.default_rng([seed, sequence, _VIEW, view])
-    camera_to_world = choose_viewpoint(rng, room.layout)
+    rng = _generator(style, seed, sequence, _VIEW, view)
+    camera_to_world = choose_viewpoint(rng, room.layout, room.zoom)
     world_to_camera = inverse_pose(camera_to_world)
-    matrix = intrinsics(height, width)
+    matrix = intrinsics(height, width, room.zoom)
     primitives = room.primitives.moved(world_to_camera)
     hits = rasterise(primitives, room.owner, matrix, height, width)
     surface = surfaces(primitives, hits, matrix)
@@ -87,7 +94,7 @@ def render_frame(seed: int, index: int, height: int, width: int, style: str = "t
         shape=(height, width),
         focal_length=float(matrix[0, 0]),
     )
-    image = photograph(linear, np.random.default_rng([seed, sequence, _PHOTOGRAPH, view]))
+    image = photograph(linear, _generator(style, seed, sequence, _PHOTOGRAPH, view))
     in_view = np.flatnonzero(hits.full_pixels)
     number = np.zeros(len(hits.full_pixels), np.uint16)
     number[in_view] = np.arange(1, len(in_view) + 1)

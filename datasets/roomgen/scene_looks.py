@@ -15,9 +15,6 @@ from roomgen.parts import Piece
 
 Rng = np.random.Generator
 
-STYLES = ("typical", "plain")
-# This share of the rooms of the typical style has the plain look.
-PLAIN_SHARE = 0.1
 # What follows is drawn for this share of the things; the others are of any material.
 TYPICAL_SHARE = 0.7
 _JOINERY = {"door", "door frame", "window", "floor trim"}
@@ -222,10 +219,3 @@ LOOKS = {
         ceiling_light=0.8, long_light=0.6, lamps=(1, 2), warmth=(-0.25, 0.1), ambient=(0.15, 0.4),
     ),
 }  # fmt: skip
-
-
-def look_of(rng: Rng, scene_type: str, style: str) -> Look:
-    """Return the look of a room."""
-    if style == "plain" or rng.random() < PLAIN_SHARE:
-        return PLAIN
-    return LOOKS[scene_type]

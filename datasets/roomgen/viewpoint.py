@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rock_d2.data.datasets.nyuv2 import THING_CLASSES
 from roomgen.camera import intrinsics, pixel_rays, pose, turn
 from roomgen.layouts import Layout
 from roomgen.parts import Extent
+from roomgen.styles import CameraHabits
 
 _CANDIDATES = 40
 # A coarse picture of the upright boxes around all pieces estimates the view of a candidate.
@@ -15,18 +15,19 @@ _PREVIEW = (9, 12)
 _COMFORTABLE_DISTANCE = 1.3
 
 
-def choose_viewpoint(rng: np.random.Generator, layout: Layout) -> np.ndarray:
+def choose_viewpoint(rng: np.random.Generator, layout: Layout, zoom: float) -> np.ndarray:
     """(4, 4) camera to world: one of the better of some random poses."""
+    habits = layout.style.camera
     blocks = _Blocks.of(layout)
     targets = blocks.centre[blocks.is_thing]
     obstacles = [p.extent for p in layout.pieces if p.name not in ("wall", "floor", "ceiling")]
     best, best_score = None, -np.inf
     for _ in range(_CANDIDATES):
-        position = _free_position(rng, layout, obstacles)
+        position = _free_position(rng, layout, obstacles, habits)
         target = targets[rng.integers(len(targets))] if len(targets) else np.zeros(3)
-        camera = _look(rng, position, target)
+        camera = _look(rng, position, target, habits)
         # A random bonus keeps views with few things in the data.
-        score = _preview_score(camera, blocks) + rng.uniform(0, 3)
+        score = _preview_score(camera, blocks, zoom) + rng.uniform(0, 3)
         if score > best_score:
             best, best_score = camera, score
     return best
@@ -48,13 +49,13 @@ class _Blocks:
             centre=np.array([[e.x, -(e.bottom + e.top) / 2, e.z] for e in extents]),
             half=np.array([[e.half_width, (e.top - e.bottom) / 2, e.half_depth] for e in extents]),
             rotation=np.stack([turn(yaw=e.yaw) for e in extents]),
-            is_thing=np.array([piece.name in THING_CLASSES for piece in layout.pieces]),
+            is_thing=np.array([piece.name in layout.style.classes for piece in layout.pieces]),
         )
 
 
-def _preview_score(camera: np.ndarray, blocks: _Blocks) -> float:
+def _preview_score(camera: np.ndarray, blocks: _Blocks, zoom: float) -> float:
     """Return the number of things in view, less a penalty for standing right before something."""
-    matrix = intrinsics(*_PREVIEW)
+    matrix = intrinsics(*_PREVIEW, zoom)
     x, y = pixel_rays(matrix, *_PREVIEW)
     rays = np.stack([*(a.ravel() for a in np.meshgrid(x, y)), np.ones(len(x) * len(y))])
     to_local = blocks.rotation.transpose(0, 2, 1) / blocks.half[:, :, None]
@@ -68,9 +69,11 @@ def _preview_score(camera: np.ndarray, blocks: _Blocks) -> float:
     return float(blocks.is_thing[seen].sum()) - 5 * closeness
 
 
-def _free_position(rng: np.random.Generator, layout: Layout, obstacles: list[Extent]) -> np.ndarray:
+def _free_position(
+    rng: np.random.Generator, layout: Layout, obstacles: list[Extent], habits: CameraHabits
+) -> np.ndarray:
     for _ in range(50):
-        up = rng.uniform(1.2, 1.7)
+        up = rng.uniform(*habits.height)
         side = (layout.width - 0.5, layout.depth - 0.5)
         # Beta(0.6, 0.6) prefers the sides, from where more is in view.
         x, z = (rng.beta(0.6, 0.6, 2) - 0.5) * side
@@ -80,9 +83,11 @@ def _free_position(rng: np.random.Generator, layout: Layout, obstacles: list[Ext
     return np.array([0.0, -1.7, 0.0])
 
 
-def _look(rng: np.random.Generator, position: np.ndarray, target: np.ndarray) -> np.ndarray:
+def _look(
+    rng: np.random.Generator, position: np.ndarray, target: np.ndarray, habits: CameraHabits
+) -> np.ndarray:
     way = target - position
-    yaw = np.arctan2(way[0], way[2]) + rng.normal(0, 0.2)
+    yaw = np.arctan2(way[0], way[2]) + rng.normal(0, habits.yaw)
     downwards = np.arctan2(way[1], np.hypot(way[0], way[2]))
-    pitch = np.clip(0.6 * downwards + rng.normal(0, 0.08), -0.05, 0.55)
-    return pose(turn(yaw=yaw, pitch=pitch, roll=rng.normal(0, 0.03)), position)
+    pitch = np.clip(habits.aim * downwards + rng.normal(0, 0.08), *habits.pitch)
+    return pose(turn(yaw=yaw, pitch=pitch, roll=rng.normal(0, habits.roll)), position)

@@ -16,13 +16,14 @@ from rock_d2.checkpoint.downloads import local_file
 from rock_d2.checkpoint.files import CheckpointFiles
 from rock_d2.checkpoint.formats import Tensors, WeightFormat, backbone_place, find_format, learned
 from rock_d2.checkpoint.loading import read_weights
+from rock_d2.modeling.num_classes import thing_classes
 
 
 class RockCheckpointer(DetectionCheckpointer):
     """Takes all weights of ``WEIGHT_FORMATS``, and refuses those that do not fit.
 
     A checkpoint that it saves also holds ``style``, so that a model never gets images of another
-    kind than it was trained with.
+    kind than it was trained with, and ``thing_classes``.
     """
 
     @configurable
@@ -32,6 +33,7 @@ class RockCheckpointer(DetectionCheckpointer):
         save_dir: str = "",
         *,
         style: Mapping[str, Any],
+        classes: Sequence[str] = (),
         num_kept: int = 0,
         save_to_disk: bool | None = None,
         **checkpointables: Any,
@@ -41,17 +43,18 @@ class RockCheckpointer(DetectionCheckpointer):
             model: a detector of Detectron2, or MultiTask.
             save_dir: where checkpoints are written and looked for.
             style: the settings of the model's images, see ``style_of``.
+            classes: names of the objects' classes, as far as they are known.
             num_kept: numbered checkpoints that stay; 0 keeps all.
             save_to_disk: whether this process writes; by default the main one does.
             checkpointables: saved and loaded with the model.
         """
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
-        self.style = dict(style)
+        self.style, self.classes = dict(style), list(classes)
         self.files = CheckpointFiles(save_dir, num_kept)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return {"style": style_of(cfg)}
+        return {"style": style_of(cfg), "classes": thing_classes(cfg)}
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Write a checkpoint, as a whole or not at all."""
@@ -59,6 +62,7 @@ class RockCheckpointer(DetectionCheckpointer):
             return
         states = {key: obj.state_dict() for key, obj in self.checkpointables.items()}
         content = {"model": self.model.state_dict(), **states, "style": self.style}
+        content["thing_classes"] = self.classes
         self.logger.info(f"Saving checkpoint to {self.save_dir}/{name}.pth")
         self.files.write(name, content | kwargs)
 
@@ -98,6 +102,7 @@ class RockCheckpointer(DetectionCheckpointer):
     ) -> dict[str, Any]:
         """Load what ``read`` has returned, as ``load`` does."""
         tensors, state = checkpoint.pop("model"), self.model.state_dict()
+        checkpoint.pop("thing_classes", None)
         for name in tensors.keys() & state.keys():
             there, here = tuple(tensors[name].shape), tuple(state[name].shape)
             if there != here:

@@ -10,6 +10,8 @@ from detectron2.utils import comm
 from torch import nn
 
 from rock_d2.checkpoint.checkpointer import RockCheckpointer
+from rock_d2.checkpoint.classes import adapt_predictors
+from rock_d2.checkpoint.downloads import local_file
 from rock_d2.checkpoint.identity import check_identity
 from rock_d2.files import remove_unfinished
 
@@ -47,6 +49,7 @@ class TrainingCheckpointer(RockCheckpointer):
         )
         self._identity = identity
         self._average = average
+        self._by_class_name = cfg.MODEL.WEIGHTS_BY_CLASS_NAME
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Save from all processes.
@@ -81,8 +84,23 @@ class TrainingCheckpointer(RockCheckpointer):
         return comm.all_gather(path)[0]
 
     def start_from(self, weights: str) -> None:
-        """Start a training with these weights, or from scratch without any."""
-        self.load(weights, checkpointables=[])
+        """Start a training with these weights, or from scratch without any.
+
+        Raises:
+            ValueError, OSError: as ``load`` and ``adapt_predictors`` do.
+        """
+        if weights:
+            file = local_file(weights)
+            checkpoint = self.read(file)
+            adapt_predictors(
+                file,
+                checkpoint["model"],
+                self.model.state_dict(),
+                there=checkpoint.get("thing_classes", []),
+                here=self.classes,
+                by_name=self._by_class_name,
+            )
+            self.restore(file, checkpoint, checkpointables=[])
         if comm.is_main_process():
             remove_unfinished(self.files.folder)
 

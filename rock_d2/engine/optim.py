@@ -1,6 +1,8 @@
 """Optimizers and learning rates by name."""
 
 import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from detectron2.config import CfgNode
@@ -24,7 +26,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """Return the optimizer SOLVER.OPTIMIZER with Detectron2's settings.
 
     Those are its rules for the weight decay of normalization and biases, BIAS_LR_FACTOR and
-    CLIP_GRADIENTS.
+    CLIP_GRADIENTS; and the factors of SOLVER.LR_MULTIPLIERS.
     """
     solver = cfg.SOLVER
     if solver.OPTIMIZER not in OPTIMIZERS:
@@ -40,12 +42,51 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
     )
     return maybe_add_gradient_clipping(cfg, kind)(
-        parameters,
+        with_multipliers(parameters, model, solver.LR_MULTIPLIERS),
         lr=solver.BASE_LR,
         weight_decay=solver.WEIGHT_DECAY,
         fused=True,
         **{argument: solver[key] for argument, key in extras.items()},
     )
+
+
+def with_multipliers(
+    groups: Iterable[dict[str, Any]], model: nn.Module, multipliers: Sequence[tuple[str, float]]
+) -> list[dict[str, Any]]:
+    """Return groups of parameters whose learning rates have their parts' factors.
+
+    Args:
+        groups: with ``params`` and ``lr``.
+        model: of the parameters.
+        multipliers: a part's name and its factor; of several that hold a parameter the last counts.
+    """
+    # As in checkpoints, where the modules' names may be others.
+    names = {value: name for name, value in model.state_dict(keep_vars=True).items()}
+    for entry in multipliers:
+        if not is_multiplier(entry, names.values()):
+            parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in names.values()))
+            raise ValueError(
+                f"SOLVER.LR_MULTIPLIERS: {entry!r} must be a part of the model ({parts}, or one "
+                "within these) and a factor of 0 or more"
+            )
+    found = []
+    for group in groups:
+        by_factor: dict[float, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            name = f"{names[parameter]}."
+            factors = [1.0, *(f for part, f in multipliers if name.startswith(f"{part}."))]
+            by_factor.setdefault(factors[-1], []).append(parameter)
+        found += [group | {"params": p, "lr": f * group["lr"]} for f, p in by_factor.items()]
+    return found
+
+
+def is_multiplier(entry: Any, names: Iterable[str]) -> bool:
+    """Return whether a setting holds the name of a part of these and a number."""
+    if not isinstance(entry, list | tuple) or len(entry) != 2:
+        return False
+    part, factor = entry
+    is_number = isinstance(factor, int | float) and 0 <= factor < float("inf")
+    return is_number and any(f"{name}.".startswith(f"{part}.") for name in names)
 
 
 class Staircase(ParamScheduler):

@@ -37,6 +37,25 @@ def test_normalization_and_biases_have_their_own_weight_decay():
     assert [decay[p] for p in part.parameters()] == [0.1, 0.3, 0.2, 0.3]
 
 
+def test_parts_have_their_multiples_of_the_learning_rate():
+    multipliers = [["0", 0.1], ["0.bias", 3.0]]
+    part = network()
+    optimizer = build_optimizer(settings("SOLVER.LR_MULTIPLIERS", multipliers), part)
+    rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    # BASE_LR is 0.5; the convolution's weight and bias, the normalization's.
+    assert [rates[p] for p in part.parameters()] == pytest.approx([0.05, 1.5, 0.5, 0.5])
+    scheduler = build_lr_scheduler(
+        settings("SOLVER.LR_MULTIPLIERS", multipliers, "SOLVER.WARMUP_ITERS", 0), optimizer
+    )
+    assert scheduler.get_last_lr() == [group["lr"] for group in optimizer.param_groups]
+
+
+@pytest.mark.parametrize("entry", [["2", 0.1], ["0.w", 1.0], ["0", -1.0], ["0", "x"], "0", ["0"]])
+def test_multipliers_of_no_part_are_refused(entry):
+    with pytest.raises(ValueError, match=r"SOLVER\.LR_MULTIPLIERS.*\(0, 1, or one within"):
+        build_optimizer(settings("SOLVER.LR_MULTIPLIERS", [entry]), network())
+
+
 @pytest.mark.parametrize(
     ("slope", "precision"), [(100.0, None), (0.125, None), (0.125, torch.float16)]
 )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from reproduce.plan import Plan, check_stored_settings, differences, model_settings
+from reproduce.plan import Plan, available, check_stored_settings, differences, model_settings
 from reproduce.tables import TABLES, find_table
 from rock_d2 import model_zoo
 
@@ -13,15 +13,17 @@ ALL = tuple(table.name for table in TABLES if table.name.isdigit())
 
 
 def plan_of(*tables: str, dataset: str = "rooms", seeds: int = 1, **options) -> Plan:
-    tables = [find_table(name) for name in tables]
+    detector = options.get("detector", "SSD")
+    tables = [available(find_table(name), dataset, detector) for name in tables]
     options = {"output": Path("out")} | options
     return Plan(tables, dataset=dataset, seeds=range(1, seeds + 1), **options)
 
 
 def test_a_model_is_trained_once_for_all_tables():
     # Table 1 has four models, table 2 six more, 5 three more, 6 three shares of ROCK; table 3
-    # has none that is new, unless the data set has a test set of its own.
-    assert len(plan_of(*ALL, seeds=2).runs()) == 2 * (4 + 6 + 3 + 3)
+    # has none that is new but that which goes on from a pre-training, unless the data set has a
+    # test set of its own.
+    assert len(plan_of(*ALL, seeds=2).runs()) == 2 * (4 + 6 + 3 + 3 + 1) + 1
     runs = plan_of(*ALL, dataset="nyuv2", seeds=2).runs()
     assert len({run.folder for run in runs}) == len(runs) == 2 * (4 + 6 + 3 + 3 + 3)
 
@@ -70,6 +72,21 @@ def test_tables_of_our_own_differ_in_what_they_are_about():
     assert shallow == deep[:2] != deep
     with pytest.raises(ValueError, match=r"shallow X: X must be in a feature pyramid"):
         plan_of("deep_x", detector="RetinaNet", dataset="nyuv2").runs()
+
+
+def test_one_pretraining_serves_all_seeds():
+    first, *others = plan_of("3", seeds=3, iterations=0.1).runs()
+    tuned = [run for run in others if run.pretrained is not None]
+    assert len(tuned) == 3 and {run.pretrained for run in tuned} == {first}
+    assert (first.name, first.config().SOLVER.MAX_ITER) == ("pretrain_rooms_other", 100)
+    rock = next(run for run in others if run.name == "table1_rock").config()
+    changed = {key: here for key, here, _ in differences(tuned[0].config(), rock)}
+    assert changed == {
+        "MODEL.WEIGHTS": "out/pretrain_rooms_other/seed1/model_final.pth",
+        "MODEL.WEIGHTS_BY_CLASS_NAME": True,
+    }
+    names = {r.name for r in plan_of("3", detector="RetinaNet").runs()}
+    assert names == {"table1_baseline", "table1_rock", "table5_d_sum"}
 
 
 @pytest.mark.parametrize("dataset", ["nyuv2", "rooms", "rooms_plain"])

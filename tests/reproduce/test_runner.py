@@ -41,8 +41,8 @@ def new_runner(tmp_path):
     return lambda jobs=1, report=print: Runner(script, jobs=jobs, report=report)
 
 
-def run_of(tmp_path: Path, name: str, *settings: str, trained: Run | None = None) -> Run:
-    return Run(name, 1, tmp_path / "out" / name / "seed1", "base.yaml", settings, trained)
+def run_of(tmp_path: Path, name: str, *settings: str, **needed: Run) -> Run:
+    return Run(name, 1, tmp_path / "out" / name / "seed1", "base.yaml", settings, **needed)
 
 
 def notes(tmp_path: Path) -> list[str]:
@@ -53,8 +53,10 @@ def test_a_failed_run_does_not_stop_the_others(new_runner, tmp_path):
     runner = new_runner()
     bad, good = run_of(tmp_path, "bad", "FAIL", "1"), run_of(tmp_path, "good")
     evaluation = run_of(tmp_path, "evaluated", trained=bad)
-    runner.run([bad, good, evaluation])
+    tuned = run_of(tmp_path, "tuned", pretrained=good)
+    runner.run([tuned, bad, good, evaluation])
     assert good.finished and not bad.finished
+    assert notes(tmp_path) == ["+ bad", "+ good", "- good", "+ tuned", "- tuned"]
     assert runner.failed[bad] == "failed with exit status 1: train_net: no such thing"
     # Its model is missing.
     assert runner.failed.keys() == {bad, evaluation} and not evaluation.folder.exists()

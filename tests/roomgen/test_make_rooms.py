@@ -8,7 +8,7 @@ import make_rooms
 import numpy as np
 import pytest
 from detectron2.data import MetadataCatalog
-from roomgen.render import render_frame
+from roomgen.render import render_frame, room_layout
 
 from rock_d2.data.datasets.nyuv2 import SCENE_CLASSES, STUFF_CLASSES, THING_CLASSES
 from rock_d2.tasks.thinning import outlines
@@ -87,18 +87,40 @@ def test_files_hold_the_frame(root):
     np.testing.assert_allclose([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], frame.intrinsics)
 
 
-def test_plain_rooms_are_a_data_set_of_their_own(root, tmp_path):
-    run(tmp_path, "--jobs", "1", "--style", "plain")
-    assert {p.name for p in tmp_path.iterdir()} == {"rooms_plain"}
-    annotations = tmp_path / "rooms_plain" / "annotations"
-    assert {p.name for p in annotations.iterdir()} == {
-        f"rooms_plain_{split}.json" for split in ("train", "val")
-    }
+@pytest.mark.parametrize("style", ["plain", "other"])
+def test_another_style_is_a_data_set_of_its_own(style, root, tmp_path):
+    run(tmp_path, "--jobs", "1", "--style", style)
+    name = f"rooms_{style}"
+    assert {p.name for p in tmp_path.iterdir()} == {name}
     for split in ("train", "val"):
-        metadata = MetadataCatalog.get(f"rooms_plain_{split}")
-        assert metadata.json_file.endswith(f"rooms_plain/annotations/rooms_plain_{split}.json")
-    plain, typical = (
-        base.joinpath("images/000000.png").read_bytes()
-        for base in (tmp_path / "rooms_plain", root / "rooms")
-    )
-    assert plain != typical
+        file = tmp_path / name / "annotations" / f"{name}_{split}.json"
+        metadata = MetadataCatalog.get(f"{name}_{split}")
+        assert metadata.json_file.endswith(str(file.relative_to(tmp_path)))
+        document = json.loads(file.read_text())
+        assert [c["name"] for c in document["categories"]] == metadata.thing_classes
+        assert len(metadata.thing_classes) == (19 if style == "plain" else 23)
+        has_scenes = ["scene_id" in image for image in document["images"]]
+        assert set(has_scenes) == {style == "plain"} == {"scene_classes" in metadata.as_dict()}
+    folders = tmp_path / name, root / "rooms"
+    other, typical = ((folder / "images/000000.png").read_bytes() for folder in folders)
+    assert other != typical
+
+
+@pytest.mark.parametrize(
+    ("style", "brightness", "depth"), [("typical", 134.603, 3.66498), ("plain", 143.670, 3.99205)]
+)
+def test_images_of_a_seed_stay_what_they_were(style, brightness, depth):
+    frame = render_frame(5, 4, 60, 80, style)
+    assert frame.image.mean() == pytest.approx(brightness, abs=0.05)
+    assert frame.depth.mean() == pytest.approx(depth, abs=1e-4)
+
+
+def test_the_other_style_has_rooms_and_cameras_of_its_own():
+    focal = {render_frame(0, 3 * room, 32, 40, "other").intrinsics[0, 0] for room in range(4)}
+    assert len(focal) == 4
+    # No room of a test set comes with other colours into the training.
+    styles = "typical", "other"
+    widths = [{room_layout(0, room, style).width for room in range(20)} for style in styles]
+    assert not widths[0] & widths[1]
+    with pytest.raises(SystemExit):
+        make_rooms.main(["--style", "other", "--kinect-holes"])

@@ -1,18 +1,46 @@
-"""Rooms: rendered by datasets/make_rooms.py, with the classes of NYUv2. Not NYUv2."""
+"""Rooms: rendered by datasets/make_rooms.py, most of them with the classes of NYUv2. Not NYUv2."""
 
 from rock_d2.data.datasets.coco import register_multitask_coco
 from rock_d2.data.datasets.nyuv2 import SCENE_CLASSES, STUFF_CLASSES, THING_CLASSES
 
-# rooms_plain: the rooms of --style plain.
-for folder in ("rooms", "rooms_plain"):
+# Those of rooms_other; twelve of NYUv2's 19 are among them, the other seven occur unlabelled.
+OTHER_CLASSES = (
+    "bathtub",
+    "bed",
+    "bookshelf",
+    "chair",
+    "coffee table",
+    "desk",
+    "lamp",
+    "laundry basket",
+    "mirror",
+    "night stand",
+    "picture",
+    "pillow",
+    "plant",
+    "refridgerator",
+    "shelves",
+    "sofa",
+    "stove",
+    "table",
+    "television",
+    "toilet",
+    "tv stand",
+    "wardrobe",
+    "window",
+)
+
+# The styles of datasets/make_rooms.py.
+for folder in ("rooms", "rooms_plain", "rooms_other"):
+    is_other = folder == "rooms_other"
     for split, other in (("train", "val"), ("val", "train")):
         register_multitask_coco(
             f"{folder}_{split}",
             json_file=f"{folder}/annotations/{folder}_{split}.json",
             image_root=folder,
-            thing_classes=list(THING_CLASSES),
+            thing_classes=list(OTHER_CLASSES if is_other else THING_CLASSES),
             stuff_classes=list(STUFF_CLASSES),
-            scene_classes=list(SCENE_CLASSES),
             depth_range=(0.2, 10.0),
             disjoint_from=[f"{folder}_{other}"],
+            **({} if is_other else {"scene_classes": list(SCENE_CLASSES)}),
         )
