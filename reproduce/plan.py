@@ -130,10 +130,16 @@ class Plan:
         is_test = (self.dataset, table.split) == ("nyuv2", "test")
         name = row.run_name + ("_test" if is_test else "")
         run = Run(name, seed, self.output / name / f"seed{seed}", file, pairs)
-        if row.switched_off is None:
+        changes = {
+            ("MODEL.ROCK.FUSION.SWITCHED_OFF", "without"): row.switched_off,
+            ("MODEL.ROCK.GIVEN", "given"): row.given,
+        }
+        for (key, word), tasks in changes.items():
+            if tasks is not None:
+                pairs += (key, as_argument(list(tasks)))
+                name += f"_{word}_" + ("_".join(tasks).lower() or "nothing")
+        if name == run.name:
             return run
-        pairs += ("MODEL.ROCK.FUSION.SWITCHED_OFF", as_argument(list(row.switched_off)))
-        name += "_without_" + "_".join(row.switched_off).lower()
         return Run(name, seed, self.output / name / f"seed{seed}", file, pairs, trained=run)
 
     def _own(self, name: str, config: str, seed: int, pretrained: Run | None = None) -> Run:

@@ -24,6 +24,7 @@ class Row:
         pretrained: whether it goes on from a pre-training on another data set.
         switched_off: registered tasks whose decoders are left out when the trained model is
             evaluated once more; None where the training's own evaluation counts.
+        given: registered tasks whose labels the trained model gets then; None likewise.
     """
 
     title: str
@@ -35,6 +36,7 @@ class Row:
     maps: int = 0
     pretrained: bool = False
     switched_off: tuple[str, ...] | None = None
+    given: tuple[str, ...] | None = None
 
     @property
     def run_name(self) -> str:
@@ -191,6 +193,26 @@ TABLES = (
         notes=(
             "The decoders of given tasks take the encoding of the labels, in training and at test "
             "time: the most that a task can bring on this data. " + _FROM_TABLE_1,
+        ),
+    ),
+    Table(
+        "given",
+        "ROCK that may be given true labels at test time",
+        (
+            _BASELINE,
+            _ROCK,
+            Row("Trained with and without labels, all given", "given_at_test", against=ROCK.title),
+            *(
+                Row(f"{title} given", "given_at_test", against=ROCK.title, given=names)
+                for title, names in (
+                    *((f"The same, {name.lower()}", (name,)) for name in PAPER_TASKS),
+                    ("The same, nothing", ()),
+                )
+            ),
+        ),
+        notes=(
+            "Rows of the same model evaluate the same trained weights. In training each label is "
+            "given with a chance of one half. " + _FROM_TABLE_1,
         ),
     ),
     Table(

@@ -33,6 +33,7 @@ class Predictor:
     Attributes:
         model: in evaluation mode.
         tasks: those that it predicts.
+        given: those of them whose labels it takes where it gets any.
         metadata: names of its classes, from the file of the weights, or else from the config's
             first test set.
     """
@@ -65,7 +66,7 @@ class Predictor:
             )
         self.model = build_model(cfg).eval().to(memory_format=torch.channels_last)
         stored = CompleteCheckpointer(cfg, model=self.model).load(cfg.MODEL.WEIGHTS)
-        self.tasks = self.model.neck.tasks
+        self.tasks, self.given = self.model.neck.tasks, self.model.neck.given
         names = cfg.DATASETS.TEST
         self.metadata = MetadataCatalog.get(names[0]) if names else Metadata()
         if isinstance(stored.get("classes"), dict):
@@ -75,7 +76,7 @@ class Predictor:
         self._reverse_channels = cfg.INPUT.FORMAT == "BGR"
 
     def __call__(
-        self, images: Image | Sequence[Image], *, encodings: bool = False
+        self, images: Image | Sequence[Image], *, encodings: bool = False, **labels: Any
     ) -> dict[str, Any] | list[dict[str, Any]]:
         """Return the model's output for an image, or for each of several, on the CPU.
 
@@ -83,12 +84,16 @@ class Predictor:
             images: file names, or uint8 (H, W, 3) arrays in RGB order.
             encodings: whether an output has ``encodings``, each task's maps (K, h, w) before the
                 pooling; images are then seen one by one, since a batch would pad them.
+            labels: by the names of given tasks (MODEL.ROCK.GIVEN) what a dataset dict has, such as
+                a PNG's name; for several images a sequence, with None where one is missing.
         """
         if isinstance(images, np.ndarray | str | PathLike):
-            return self([images], encodings=encodings)[0]
+            single = {name: [label] for name, label in labels.items()}
+            return self([images], encodings=encodings, **single)[0]
+        pairs = list(zip(images, self._records(labels, len(images)), strict=True))
         size, outputs = 1 if encodings else self.batch_size, []
         for start in range(0, len(images), size):
-            batch = [self._item(image) for image in images[start : start + size]]
+            batch = [self._item(*pair) for pair in pairs[start : start + size]]
             recording = recorded_encodings(self.model) if encodings else nullcontext({})
             with torch.inference_mode(), recording as found:
                 outputs += self.model(batch)
@@ -108,15 +113,36 @@ class Predictor:
         }
         return {name: ranking for name, ranking in found.items() if ranking}
 
-    def _item(self, image: Image) -> dict[str, Any]:
+    def _records(self, labels: Mapping[str, Sequence[Any]], count: int) -> list[dict[str, Any]]:
+        """Return the labels of each of ``count`` images as its dataset dict has them."""
+        fields = {task.name: task.field for task in self.given}
+        if unknown := sorted(labels.keys() - fields.keys()):
+            raise ValueError(
+                f"{', '.join(unknown)}: the model does not take these labels, but those of: "
+                f"{', '.join(fields) or 'no task'} (MODEL.ROCK.GIVEN)"
+            )
+        for name, values in labels.items():
+            if len(values) != count:
+                raise ValueError(f"{name}: there are {len(values)} labels and {count} images")
+        return [
+            {fields[name]: values[i] for name, values in labels.items() if values[i] is not None}
+            for i in range(count)
+        ]
+
+    def _item(self, image: Image, labels: Mapping[str, Any]) -> dict[str, Any]:
         """Return a batch item; its ``height`` and ``width`` are the size of the outputs."""
         if not isinstance(image, np.ndarray):
             image = read_color_image(image)
         shape = image.shape
         if image.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or not image.size:
             raise ValueError(f"image is {image.dtype} {shape}; it must be uint8 (H, W, 3), RGB")
-        height, width = image.shape[:2]
+        size = {"height": shape[0], "width": shape[1]}
         view = T.AugInput(image[..., ::-1] if self._reverse_channels else image)
-        self._augmentations(view)
+        transforms = self._augmentations(view)
         resized = np.ascontiguousarray(view.image.transpose(2, 0, 1))
-        return {"image": torch.from_numpy(resized), "height": height, "width": width}
+        item = {"image": torch.from_numpy(resized), **size}
+        for task in self.given:
+            label = task.load({**labels, **size})
+            if label is not None:
+                item[task.name] = task.to_tensor(task.transform(label, transforms))
+        return item

@@ -40,6 +40,7 @@ ROWS = {
     "table5_d_sum": ("ROCK", ("depth",), "SumFusion"),
     "table5_d_product": ("ROCK", ("depth",), "ProductFusion"),
     "oracle_all": ("ROCK", ALL, "SumFusion"),
+    "given_at_test": ("ROCK", ALL, "SumFusion"),
     "oracle_scene": ("ROCK", ALL, "SumFusion"),
     "oracle_geometry": ("ROCK", ALL, "SumFusion"),
     "fusion_context": ("ROCK", ALL, "ContextFusion"),

@@ -59,6 +59,29 @@ def test_files_arrays_one_and_many_agree(predictor, images):
         assert_equal(predictor(array), output)
 
 
+def test_takes_labels_as_the_test_loader_does(tiny_weights, rooms_root, images):
+    given = ("MODEL.ROCK.GIVEN", '["Depth", "Scene"]')
+    predictor = Predictor(CONFIG, tiny_weights["rock"], opts=[*OPTS, *given])
+    files = [rooms_root / "rooms" / "depth" / image.name for image in images[:2]]
+    record = {"file_name": str(images[0]), "height": 120, "width": 160}
+    record |= {"depth_file_name": str(files[0]), "scene_id": 3}
+    cfg = tiny_config()
+    cfg.merge_from_list(list(given))
+    item = RockDatasetMapper(cfg, is_train=False)(record)
+    assert {"depth", "scene"} <= item.keys() and "normals" not in item
+    with torch.no_grad():
+        wanted = predictor.model([item])[0]
+    found, other = predictor(images[:2], depth=[files[0], None], scene=[3, None])
+    assert_equal(found, wanted)
+    plain, expected = predictor(images[:2])
+    assert_equal(other, expected)
+    assert not torch.equal(found["instances"].scores, plain["instances"].scores)
+    with pytest.raises(ValueError, match=r"normals: .* but those of: .*depth.*MODEL\.ROCK\.GIVEN"):
+        predictor(images[0], normals=files[0])
+    with pytest.raises(ValueError, match=r"depth: there are 1 labels and 2 images"):
+        predictor(images[:2], depth=files[:1])
+
+
 def assert_own_sizes(predictor, sizes) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (400, 400, 3), np.uint8)
     images = [pixels[:height, :width] for height, width in sizes]

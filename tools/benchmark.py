@@ -10,6 +10,7 @@ data     mapping images with all labels, by workers and from memory (DATALOADER.
          Detectron2's DatasetMapper, which maps image and boxes, with the same transforms
 losses   matching and losses, forward and backward, against torchvision's SSD
 eval     COCO's box evaluation by hotcoco, against pycocotools
+metrics  a frame's outlines (odsF) by MTI-Net's protocol, against InvPT's
 
 A time is the median of the rounds with its quartiles; so is a ratio, round by round.
 """
@@ -26,7 +27,7 @@ from rock_d2.engine.command_line import import_module_or_file, one_line_errors, 
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-SUBJECTS = ("train", "infer", "data", "losses", "eval")
+SUBJECTS = ("train", "infer", "data", "losses", "eval", "metrics")
 # Of those that depend on a config.
 CONFIGS = {
     "infer": ["rock/ssd_nyuv2.yaml", "rock_nyuv2.yaml"],

@@ -6,8 +6,9 @@ r"""Runs a trained model on one's own images, a video or the webcam.
         --weights output/rock_rooms/model_final.pth --input kitchen.jpg office.jpg --output seen
     python tools/demo.py --config-file ... --weights ... --input walk.mp4 --output seen.mp4
 
-The first takes the model that comes with the project, trained on rendered rooms. tools/web_demo.py
-does it in a page of the browser.
+The first takes the model that comes with the project, trained on rendered rooms. A model with
+MODEL.ROCK.GIVEN takes labels of these tasks, each by an option of the task's name.
+tools/web_demo.py does it in a page of the browser.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from rock_d2.engine.command_line import (
 from rock_d2.files import atomic_file
 from rock_d2.image_files import FORMATS, read_color_image
 from rock_d2.predictor import Predictor
+from rock_d2.tasks import TASK_REGISTRY
 from rock_d2.visualization import class_title, draw_output, write_picture
 
 WEBCAM = "webcam"
@@ -66,6 +68,9 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="SCORE",
         help="score from which a detection is shown and written (default: %(default)s)",
     )
+    for _, task in TASK_REGISTRY:
+        help_text = f"for MODEL.ROCK.GIVEN: each image's `{task.field}`"
+        add(f"--{task.name}", nargs="+", metavar="LABEL", help=help_text)
     add(
         "--opts",
         nargs=argparse.REMAINDER,
@@ -133,11 +138,20 @@ def run_on_images(
     *,
     score_threshold: float,
     write_json: bool,
+    labels: Mapping[str, Sequence[Any]],
 ) -> None:
-    """Write a picture for each image; with ``write_json`` its predictions in a file beside it."""
-    for image, file in zip(tqdm(images, desc="predicting", disable=None), files, strict=True):
+    """Write a picture for each image; with ``write_json`` its predictions in a file beside it.
+
+    Each image's ``labels``, by task, are given to the model.
+    """
+    for name, values in labels.items():
+        if len(values) != len(images):
+            raise ValueError(f"--{name}: has {len(values)} labels for {len(images)} images")
+    places = zip(tqdm(images, desc="predicting", disable=None), files, strict=True)
+    for i, (image, file) in enumerate(places):
         rgb = read_color_image(image)
-        found = predictor(rgb, encodings=True)
+        given = {name: values[i] for name, values in labels.items()}
+        found = predictor(rgb, encodings=True, **given)
         write_picture(file, draw(predictor, rgb, found, score_threshold))
         if write_json:
             facts = {"file_name": str(image), **summary(predictor, rgb, found, score_threshold)}
@@ -248,6 +262,16 @@ def write_maps(
     return files
 
 
+def given_labels(args: argparse.Namespace) -> dict[str, list[int | str]]:
+    """Return the labels on the command line by task: files, or numbers of classes."""
+    found = {task.name: getattr(args, task.name) for _, task in TASK_REGISTRY}
+    return {
+        name: [int(value) if value.isdigit() else value for value in values]
+        for name, values in found.items()
+        if values
+    }
+
+
 def main(args: argparse.Namespace) -> None:
     inputs = [*args.paths, *args.input]
     if not inputs:
@@ -258,13 +282,16 @@ def main(args: argparse.Namespace) -> None:
     # Wrong names are found before a model is built.
     images = [] if video else list_images(inputs)
     files = [] if video else output_files(inputs, images, output)
+    labels = given_labels(args)
+    if labels and video:
+        raise ValueError(f"--{next(iter(labels))}: labels are given for images, not for a video")
     predictor = Predictor(args.config_file, args.weights, opts=args.opts)
     choices = {"score_threshold": args.confidence_threshold, "write_json": args.json}
     if video:
         count = run_on_video(predictor, inputs[0], output, **choices)
         print(f"{count} frames of {inputs[0]} drawn in {output}")
     else:
-        run_on_images(predictor, images, files, **choices)
+        run_on_images(predictor, images, files, labels=labels, **choices)
         print(f"{len(images)} images drawn in {output}")
 
 

@@ -28,7 +28,7 @@ from rock_d2.data.loader import check_registered
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
 from rock_d2.evaluation.boxes import read_truth, score_boxes
 from rock_d2.evaluation.results import results_table, save_results
-from rock_d2.evaluation.task_evaluator import TaskEvaluator, load_prediction
+from rock_d2.evaluation.task_evaluator import TaskEvaluator, load_prediction, measured_ids
 from rock_d2.tasks import build_tasks
 
 
@@ -76,8 +76,11 @@ def evaluate_tasks(cfg: CfgNode, dataset_name: str, folder: Path) -> dict[str, d
     results = {}
     records = DatasetCatalog.get(dataset_name)
     for task in tasks:
+        ids = measured_ids(task, dataset_name)
         evaluator = TaskEvaluator(task, crop=cfg.TEST.EVAL_CROP)
         for record in tqdm(records, desc=task.name):
+            if ids is not None and record["image_id"] not in ids:
+                continue
             prediction = torch.from_numpy(load_prediction(folder / task.name, record))
             evaluator.process([record], [{task.name: prediction}])
         results |= evaluator.evaluate()

@@ -6,7 +6,7 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluators
 
 from rock_d2.evaluation.boxes import BoxEvaluator, ObjectEvaluator
-from rock_d2.evaluation.task_evaluator import TaskEvaluator
+from rock_d2.evaluation.task_evaluator import TaskEvaluator, measured_ids
 from rock_d2.tasks import build_tasks
 
 
@@ -30,5 +30,8 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
         ]
     for task in build_tasks(cfg):
         save_dir = folder / task.name if cfg.TEST.SAVE_AUXILIARY else None
-        evaluators.append(TaskEvaluator(task, crop=cfg.TEST.EVAL_CROP, save_dir=save_dir))
+        image_ids = measured_ids(task, dataset_name)
+        evaluators.append(
+            TaskEvaluator(task, crop=cfg.TEST.EVAL_CROP, image_ids=image_ids, save_dir=save_dir)
+        )
     return DatasetEvaluators(evaluators)

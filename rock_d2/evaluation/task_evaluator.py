@@ -4,11 +4,16 @@ docs/METRICS.md has the conventions.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections import deque
+from collections.abc import Container, Mapping, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from detectron2.data import DatasetCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
@@ -30,11 +35,19 @@ CROPS = {
 class TaskEvaluator(DatasetEvaluator):
     """Evaluate one task by its meter at the labels' own resolution; keep one vector, no map."""
 
-    def __init__(self, task: Task, *, crop: str = "none", save_dir: Path | None = None):
+    def __init__(
+        self,
+        task: Task,
+        *,
+        crop: str = "none",
+        image_ids: Container[Any] | None = None,
+        save_dir: Path | None = None,
+    ):
         """
         Args:
             task: reads the labels, and has the meter.
             crop: the part of maps that counts, a name in CROPS.
+            image_ids: of ``measured_ids``.
             save_dir: where to keep each prediction as <image_id>.npz; None keeps none.
         """
         if crop not in CROPS:
@@ -42,12 +55,15 @@ class TaskEvaluator(DatasetEvaluator):
         self.task = task
         self.meter = task.meter()
         self.crop = crop
+        self.image_ids = image_ids
         self.save_dir = save_dir
         self.reset()
 
     def reset(self) -> None:
         # Neutral in sums, and the contribution of a process without any label.
         self._total = 0.0
+        self._pool: Executor | None = None
+        self._waiting: deque[Future[np.ndarray]] = deque()
 
     def process(
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
@@ -58,13 +74,15 @@ class TaskEvaluator(DatasetEvaluator):
             prediction = output[self.task.name].cpu().numpy()
             if self.save_dir is not None:
                 save_prediction(self.save_dir, record, prediction)
+            if self.image_ids is not None and record["image_id"] not in self.image_ids:
+                continue
             label = self.task.read(record)
             if label is not None:
-                self._total = self._total + self._count(record, prediction, label)
+                self._count(*self._checked(record, prediction, label))
 
-    def _count(
+    def _checked(
         self, record: Mapping[str, Any], prediction: np.ndarray, label: np.ndarray | int
-    ) -> np.ndarray:
+    ) -> tuple[np.ndarray, np.ndarray | int]:
         where = f"image {record.get('image_id')}, {self.task.name}"
         if not np.isfinite(prediction).all():
             raise ValueError(f"{where}: the prediction is not finite; has training diverged?")
@@ -82,9 +100,29 @@ class TaskEvaluator(DatasetEvaluator):
                 )
             window = CROPS[self.crop]
             prediction, label = prediction[(..., *window)], label[window]
-        return self.meter.count(prediction, label)
+        return prediction, label
+
+    def _count(self, prediction: np.ndarray, label: np.ndarray | int) -> None:
+        if self.meter.processes == 1:
+            self._total = self._total + self.meter.count(prediction, label)
+            return
+        processes = self.meter.processes or len(os.sched_getaffinity(0)) // comm.get_local_size()
+        if self._pool is None:
+            # A forked process could hang in a lock of a library's thread.
+            context = get_context("spawn")
+            self._pool = ProcessPoolExecutor(max(processes, 1), mp_context=context)
+        self._waiting.append(self._pool.submit(self.meter.count, prediction, label))
+        # More would fill the memory.
+        self._collect(left=4 * processes)
+
+    def _collect(self, *, left: int) -> None:
+        while len(self._waiting) > left:
+            self._total = self._total + self._waiting.popleft().result()
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
+        self._collect(left=0)
+        if self._pool is not None:
+            self._pool.shutdown()
         parts = comm.gather(self._total)
         if not comm.is_main_process():
             return None
@@ -94,6 +132,15 @@ class TaskEvaluator(DatasetEvaluator):
             return {}
         metrics = self.meter.metrics(total)
         return {self.task.name: {name: float(value) for name, value in metrics.items()}}
+
+
+def measured_ids(task: Task, dataset_name: str) -> set[Any] | None:
+    """Return the ids of the images that a task's ``eval_images`` stands for; None for all."""
+    if not task.eval_images:
+        return None
+    records = DatasetCatalog.get(dataset_name)
+    number = min(task.eval_images, len(records))
+    return {records[i * len(records) // number]["image_id"] for i in range(number)}
 
 
 def save_prediction(folder: Path, record: Mapping[str, Any], prediction: np.ndarray) -> None:

@@ -1,7 +1,7 @@
 """The contract of a task. A new task is one new file beside this one, or anywhere else."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
 
@@ -74,6 +74,7 @@ class Task(ABC):
         field: the key of a dataset dict that carries the label; images may lack it.
         num_outputs: maps of the network's prediction, before ``activation``.
         is_map: whether the prediction is a map rather than one vector for the whole image.
+        eval_images: of a test set that are measured, evenly spread over it; 0: all.
         loss_weight: factor of the loss in the sum that is minimised.
     """
 
@@ -81,6 +82,7 @@ class Task(ABC):
     field: ClassVar[str]
     num_outputs: ClassVar[int]
     is_map: ClassVar[bool] = False
+    eval_images: ClassVar[int] = 0
 
     loss_weight: float = 1.0
 
@@ -109,12 +111,12 @@ class Task(ABC):
         settings = node[cls.name.upper()]
         return cls(**{setting.name: settings[key_of(setting)] for setting in fields(cls)})
 
-    def check_choice(self, key: str, value: str, choices: Sequence[str]) -> None:
+    def check_choice(self, key: str, value: Any, choices: Iterable[Any]) -> None:
         """Raise ValueError if a setting is none of its choices."""
         if value not in choices:
             raise ValueError(
                 f"MODEL.TASKS.{self.name.upper()}.{key} is {value!r}; it must be one of: "
-                f"{', '.join(choices)}"
+                f"{', '.join(map(str, choices))}"
             )
 
     def for_data(self, metadata: Metadata) -> "Task":

@@ -9,7 +9,12 @@ class Meter(ABC):
     """A metric in two steps: counts of each image, and the metrics of the total of the counts.
 
     docs/METRICS.md has the conventions.
+
+    Attributes:
+        processes: that count images: 1 is the evaluation's own, 0 means one a core.
     """
+
+    processes = 1
 
     @abstractmethod
     def count(self, prediction: np.ndarray, label: np.ndarray | int) -> np.ndarray:

@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from rock_d2.evaluation.task_evaluator import TaskEvaluator
-from rock_d2.tasks import Depth, Normals, Scene
+from rock_d2.evaluation.task_evaluator import TaskEvaluator, measured_ids
+from rock_d2.tasks import Depth, Edges, Normals, Scene
 
 
 def evaluate(task, pairs):
@@ -136,3 +137,22 @@ def test_wrong_sizes_and_values_are_named(record):
         measure(record, np.ones((480, 639)))
     with pytest.raises(ValueError, match="image 4, depth: the prediction is not finite"):
         measure(record, np.full((480, 640), np.nan))
+
+
+def test_other_processes_measure_a_part_of_the_images(tmp_path):
+    rng, path = np.random.default_rng(0), str(tmp_path / "edges.png")
+    cv2.imwrite(path, np.uint8(rng.uniform(size=(12, 16)) < 0.2))
+    records = [{"image_id": i, "edges_file_name": path} for i in range(10)]
+    outputs = [{"edges": torch.from_numpy(rng.uniform(size=(1, 12, 16)))} for _ in records]
+    DatasetCatalog.register("ten", lambda: records)
+    results = []
+    for processes, images, part in ((1, 3, range(10)), (1, 0, [0, 3, 6]), (1, 1, [0]), (2, 1, [0])):
+        task = Edges(processes=processes, eval_images=images)
+        evaluator = TaskEvaluator(task, image_ids=measured_ids(task, "ten"))
+        evaluator.process([records[i] for i in part], [outputs[i] for i in part])
+        results.append(evaluator.evaluate())
+    DatasetCatalog.remove("ten")
+    MetadataCatalog.pop("ten", None)
+    # Of ten images the first, the fourth and the seventh.
+    assert results[0] == results[1] and 0 < results[0]["edges"]["odsF"] < 1
+    assert results[2] == results[3] != results[0]

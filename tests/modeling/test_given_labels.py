@@ -1,4 +1,4 @@
-"""True labels in place of predictions (MODEL.ROCK.GIVEN), in any detector."""
+"""True labels in place of predictions (MODEL.ROCK.GIVEN), in any detector, for some images."""
 
 from typing import Any
 
@@ -17,11 +17,11 @@ def build(name: str, *options: Any) -> nn.Module:
     return build_model(detector_cfg(name, *ROCK, "MODEL.FCOS.NORM", "", *options)).eval()
 
 
-def seen(model: nn.Module, batch_item: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+def seen(model: nn.Module, *batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return X as the detector gets it, and the predicted depth."""
     found = []
     hook = model.neck.register_forward_hook(lambda neck, x, output: found.append(output))
-    model([batch_item])
+    model(batch)
     hook.remove()
     ((features, predictions),) = found
     return features["res5"], predictions["depth"][-1]
@@ -47,3 +47,36 @@ def test_decoders_take_the_labels_of_given_tasks_where_they_are_known(name):
     after, _ = seen(model, half)
     assert torch.equal(after[:, :, 2:], before[:, :, 2:])
     assert not torch.equal(after[:, :, :2], before[:, :, :2])
+
+
+def test_an_image_is_changed_by_its_own_labels_alone():
+    model, without = build("ssd", *GIVEN), build("ssd")
+    both, none = (item(0), item(1, labels=())), (item(0, labels=()), item(1, labels=()))
+    (x, _), (plain, _) = seen(model, *both), seen(without, *none)
+    assert torch.equal(x[1], plain[1]) and not torch.equal(x[0], plain[0])
+    outputs, expected = model(both), without(none)
+    assert torch.equal(outputs[1]["instances"].scores, expected[1]["instances"].scores)
+    assert not torch.equal(outputs[0]["instances"].scores, expected[0]["instances"].scores)
+
+
+def test_labels_are_given_by_chance_in_training():
+    neck = build("ssd", *GIVEN, "MODEL.ROCK.GIVEN_PROBABILITY", 0.25).neck
+    label = torch.zeros(4000, 1)
+    assert neck.chosen(label).all()
+    chosen = neck.train().chosen(label)
+    # Its deviation is 0.0068.
+    assert chosen.shape == (4000, 1, 1, 1) and abs(chosen.float().mean() - 0.25) < 0.035
+    features = {"res5": torch.randn(2, neck.trunk["res5"][0].in_channels, 3, 4)}
+    labels = neck.collate([item(0), item(1)], size=(96, 128), device=torch.device("cpu"))
+    refined = {}
+    for probability in (1e-9, 0.5, 1.0):
+        neck.given_probability = probability
+        torch.manual_seed(1)
+        refined[probability] = [neck(features, None, labels)[0]["res5"] for _ in range(8)]
+    neck.given = ()
+    plain = neck(features, None, labels)[0]["res5"]
+    assert all(torch.equal(x, plain) for x in refined[1e-9])
+    assert all(torch.equal(x, refined[1.0][0]) for x in refined[1.0])
+    assert len({float(x.sum()) for x in refined[0.5]}) > 4
+    with pytest.raises(ValueError, match=r"GIVEN_PROBABILITY is 0\.0; it must be above 0"):
+        build("ssd", *GIVEN, "MODEL.ROCK.GIVEN_PROBABILITY", 0.0)

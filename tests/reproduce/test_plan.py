@@ -51,6 +51,17 @@ def test_shares_and_switched_off_decoders_are_settings():
     off = [cfg.MODEL.ROCK.FUSION.SWITCHED_OFF for cfg in evaluated]
     assert off == [["Scene"], ["Depth"], ["Normals"], ["Scene", "Depth", "Normals"]]
     assert {cfg.MODEL.WEIGHTS for cfg in evaluated} == {"out/table1_rock/seed1/model_final.pth"}
+    runs = plan_of("given").runs()
+    evaluated = {r.name: r.config().MODEL for r in runs if r.trained is not None}
+    given = {name: list(model.ROCK.GIVEN) for name, model in evaluated.items()}
+    assert given == {
+        "given_at_test_given_scene": ["Scene"],
+        "given_at_test_given_depth": ["Depth"],
+        "given_at_test_given_normals": ["Normals"],
+        "given_at_test_given_nothing": [],
+    }
+    weights = {model.WEIGHTS for model in evaluated.values()}
+    assert weights == {"out/given_at_test/seed1/model_final.pth"} and len(runs) == 3 + 4
 
 
 def test_tables_of_our_own_differ_in_what_they_are_about():

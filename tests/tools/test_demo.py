@@ -19,9 +19,9 @@ pytest_plugins = ("tiny_weights",)
 PICTURE_WIDTH = 5 * 480 + 4 * 4
 
 
-def run(weights: Path, *arguments: object) -> None:
+def run(weights: Path, *arguments: object, options: tuple[str, ...] = ()) -> None:
     command = ["--config-file", CONFIG, "--weights", weights, "--confidence-threshold", THRESHOLD]
-    command += [*arguments, "--opts", *OPTS]
+    command += [*arguments, "--opts", *OPTS, *options]
     demo.main(parse(demo.make_parser(), list(map(str, command))))
 
 
@@ -61,6 +61,19 @@ def test_folder_with_json(folder, tiny_weights, tmp_path):
     for name in ("depth", "normals"):
         stored = np.load(found[name]["file_name"])
         np.testing.assert_allclose(stored, wanted[name].numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_labels_are_given_to_the_model(photos, rooms_root, tiny_weights, tmp_path):
+    label = rooms_root / "rooms" / "depth" / photos[0].name
+    images, given = ("--input", photos[0], "--output", tmp_path), ("MODEL.ROCK.GIVEN", '["Depth"]')
+    scores = []
+    for words in ((), ("--depth", label)):
+        run(tiny_weights["rock"], *images, "--json", *words, options=given)
+        found = json.loads((tmp_path / photos[0].with_suffix(".json").name).read_text())
+        scores.append([box["score"] for box in found["instances"]])
+    assert scores[0] != scores[1]
+    with pytest.raises(ValueError, match=r"--depth: has 2 labels for 1 images"):
+        run(tiny_weights["rock"], *images, "--depth", label, label, options=given)
 
 
 @pytest.fixture

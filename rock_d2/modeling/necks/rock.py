@@ -42,6 +42,7 @@ class ROCK(Neck):
         fusion: str,
         switched_off: Sequence[str] = (),
         given: Sequence[str] = (),
+        given_probability: float = 1.0,
         **settings: Any,
     ):
         """
@@ -54,6 +55,7 @@ class ROCK(Neck):
             fusion: registered name of the module that merges the encodings into X.
             switched_off: names of tasks whose decoders are left out at test time.
             given: names of tasks whose true labels the decoders take.
+            given_probability: with which an image's label of each of these is, in training.
             settings: of ``Neck``.
         """
         super().__init__(**settings)
@@ -63,6 +65,7 @@ class ROCK(Neck):
         if len(self.given) < len(given):
             names = [task.name for task in self.tasks]
             raise ValueError(f"MODEL.ROCK.GIVEN: {list(given)} must be different ones of {names}")
+        self.given_probability = check_probability(given_probability)
         fusion_type = registered(FUSION_REGISTRY, fusion, setting="MODEL.ROCK.FUSION.NAME")
         # By the name of the map whose encoders it feeds.
         self.trunk_of = {name: next(iter(shapes)) if shared_trunk else name for name in shapes}
@@ -91,6 +94,9 @@ class ROCK(Neck):
         # Tasks, by their registered names, whose true labels the decoders take, in training and at
         # test: the upper bound of what they can bring. Where a label is unknown, its prediction.
         node.ROCK.GIVEN = []
+        # Probability with which, in training, an image's label of each of these tasks is given;
+        # below 1 the model learns to do with and without. At test time what the images have is.
+        node.ROCK.GIVEN_PROBABILITY = 1.0
         # Channels of the encoders' trunk: 2048 / 4 (supplement, sec. 1).
         node.ROCK.WIDTH = 512
         # Normalisation in trunk and decoders.
@@ -120,6 +126,7 @@ class ROCK(Neck):
                 registered(TASK_REGISTRY, name, setting="MODEL.ROCK.GIVEN").name
                 for name in rock.GIVEN
             ],
+            "given_probability": rock.GIVEN_PROBABILITY,
             **cls.task_settings(cfg),
         }
 
@@ -141,21 +148,38 @@ class ROCK(Neck):
         self, features: Features, extents: Extents | None = None, labels: Labels | None = None
     ) -> tuple[Features, Predictions]:
         refined, predictions = dict(features), {task.name: [] for task in self.tasks}
+        given = {
+            t.name: (labels[t.name], self.chosen(labels[t.name])) for t in self.given if labels
+        }
         for name, encoders in self.encoders.items():
             x = features[name]
             trunk = self.trunk[self.trunk_of[name]](x)
             encodings = {task: encode(trunk) for task, encode in encoders.items()}
-            refined[name] = self.fusion[name](x, self.with_given(encodings, labels))
+            refined[name] = self.fusion[name](x, self.with_given(encodings, given))
             for task, prediction in self.predict(encodings, extents).items():
                 predictions[task].append(prediction)
         return refined, predictions
 
+    def chosen(self, label: torch.Tensor) -> torch.Tensor:
+        """Return bool (N, 1, 1, 1), whether each image's label of a given task is given."""
+        shape = len(label), 1, 1, 1
+        if not self.training or self.given_probability == 1:
+            return torch.ones(shape, dtype=torch.bool, device=label.device)
+        return torch.rand(shape, device=label.device) < self.given_probability
+
     def with_given(
-        self, encodings: Mapping[str, torch.Tensor], labels: Labels | None
+        self,
+        encodings: Mapping[str, torch.Tensor],
+        given: Mapping[str, tuple[torch.Tensor, torch.Tensor]],
     ) -> dict[str, torch.Tensor]:
-        """Return the encodings, those of given tasks replaced where their labels are known."""
-        given = self.given if labels else ()
-        truth = {t.name: true_encoding(t, labels[t.name], encodings[t.name]) for t in given}
+        """Return the encodings, those of given tasks replaced where their labels are known.
+
+        Args:
+            encodings: by task.
+            given: labels and the images whose are given, by task.
+        """
+        tasks = [task for task in self.given if task.name in given]
+        truth = {t.name: true_encoding(t, *given[t.name], encodings[t.name]) for t in tasks}
         return {**encodings, **truth}
 
     def predict(
@@ -166,10 +190,25 @@ class ROCK(Neck):
         return self.activate(maps, extents)
 
 
-def true_encoding(task: Task, label: torch.Tensor, encoding: torch.Tensor) -> torch.Tensor:
-    """Return the encoding whose pooling is the label; the predicted one where it is unknown."""
+def true_encoding(
+    task: Task, label: torch.Tensor, chosen: torch.Tensor, encoding: torch.Tensor
+) -> torch.Tensor:
+    """Return the encoding whose pooling is the label; the predicted one where it is unknown.
+
+    So it is in images that are not ``chosen``, bool (N, 1, 1, 1).
+    """
     maps, known = task.target_maps(label, encoding.shape[-2:])
-    return torch.where(known, block_repeat(maps, task.channels).to(encoding.dtype), encoding)
+    truth = block_repeat(maps, task.channels).to(encoding.dtype)
+    return torch.where(known & chosen, truth, encoding)
+
+
+def check_probability(value: float) -> float:
+    """Return it; raise ValueError if it is none, or 0."""
+    if not 0 < value <= 1:
+        raise ValueError(
+            f"MODEL.ROCK.GIVEN_PROBABILITY is {value}; it must be above 0 and at most 1"
+        )
+    return value
 
 
 def check_settings(
