@@ -10,7 +10,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from reproduce.tables import BASELINE, Row, Table
+from reproduce.table import Row, Table
 from rock_d2 import model_zoo
 from rock_d2.checkpoint.identity import flat_settings
 from rock_d2.config import load_config
@@ -22,6 +22,10 @@ DETECTORS = {
     "FasterRCNN": "faster_rcnn_plain",
     "FCOS": "fcos_plain",
 }
+# Of ROCK's tables, that their other models are given as differences to.
+BASELINE = "table1_baseline"
+# Of MTI-Net's, where a data set has no files of its own but the first.
+MTI_BASELINE = "single_hrnet18"
 # By the data set on the command line: training and evaluation data where they are not the config's.
 SPLITS = {
     "nyuv2": {"val": ("nyuv2_train673", "nyuv2_val122")},
@@ -31,12 +35,15 @@ SPLITS = {
     # From random weights.
     "rooms_scratch": {},
 }
+# By their folders in configs/mti; rooms have such a folder, too.
+MTI_DATASETS = ("nyud", "pascal")
 # Settings of the place, the speed and the observation of a training; it learns the same.
 NO_DIFFERENCE = (
     *("VERSION", "OUTPUT_DIR", "SEED", "MODEL.DEVICE"),
     *("DATALOADER.NUM_WORKERS", "DATALOADER.RESIDENT"),
     *("SOLVER.CHECKPOINT_PERIOD", "SOLVER.LOG_PERIOD", "SOLVER.GRADIENT_CONFLICT_PERIOD"),
-    *("TEST.EVAL_PERIOD", "TEST.NUM_PICTURES"),
+    # Results name their protocol, and those of several do not come into one table.
+    *("TEST.EVAL_PERIOD", "TEST.NUM_PICTURES", "TEST.PROTOCOL", "TEST.EVAL_CROP"),
 )
 # An interruption costs a fifth of a training at most, if the config is not more careful.
 CHECKPOINTS = 5
@@ -84,7 +91,7 @@ class Plan:
 
     Attributes:
         tables: those to fill.
-        dataset: a key of SPLITS.
+        dataset: a key of SPLITS, or one of MTI_DATASETS.
         seeds: every model is trained once with each.
         output: the folder of all runs.
         iterations: factor of the schedule's length.
@@ -102,27 +109,69 @@ class Plan:
 
     def runs(self) -> list[Run]:
         """Return all runs: trainings by their seeds, then evaluations."""
+        for table in self.tables:
+            self.check(table)
         rows = [(table, row) for table in self.tables for row in table.rows]
-        runs = [self.run(table, row, seed) for seed in self.seeds for table, row in rows]
+        runs = [
+            run for seed in self.seeds for table, row in rows for run in self.run(table, row, seed)
+        ]
         needed = [run.trained for run in runs if run.trained is not None]
         return sorted(dict.fromkeys([*runs, *needed]), key=lambda run: run.trained is not None)
 
-    def run(self, table: Table, row: Row, seed: int) -> Run:
-        """Return the run of a row of a table."""
-        file, pairs = base(self.dataset, table.split, self.detector)
-        pairs += model_settings(row.config) + tuple(self.options)
+    def check(self, table: Table) -> None:
+        """Raise ValueError where the data set, or the detector, is not one of the table's."""
+        known = table.datasets or tuple(SPLITS)
+        if self.dataset not in known:
+            raise ValueError(f"{table.name} is not a table of {self.dataset} but of {known}")
+        if table.configs == "mti" and self.detector != "SSD":
+            raise ValueError(f"{table.name} has no detector; leave --detector out")
+
+    def run(self, table: Table, row: Row, seed: int) -> tuple[Run, ...]:
+        """Return the run of a row of a table, or one for each task that is learned alone."""
+        file, pairs = start(table, row, self.dataset, self.detector)
+        pairs += row.settings + tuple(self.options)
         cfg = load_config(file, pairs)
         pairs += (*data_settings(row, cfg), *pyramid_settings(row, cfg))
         pairs += schedule(cfg, self.iterations)
         # Other data sets have no third part.
         is_test = (self.dataset, table.split) == ("nyuv2", "test")
         name = row.run_name + ("_test" if is_test else "")
-        run = Run(name, seed, self.output / name / f"seed{seed}", file, pairs)
-        if row.switched_off is None:
-            return run
-        pairs += ("MODEL.ROCK.FUSION.SWITCHED_OFF", as_argument(list(row.switched_off)))
-        name += "_without_" + "_".join(row.switched_off).lower()
-        return Run(name, seed, self.output / name / f"seed{seed}", file, pairs, trained=run)
+        if row.alone:
+            return tuple(self._alone(task, name, seed, file, pairs) for task in row.alone)
+        run = self._named(name, seed, file, pairs)
+        if not row.evaluate:
+            return (run,)
+        return (self._named(name + row.label, seed, file, pairs + row.evaluate, trained=run),)
+
+    def _alone(self, task: str, name: str, seed: int, file: str, pairs: tuple[str, ...]) -> Run:
+        """Return the training of one task, whichever the config's is."""
+        pairs += ("MODEL.TASKS.MAIN", as_argument([task]))
+        return self._named(f"{name}_{task.lower()}", seed, file, pairs)
+
+    def _named(self, name: str, seed: int, file: str, pairs: tuple[str, ...], **more: Any) -> Run:
+        return Run(name, seed, self.output / name / f"seed{seed}", file, pairs, **more)
+
+
+def start(
+    table: Table, row: Row, dataset: str, detector: str = "SSD"
+) -> tuple[str, tuple[str, ...]]:
+    """Return the config file of a row's model, and the KEY VALUE pairs that it differs by."""
+    if table.configs == "mti":
+        return mti_start(row.config, dataset)
+    file, pairs = base(dataset, table.split, detector)
+    return file, pairs + model_settings(row.config)
+
+
+def mti_start(config: str, dataset: str) -> tuple[str, tuple[str, ...]]:
+    """Return a file of configs/mti, and pairs that make it the model of a row."""
+    if dataset != "rooms":
+        return model_zoo.get_config_file(f"mti/{dataset}/{config}.yaml"), ()
+    # NYUD-v2's models, from random weights.
+    pairs = model_settings(config, baseline=MTI_BASELINE, folder="mti/nyud")
+    kept = [
+        pair for pair in zip(pairs[::2], pairs[1::2], strict=True) if pair[0] != "MODEL.WEIGHTS"
+    ]
+    return model_zoo.get_config_file(f"mti/rooms/{MTI_BASELINE}.yaml"), tuple(chain(*kept))
 
 
 def base(dataset: str, split: str, detector: str = "SSD") -> tuple[str, tuple[str, ...]]:
@@ -160,12 +209,12 @@ def pyramid_settings(row: Row, cfg: CfgNode) -> tuple[str, ...]:
 
 
 @cache
-def model_settings(row: str) -> tuple[str, ...]:
+def model_settings(
+    row: str, *, baseline: str = BASELINE, folder: str = "ablations"
+) -> tuple[str, ...]:
     """Return KEY VALUE pairs that make the baseline of any data set the model of a table's row."""
-    config, baseline = (
-        model_zoo.get_config(f"ablations/{name}.yaml") for name in (row, BASELINE.config)
-    )
-    found = differences(config, baseline)
+    config, other = (model_zoo.get_config(f"{folder}/{name}.yaml") for name in (row, baseline))
+    found = differences(config, other)
     return tuple(part for name, value, _ in found for part in (name, as_argument(value)))
 
 

@@ -4,7 +4,7 @@ import logging
 import math
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -67,6 +67,7 @@ class Evaluations(HookBase):
         metric: str,
         mode: str = "max",
         patience: int = 0,
+        derived: Callable[[Mapping[str, float]], dict[str, float]] = lambda results: {},
     ):
         """
         Args:
@@ -76,6 +77,7 @@ class Evaluations(HookBase):
             metric: ``<task>/<metric>``, or with ``<data set>/`` before it where there are several.
             mode: whether "max" or "min" is best.
             patience: evaluations in a row without a better value that end the training; 0: none do.
+            derived: returns further metrics from those that were measured.
         """
         if mode not in ("max", "min"):
             raise ValueError(f"TEST.BEST_MODE is {mode!r}; it must be max or min")
@@ -87,6 +89,7 @@ class Evaluations(HookBase):
         self._metric = metric
         self._sign = 1 if mode == "max" else -1
         self._patience = patience
+        self._derived = derived
         self._last = 0
         self.best: float | None = None
         self.best_iteration: int | None = None
@@ -110,6 +113,7 @@ class Evaluations(HookBase):
     def _run(self, done: int) -> None:
         # All processes must come to the same end.
         results = comm.all_gather(flatten_results_dict(self._evaluate()))[0]
+        results |= self._derived(results)
         self.trainer.storage.put_scalars(**results, smoothing_hint=False)
         self._last = done
         if self._metric in results:

@@ -27,7 +27,7 @@ from rock_d2.engine.ema import WeightAverage
 from rock_d2.engine.gradient_conflict import GradientConflict
 from rock_d2.engine.hooks import Checkpoints, Evaluations, LossReader
 from rock_d2.engine.optim import build_lr_scheduler, build_optimizer
-from rock_d2.engine.results import draw_few, report
+from rock_d2.engine.results import build_gain, draw_few, report
 from rock_d2.engine.setup import set_up_logging, warn_without_effect
 from rock_d2.engine.step import TrainingStep
 from rock_d2.engine.writers import build_writers
@@ -123,7 +123,8 @@ class RockTrainer(DefaultTrainer):
             precision = self._trainer.precision
             found.append(GradientConflict(solver.GRADIENT_CONFLICT_PERIOD, precision=precision))
         if cfg.DATASETS.TEST:
-            prefix = f"{cfg.DATASETS.TEST[0]}/" if len(cfg.DATASETS.TEST) > 1 else ""
+            gain = build_gain(cfg)
+            prefix = f"{cfg.DATASETS.TEST[0]}/" if len(cfg.DATASETS.TEST) > 1 and not gain else ""
             found.append(
                 Evaluations(
                     self.evaluate,
@@ -132,6 +133,7 @@ class RockTrainer(DefaultTrainer):
                     metric=prefix + cfg.TEST.BEST_METRIC,
                     mode=cfg.TEST.BEST_MODE,
                     patience=solver.EARLY_STOPPING.PATIENCE,
+                    **({"derived": gain} if gain else {}),
                 )
             )
         return [*found, Checkpoints(self.checkpointer, solver.CHECKPOINT_PERIOD)]

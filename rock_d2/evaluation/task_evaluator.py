@@ -12,36 +12,26 @@ import numpy as np
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
+from rock_d2.evaluation.protocols import PLAIN, Protocol
 from rock_d2.tasks import Task
 
 logger = logging.getLogger(__name__)
-
-# Rows and columns of NYUv2's 480 x 640 frames: the crop of Eigen et al. (NIPS 2014), and where the
-# toolbox of Silberman et al. has the Kinect see anything (get_projection_mask.m, where MATLAB
-# counts rows 45 to 471 and columns 41 to 601).
-CROP_SIZE = (480, 640)
-CROPS = {
-    "none": (slice(None), slice(None)),
-    "eigen": (slice(20, 460), slice(24, 616)),
-    "toolbox": (slice(44, 471), slice(40, 601)),
-}
 
 
 class TaskEvaluator(DatasetEvaluator):
     """Evaluate one task by its meter at the labels' own resolution; keep one vector, no map."""
 
-    def __init__(self, task: Task, *, crop: str = "none", save_dir: Path | None = None):
+    def __init__(self, task: Task, *, protocol: Protocol = PLAIN, save_dir: Path | None = None):
         """
         Args:
             task: reads the labels, and has the meter.
-            crop: the part of maps that counts, a name in CROPS.
+            protocol: which images, pixels and classes count.
             save_dir: where to keep each prediction as <image_id>.npz; None keeps none.
         """
-        if crop not in CROPS:
-            raise ValueError(f"TEST.EVAL_CROP is {crop!r}; it must be one of {', '.join(CROPS)}")
         self.task = task
         self.meter = task.meter()
-        self.crop = crop
+        self.protocol = protocol
+        self.listed = protocol.listed(task.name)
         self.save_dir = save_dir
         self.reset()
 
@@ -58,6 +48,8 @@ class TaskEvaluator(DatasetEvaluator):
             prediction = output[self.task.name].cpu().numpy()
             if self.save_dir is not None:
                 save_prediction(self.save_dir, record, prediction)
+            if self.listed is not None and Path(record["file_name"]).stem not in self.listed:
+                continue
             label = self.task.read(record)
             if label is not None:
                 self._total = self._total + self._count(record, prediction, label)
@@ -75,13 +67,7 @@ class TaskEvaluator(DatasetEvaluator):
                     f"{where}: the label is {size}, the prediction {prediction.shape[-2:]}; "
                     "tools/check_dataset.py finds labels that have not their image's size"
                 )
-            if self.crop != "none" and size != CROP_SIZE:
-                raise ValueError(
-                    f"TEST.EVAL_CROP: {self.crop} is made for labels of {CROP_SIZE}, not {size}; "
-                    "other data sets want none"
-                )
-            window = CROPS[self.crop]
-            prediction, label = prediction[(..., *window)], label[window]
+            prediction, label = self.protocol.applied(self.task.name, prediction, label)
         return self.meter.count(prediction, label)
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:

@@ -1,7 +1,5 @@
 """The project's configs and models by name, as ``detectron2.model_zoo`` has Detectron2's."""
 
-from pathlib import Path
-
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
@@ -9,12 +7,7 @@ from torch import nn
 
 from rock_d2.checkpoint.checkpointer import RockCheckpointer
 from rock_d2.config import load_config
-
-# Installed, the configs are beside this file; in a checkout they are at its root.
-_HERE = Path(__file__).parent
-CONFIGS = next(
-    folder for folder in (_HERE / "configs", _HERE.parents[1] / "configs") if folder.is_dir()
-)
+from rock_d2.files import CONFIGS
 
 
 def get_config_file(config_path: str) -> str:

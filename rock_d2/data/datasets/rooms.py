@@ -14,5 +14,6 @@ for folder in ("rooms", "rooms_plain"):
             stuff_classes=list(STUFF_CLASSES),
             scene_classes=list(SCENE_CLASSES),
             depth_range=(0.2, 10.0),
+            protocol="rooms",
             disjoint_from=[f"{folder}_{other}"],
         )
