@@ -68,11 +68,11 @@ def pascal_rows(backbone: str, papers: dict[str, tuple[float | None, ...]]) -> t
         model = Row(f"{title} (a)", f"{file}_{backbone}", papers[f"{title} (a)"], SINGLE)
         for auxiliary in ((), ("Edges",), ("Normals",), ("Edges", "Normals")):
             letters = f" ({'+'.join(task[0] for task in auxiliary)})" if auxiliary else ""
-            name, label = f"{title} (s){letters}", "_".join(("_small", *map(str.lower, auxiliary)))
+            name, called = f"{title} (s){letters}", "_".join(("_small", *map(str.lower, auxiliary)))
             if name in papers:
                 pairs = ("MODEL.TASKS.MAIN", json.dumps(SMALL))
                 pairs += ("MODEL.TASKS.AUXILIARY", json.dumps(auxiliary)) if auxiliary else ()
-                row = replace(model, title=name, paper=papers[name], settings=pairs, label=label)
+                row = replace(model, title=name, paper=papers[name], more=pairs, called=called)
                 rows.append(row)
         rows.append(model)
     return tuple(rows)
@@ -124,7 +124,7 @@ TABLE_4 = (
             title=f"Front-end, 1/{stride}",
             paper=paper,
             evaluate=("MODEL.MTI.EVALUATE_SCALE", f"s{stride}"),
-            label=f"_front_end_s{stride}",
+            called=f"_front_end_s{stride}",
         )
         for stride, paper in (
             (32, (32.02, 0.670, None)),
@@ -234,7 +234,7 @@ def table(
     is_nyud = rows[0].alone == NYUD
     kind = {"datasets": ("nyud", "rooms"), "protocol": "nyud40_480x640"}
     if not is_nyud:
-        kind = {"datasets": ("pascal",), "protocol": "pascal_mt_2498"}
+        kind = {"datasets": ("pascal",), "protocol": "pascal_mt_5105"}
     kind |= {"columns": columns, "compared": DELTA, "configs": "mti", "notes": NOTES} | more
     return Table(name, f"MTI-Net's table {name[3:]}: {title}", rows, "test", **kind)
 
@@ -270,9 +270,7 @@ MTI_TABLES = (
         datasets=("nyud",),
     ),
     table("mti7a", "sizes, NYUD-v2 with HRNet-18", TABLE_7A, (DELTA,), sizes=SIZES_7A),
-    table(
-        "mti7b", "sizes, PASCAL-Context with R50-FPN", TABLE_7B, (DELTA,), sizes=SIZES_7B
-    ),
+    table("mti7b", "sizes, PASCAL-Context with R50-FPN", TABLE_7B, (DELTA,), sizes=SIZES_7B),
     table("mtiS1", "PASCAL-Context, R18-FPN", TABLE_S1, PASCAL_COLUMNS),
     table("mtiS2", "NYUD-v2, HRNet-18", TABLE_S2, (*DEPTH_COLUMNS, *SEG_COLUMNS, DELTA)),
     table(

@@ -129,7 +129,7 @@ class Plan:
     def run(self, table: Table, row: Row, seed: int) -> tuple[Run, ...]:
         """Return the run of a row of a table, or one for each task that is learned alone."""
         file, pairs = start(table, row, self.dataset, self.detector)
-        pairs += row.settings + tuple(self.options)
+        pairs += row.more + tuple(self.options)
         cfg = load_config(file, pairs)
         pairs += (*data_settings(row, cfg), *pyramid_settings(row, cfg))
         pairs += schedule(cfg, self.iterations)
@@ -141,7 +141,7 @@ class Plan:
         run = self._named(name, seed, file, pairs)
         if not row.evaluate:
             return (run,)
-        return (self._named(name + row.label, seed, file, pairs + row.evaluate, trained=run),)
+        return (self._named(name + row.called, seed, file, pairs + row.evaluate, trained=run),)
 
     def _alone(self, task: str, name: str, seed: int, file: str, pairs: tuple[str, ...]) -> Run:
         """Return the training of one task, whichever the config's is."""

@@ -47,10 +47,10 @@ class Row:
         boxed: share of these whose boxes it sees; half of each batch comes from them.
         maps: of the backbone that X's pyramid has, the finest; 0: those of the config.
         alone: registered tasks each of which is learned in a run of its own.
-        settings: further KEY VALUE pairs of the model.
+        more: KEY VALUE pairs beyond the config's.
         evaluate: KEY VALUE pairs with which the trained model is evaluated once more; () where the
             training's own evaluation counts.
-        label: of settings and evaluation, in the names of folders.
+        called: what these pairs add to the name of its runs.
     """
 
     title: str
@@ -61,9 +61,9 @@ class Row:
     boxed: float = 1.0
     maps: int = 0
     alone: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
     evaluate: tuple[str, ...] = ()
-    label: str = ""
+    called: str = ""
 
     @property
     def run_name(self) -> str:
@@ -72,7 +72,7 @@ class Row:
         name += f"_{100 * self.fraction:g}" if self.fraction < 1 else ""
         name += f"_boxed_{100 * self.boxed:g}" if self.boxed < 1 else ""
         name += f"_maps_{self.maps}" if self.maps else ""
-        return name if self.evaluate else name + self.label
+        return name if self.evaluate else name + self.called
 
 
 @dataclass(frozen=True)

@@ -189,7 +189,7 @@ def decoders_table(tasks: Sequence[str]) -> Table:
             ROCK.config,
             against=whole.title,
             evaluate=("MODEL.ROCK.FUSION.SWITCHED_OFF", json.dumps(off)),
-            label="_without_" + "_".join(off).lower(),
+            called="_without_" + "_".join(off).lower(),
         )
         for title, off in choices.items()
     )

@@ -2,7 +2,7 @@
 r"""The gain of a multi-task network over single-task networks, Δm, from results.json files.
 
     python tools/gain.py output/mti_net/results.json \
-        --baseline output/single_seg/results.json output/single_depth/results.json
+        --baseline output/single_*/results.json
 
 Δm is the mean of the gains, in percent, of the metrics by which the results' protocol compares the
 main tasks (configs/protocols, docs/METRICS.md); a smaller error is a gain. Of several files with

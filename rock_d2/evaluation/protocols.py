@@ -1,9 +1,10 @@
 """Evaluation protocols, one file of configs/protocols each: what a figure's name stands for."""
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,7 @@ class Protocol:
         size: height and width that maps have where they are compared, by the nearest pixel; [] for
             their own.
         classes: for tasks with classes of pixels the class that each of the labels' counts as.
-        lists: for tasks that are measured on some of the images only, the file that lists these by
-            name without ending, below $DETECTRON2_DATASETS, and their number.
+        settings: of a config that decide about the figures, such as caps.
     """
 
     name: str = ""
@@ -53,7 +53,7 @@ class Protocol:
     crop: str = "none"
     size: tuple[int, ...] = ()
     classes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    lists: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.crop not in CROPS:
@@ -70,22 +70,6 @@ class Protocol:
             return f"{self.name} on {dataset_name}"
         known = images == self.images or not self.images
         return self.name if known else f"{self.name} on {images} images"
-
-    def listed(self, task: str) -> frozenset[str] | None:
-        """Return the names of the images that a task is measured on; None for all."""
-        if task not in self.lists:
-            return None
-        path, count = self.lists[task]
-        file = Path(os.getenv("DETECTRON2_DATASETS") or "datasets", path)
-        if not file.is_file():
-            raise FileNotFoundError(
-                f"{file}: protocol {self.name} measures {task} on the images that it lists; put it "
-                "there, or choose another TEST.PROTOCOL"
-            )
-        names = frozenset(Path(line.strip()).stem for line in file.read_text().split())
-        if len(names) != count:
-            raise ValueError(f"{file}: lists {len(names)} images; protocol {self.name} has {count}")
-        return names
 
     def applied(
         self, task: str, prediction: np.ndarray, label: np.ndarray
@@ -158,14 +142,19 @@ def find_protocol(name: str) -> Protocol:
 
 
 def protocol_of(cfg: CfgNode, dataset_name: str) -> Protocol:
-    """Return the protocol that a config measures a data set by."""
+    """Return the protocol that a config measures a data set by.
+
+    Where the config differs from the protocol, the name says so: ``nyud40_480x640+eigen``.
+    """
     wanted = cfg.TEST.PROTOCOL or MetadataCatalog.get(dataset_name).get("protocol", "")
     file = Path(wanted) if wanted.endswith(".yaml") else FOLDER / f"{wanted}.yaml"
     if wanted and not file.is_file():
         known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.yaml")))
         raise ValueError(f"TEST.PROTOCOL is {wanted!r}; it must be a yaml file, or one of {known}")
     protocol = load_protocol(file) if wanted else Protocol(name=dataset_name)
-    crop = cfg.TEST.EVAL_CROP
-    if crop in ("", protocol.crop):
-        return protocol
-    return replace(protocol, name=f"{protocol.name}+{crop}", crop=crop)
+    names, crop = [protocol.name], cfg.TEST.EVAL_CROP or protocol.crop
+    names += [crop] if crop != protocol.crop else []
+    for key, value in protocol.settings.items():
+        found = reduce(getitem, key.split("."), cfg)
+        names += [f"{key.removeprefix('MODEL.TASKS.')}={found}"] if found != value else []
+    return replace(protocol, name="+".join(names), crop=crop)

@@ -31,7 +31,6 @@ class TaskEvaluator(DatasetEvaluator):
         self.task = task
         self.meter = task.meter()
         self.protocol = protocol
-        self.listed = protocol.listed(task.name)
         self.save_dir = save_dir
         self.reset()
 
@@ -48,8 +47,6 @@ class TaskEvaluator(DatasetEvaluator):
             prediction = output[self.task.name].cpu().numpy()
             if self.save_dir is not None:
                 save_prediction(self.save_dir, record, prediction)
-            if self.listed is not None and Path(record["file_name"]).stem not in self.listed:
-                continue
             label = self.task.read(record)
             if label is not None:
                 self._total = self._total + self._count(record, prediction, label)

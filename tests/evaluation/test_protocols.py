@@ -30,6 +30,8 @@ def test_a_name_says_what_it_is_not():
     cropped = protocol_of(load_config(cfg, ["TEST.EVAL_CROP", "eigen"]), "nyuv2_test")
     assert (cropped.name, cropped.crop) == ("nyud40_480x640+eigen", "eigen")
     assert find_protocol(cropped.on("nyuv2_test", 3)).metrics == protocol.metrics
+    capped = protocol_of(load_config(cfg, ["MODEL.TASKS.DEPTH.EVAL_CAP", 10.0]), "nyuv2_test")
+    assert capped.name == "nyud40_480x640+DEPTH.EVAL_CAP=10.0"
     plain = protocol_of(load_config(cfg, ["TEST.PROTOCOL", ""]), "nyuv2_test")
     assert plain.name == "nyuv2_det19"
     with pytest.raises(ValueError, match=r"TEST\.PROTOCOL is 'nyud41'; it must be a yaml file, or"):
@@ -72,20 +74,6 @@ def test_thirteen_classes_are_sums_of_forty():
 
 def grid() -> tuple[np.ndarray, np.ndarray]:
     return tuple(((np.arange(n) + 0.5) * 5 / 3).astype(int) for n in (288, 384))
-
-
-def test_listed_images_alone_count(tmp_path, monkeypatch):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    protocol = Protocol("few", lists={"edges": ("set/few.txt", 2)})
-    assert protocol.listed("depth") is None
-    with pytest.raises(FileNotFoundError, match=r"few.txt: protocol few measures edges on"):
-        protocol.listed("edges")
-    (tmp_path / "set").mkdir()
-    (tmp_path / "set/few.txt").write_text("2008_000003\n2008_000008.jpg\n")
-    assert protocol.listed("edges") == {"2008_000003", "2008_000008"}
-    (tmp_path / "set/few.txt").write_text("2008_000003\n")
-    with pytest.raises(ValueError, match=r"few.txt: lists 1 images; protocol few has 2"):
-        protocol.listed("edges")
 
 
 def test_what_is_no_protocol_is_refused(tmp_path):

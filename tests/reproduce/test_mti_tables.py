@@ -1,17 +1,14 @@
-"""MTI-Net's tables: their models, the paper's gains, protocols, and a run of table 4."""
+"""MTI-Net's tables: their models, the paper's gains, and protocols."""
 
 import json
 from pathlib import Path
 
 import pytest
-from command_line import ROOT
 
 from reproduce.comparison import Comparison
-from reproduce.mti_tables import DELTA, MTI_TABLES, TABLE_2A, TABLE_4
+from reproduce.mti_tables import DELTA, MTI_TABLES, TABLE_2A
 from reproduce.plan import Plan, differences
 from reproduce.report import write_reports
-from reproduce.runner import Runner
-from reproduce.table import Table
 from reproduce.tables import find_table
 from rock_d2 import model_zoo
 
@@ -24,10 +21,6 @@ PASCAL_GAINS = {
     "Ours (s) (E+N)": 3.64,
     "Ours (a)": 2.92,
 }
-TINY = (
-    *("INPUT.SIZE", "[32, 64]", "SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "2"),
-    *("TEST.NUM_PICTURES", "0", "DATALOADER.RESIDENT", "False"),
-)
 
 
 def plan_of(*names: str, dataset: str = "rooms", **options) -> Plan:
@@ -75,6 +68,10 @@ def test_every_model_of_every_table_has_its_config():
                 assert len(cfg.MODEL.TASKS.MAIN) == 1 or "single" not in run.name
     with pytest.raises(ValueError, match="mti2b is not a table of rooms"):
         plan_of("mti2b").runs()
+    runs = plan_of("mti4").runs()
+    scales = [run.config().MODEL.MTI.EVALUATE_SCALE for run in runs if run.trained]
+    assert scales == ["s32", "s16", "s8", "s4"]
+    assert {run.trained for run in runs[3:]} == {runs[2]}
     # Eleven models with two single-task runs; three of table 3 are not in table 2a.
     assert len(plan_of("mti2a", "mti3", "mtiS2").runs()) == 12 + 3
 
@@ -118,16 +115,3 @@ def test_two_protocols_do_not_come_into_one_table(measured):
     write_results(measured.output / "pad_net_hrnet18/seed1", "rooms+eigen", miou=0.2, rmse=1)
     with pytest.raises(ValueError, match=r"different protocols: .*by rooms, .*by rooms\+eigen"):
         Comparison(measured, measured.tables[0])
-
-
-def test_front_end_predictions_are_evaluated_once_more(rooms_root, tmp_path, monkeypatch):
-    monkeypatch.setenv("DETECTRON2_DATASETS", str(rooms_root))
-    table = Table("x", "two scales", (TABLE_4[1], TABLE_4[-1]), configs="mti")
-    plan = Plan([table], dataset="rooms", seeds=[1], output=tmp_path, options=TINY)
-    runner = Runner(ROOT / "tools" / "train_net.py")
-    runner.run(plan.runs())
-    assert runner.failed == {}
-    coarse, final = (json.loads((r.folder / "results.json").read_text()) for r in plan.runs()[::-1])
-    assert coarse["main"] == final["main"] == ["sem_seg", "depth"]
-    assert coarse["protocol"] == final["protocol"] == "rooms on 9 images"
-    assert coarse["depth"]["rmse"] != final["depth"]["rmse"]

@@ -164,11 +164,12 @@ class MTINet(DistillingNeck):
         encodings = self.encode(features, extents)
         for scale, encoding in encodings.items():
             self.predict(self.predictors[scale], encoding, predictions, extents)
-            if scale == self.evaluate_scale and not self.training:
-                return features, predictions
         distilled = {scale: self.distillation[scale](f) for scale, f in encodings.items()}
         self.predict(self.heads, by_task(distilled), predictions, extents)
         refined = {s: self.fusion[s](features[s], o) for s, o in distilled.items()}
+        if self.evaluate_scale and not self.training:
+            i = list(self.initial).index(self.evaluate_scale)
+            predictions = {task: maps[i : i + 1] for task, maps in predictions.items()}
         return {**features, **refined}, predictions
 
     def encode(self, features: Features, extents: Extents | None = None) -> Encodings:
