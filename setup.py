@@ -11,7 +11,10 @@ setup(
     packages=[*find_packages(include=["rock_d2", "rock_d2.*"]), "rock_d2.model_zoo.configs"],
     # rock_d2.model_zoo finds the configs beside itself once they are installed.
     package_dir={"rock_d2.model_zoo.configs": "configs"},
-    package_data={"rock_d2.model_zoo.configs": ["**/*.yaml"]},
+    package_data={
+        "rock_d2.data.datasets": ["protocols/*.yaml"],
+        "rock_d2.model_zoo.configs": ["**/*.yaml"],
+    },
     # Detectron2 is not here, because the index has no package of that name: install its main branch
     # or run third_party/detectron2/install.py, which brings what Detectron2 itself requires.
     install_requires=[

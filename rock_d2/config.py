@@ -225,7 +225,7 @@ def _add_test_config(cfg: CfgNode) -> None:
     # "auto" for the fastest that is installed. They agree to the last digit.
     cfg.TEST.COCO_BACKEND = "auto"
     # Images, pixels and classes that are measured, by the name that results have: a file of
-    # configs/protocols without its ending, or any other yaml file; "": the data set's `protocol`.
+    # data/datasets/protocols without its ending, or a yaml file; "": the data set's `protocol`.
     cfg.TEST.PROTOCOL = ""
     # Instead of the protocol's, the part of maps that is measured: "none" (no crop) or, of NYUv2's
     # 480 x 640 frames, "eigen", "toolbox" or "gupta" (docs/METRICS.md).

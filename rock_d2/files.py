@@ -1,4 +1,4 @@
-"""The folder of configs, and writing so that an interruption leaves the old file or the new one."""
+"""Writing of files so that an interruption leaves the old file or the new one, never a part."""
 
 import hashlib
 import logging
@@ -10,13 +10,6 @@ from typing import BinaryIO
 
 logger = logging.getLogger(__name__)
 
-_HERE = Path(__file__).parent
-# Installed, the configs are in rock_d2.model_zoo; in a checkout they are at its root.
-CONFIGS = next(
-    folder
-    for folder in (_HERE / "model_zoo" / "configs", _HERE.parent / "configs")
-    if folder.is_dir()
-)
 # Hidden, so that no pattern for checkpoints or results finds an unfinished file.
 UNFINISHED = ".{name}.{process}.part"
 

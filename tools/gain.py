@@ -5,7 +5,7 @@ r"""The gain of a multi-task network over single-task networks, Δm, from result
         --baseline output/single_*/results.json
 
 Δm is the mean of the gains, in percent, of the metrics by which the results' protocol compares the
-main tasks (configs/protocols, docs/METRICS.md); a smaller error is a gain. Of several files with
+main tasks (docs/METRICS.md); a smaller error is a gain. Of several files with
 the same metric, such as several seeds, the means count, on either side. Files that were measured
 by another protocol are refused.
 """

@@ -1,4 +1,4 @@
-"""Evaluation protocols, one file of configs/protocols each: what a figure's name stands for."""
+"""Evaluation protocols, a file of data/datasets/protocols each: what a figure's name means."""
 
 import re
 from collections.abc import Mapping
@@ -13,9 +13,7 @@ import yaml
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from rock_d2.files import CONFIGS
-
-FOLDER = CONFIGS / "protocols"
+FOLDER = Path(__file__).parents[1] / "data" / "datasets" / "protocols"
 # Rows and columns of NYUv2's 480 x 640 frames: the crop of Eigen et al. (NIPS 2014); where the
 # toolbox of Silberman et al. has the Kinect see anything (get_projection_mask.m, where MATLAB
 # counts rows 45 to 471 and columns 41 to 601); that of Gupta et al. (cropIt.m: 46 to 470, 41 to

@@ -1,5 +1,7 @@
 """The project's configs and models by name, as ``detectron2.model_zoo`` has Detectron2's."""
 
+from pathlib import Path
+
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
@@ -7,7 +9,12 @@ from torch import nn
 
 from rock_d2.checkpoint.checkpointer import RockCheckpointer
 from rock_d2.config import load_config
-from rock_d2.files import CONFIGS
+
+# Installed, the configs are beside this file; in a checkout they are at its root.
+_HERE = Path(__file__).parent
+CONFIGS = next(
+    folder for folder in (_HERE / "configs", _HERE.parents[1] / "configs") if folder.is_dir()
+)
 
 
 def get_config_file(config_path: str) -> str:
