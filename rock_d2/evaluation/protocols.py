@@ -64,7 +64,7 @@ class Protocol:
 
     def on(self, dataset_name: str, images: int) -> str:
         """Return the name for figures of these images, the plain one for the protocol's own."""
-        if dataset_name not in (*self.datasets, self.name):
+        if dataset_name not in (*self.datasets, self.name.partition("+")[0]):
             return f"{self.name} on {dataset_name}"
         known = images == self.images or not self.images
         return self.name if known else f"{self.name} on {images} images"

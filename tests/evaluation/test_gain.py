@@ -1,5 +1,8 @@
 """The gain over single-task networks, from figures and from files."""
 
+import re
+
+import gain as gain_tool
 import pytest
 
 from rock_d2.config import load_config
@@ -40,7 +43,7 @@ def save(file, protocol="nyud40_480x640", main=("sem_seg", "depth"), **values):
     return file
 
 
-def test_a_baseline_is_the_mean_of_its_seeds(tmp_path):
+def test_a_baseline_is_the_mean_of_its_seeds(tmp_path, capsys):
     files = [
         save(tmp_path / f"{name}.json", main=["sem_seg"], miou=miou)
         for name, miou in (("seed1", 0.2), ("seed2", 0.4))
@@ -49,6 +52,10 @@ def test_a_baseline_is_the_mean_of_its_seeds(tmp_path):
     model = read_means([save(tmp_path / "model.json", miou=0.33, rmse=0.9)])
     # 0.33 / 0.3 and 0.9 / 1.
     assert gain_over(model, read_means(files)).delta == pytest.approx(10)
+    gain_tool.main([str(tmp_path / "model.json"), "--baseline", *map(str, files)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "protocol: nyud40_480x640"
+    assert re.fullmatch(r"\| \*\*Δm\*\* +\| \+10.00 % +\|", lines[-1])
     other = read_means([save(tmp_path / "crop.json", "nyud40_425x560", rmse=1.0)])
     with pytest.raises(ValueError, match="model was measured by nyud40_480x640, the baseline by"):
         gain_over(model, other)
