@@ -2,12 +2,14 @@
 
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 from reproduce.plan import Run
+from rock_d2.evaluation.results import read_results
 
 
 @dataclass
@@ -18,13 +20,32 @@ class Outcome:
         run: which.
         metrics: ``<task>/<metric>``, all that the last evaluation could measure.
         log: the scalars of metrics.json by iteration.
+        protocol: by which it was measured, its name; "" in files that name none.
+        main: the tasks that the model is for.
+        others: finished runs of the other tasks, where each is learned alone.
     """
 
     run: Run
     metrics: dict[str, float]
     log: dict[int, dict[str, float]]
+    protocol: str = ""
+    main: tuple[str, ...] = ()
+    others: tuple["Outcome", ...] = ()
+
+    def tasks(self) -> tuple[str, ...]:
+        """Return the main tasks of all runs."""
+        return tuple(task for run in (self, *self.others) for task in run.main)
 
     def costs(self) -> dict[str, float]:
+        """Return the costs of the run; with others the hours of all and the most memory."""
+        own = self._costs()
+        others = [costs for other in self.others if (costs := other.costs())]
+        if not own or not others:
+            return own
+        hours = sum(costs["hours"] for costs in (own, *others))
+        return {"hours": hours, "memory_gb": max(c["memory_gb"] for c in (own, *others))}
+
+    def _costs(self) -> dict[str, float]:
         """Return hours of the training's steps, most memory, and training images a second."""
         steps = {i: line for i, line in self.log.items() if "time" in line}
         if not steps:
@@ -51,18 +72,34 @@ class Outcome:
         return {min(i + 1, end): line[name] for i, line in self.log.items() if name in line}
 
 
-def read_outcome(run: Run) -> Outcome | None:
-    """Return the outcome of a run, or None if it is not finished."""
-    if not run.finished:
+def read_outcome(*runs: Run) -> Outcome | None:
+    """Return the outcome of a run, or of several that count as one; None if any is not finished.
+
+    Raises:
+        ValueError: if they were measured by different protocols.
+    """
+    if not all(run.finished for run in runs):
         return None
-    results = json.loads((run.folder / "results.json").read_text())
-    metrics = {
-        f"{task}/{metric}": value
-        for task, of_task in results.items()
-        for metric, value in of_task.items()
-        if value is not None
-    }
-    return Outcome(run, metrics, read_log(run.folder / "metrics.json"))
+    first, *others = (_read(run) for run in runs)
+    check_protocols([first, *others])
+    for other in others:
+        first.metrics |= other.metrics
+    first.others = tuple(others)
+    return first
+
+
+def _read(run: Run) -> Outcome:
+    results = read_results(run.folder / "results.json")
+    log = read_log(run.folder / "metrics.json")
+    return Outcome(run, results.metrics, log, results.protocol, results.main)
+
+
+def check_protocols(outcomes: Sequence[Outcome]) -> None:
+    """Raise ValueError for figures that are not of one protocol."""
+    found = {outcome.protocol: outcome.run.folder for outcome in outcomes}
+    if len(found) > 1:
+        named = ", ".join(f"{folder} by {name or 'none'}" for name, folder in found.items())
+        raise ValueError(f"measured by different protocols: {named}; evaluate them by one")
 
 
 def read_log(file: Path) -> dict[int, dict[str, float]]:

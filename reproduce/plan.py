@@ -10,7 +10,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from reproduce.tables import BASELINE, Row, Table
+from reproduce.table import Row, Table
 from rock_d2 import model_zoo
 from rock_d2.checkpoint.identity import flat_settings
 from rock_d2.config import load_config
@@ -22,6 +22,10 @@ DETECTORS = {
     "FasterRCNN": "faster_rcnn_plain",
     "FCOS": "fcos_plain",
 }
+# Of ROCK's tables, that their other models are given as differences to.
+BASELINE = "table1_baseline"
+# Of MTI-Net's, where a data set has no files of its own but the first.
+MTI_BASELINE = "single_hrnet18"
 # By the data set on the command line: training and evaluation data where they are not the config's.
 SPLITS = {
     "nyuv2": {"val": ("nyuv2_train673", "nyuv2_val122")},
@@ -33,12 +37,15 @@ SPLITS = {
 }
 # By the data set: the configs of a pre-training on another one, and of what goes on from there.
 PRETRAINING = {"rooms": ("rock/pretrain_rooms_other.yaml", "rock/finetune_rooms.yaml")}
+# By their folders in configs/mti; rooms have such a folder, too.
+MTI_DATASETS = ("nyud", "pascal")
 # Settings of the place, the speed and the observation of a training; it learns the same.
 NO_DIFFERENCE = (
     *("VERSION", "OUTPUT_DIR", "SEED", "MODEL.DEVICE"),
     *("DATALOADER.NUM_WORKERS", "DATALOADER.RESIDENT"),
     *("SOLVER.CHECKPOINT_PERIOD", "SOLVER.LOG_PERIOD", "SOLVER.GRADIENT_CONFLICT_PERIOD"),
-    *("TEST.EVAL_PERIOD", "TEST.NUM_PICTURES"),
+    # Results name their protocol, and those of several do not come into one table.
+    *("TEST.EVAL_PERIOD", "TEST.NUM_PICTURES", "TEST.PROTOCOL", "TEST.EVAL_CROP"),
 )
 # An interruption costs a fifth of a training at most, if the config is not more careful.
 CHECKPOINTS = 5
@@ -92,7 +99,7 @@ class Plan:
 
     Attributes:
         tables: those to fill.
-        dataset: a key of SPLITS.
+        dataset: a key of SPLITS, or one of MTI_DATASETS.
         seeds: every model is trained once with each.
         output: the folder of all runs.
         iterations: factor of the schedule's length.
@@ -110,44 +117,79 @@ class Plan:
 
     def runs(self) -> list[Run]:
         """Return all runs: each after the one that it needs, trainings by their seeds."""
+        for table in self.tables:
+            self.check(table)
         rows = [(table, row) for table in self.tables for row in table.rows]
-        runs = [self.run(table, row, seed) for seed in self.seeds for table, row in rows]
+        runs = [
+            run for seed in self.seeds for table, row in rows for run in self.run(table, row, seed)
+        ]
         needed = [run.needs for run in runs if run.needs is not None]
         return sorted(dict.fromkeys([*needed, *runs]), key=lambda run: run.needs is not None)
 
-    def run(self, table: Table, row: Row, seed: int) -> Run:
-        """Return the run of a row of a table."""
+    def check(self, table: Table) -> None:
+        """Raise ValueError where the data set, or the detector, is not one of the table's."""
+        known = table.datasets or tuple(SPLITS)
+        if self.dataset not in known:
+            raise ValueError(f"{table.name} is not a table of {self.dataset} but of {known}")
+        if table.configs == "mti" and self.detector != "SSD":
+            raise ValueError(f"{table.name} has no detector; leave --detector out")
+
+    def run(self, table: Table, row: Row, seed: int) -> tuple[Run, ...]:
+        """Return the run of a row of a table, or one for each task that is learned alone."""
         if row.pretrained:
             before, after = PRETRAINING[self.dataset]
             pretrained = self._own(Path(before).stem, before, self.seeds[0])
-            return self._own(row.run_name, after, seed, pretrained=pretrained)
-        file, pairs = base(self.dataset, table.split, self.detector)
-        pairs += model_settings(row.config) + tuple(self.options)
+            return (self._own(row.run_name, after, seed, pretrained=pretrained),)
+        file, pairs = start(table, row, self.dataset, self.detector)
+        pairs += row.more + tuple(self.options)
         cfg = load_config(file, pairs)
         pairs += (*data_settings(row, cfg), *pyramid_settings(row, cfg))
         pairs += schedule(cfg, self.iterations)
         # Other data sets have no third part.
         is_test = (self.dataset, table.split) == ("nyuv2", "test")
         name = row.run_name + ("_test" if is_test else "")
-        run = Run(name, seed, self.output / name / f"seed{seed}", file, pairs)
-        changes = {
-            ("MODEL.ROCK.FUSION.SWITCHED_OFF", "without"): row.switched_off,
-            ("MODEL.ROCK.GIVEN", "given"): row.given,
-        }
-        for (key, word), tasks in changes.items():
-            if tasks is not None:
-                pairs += (key, as_argument(list(tasks)))
-                name += f"_{word}_" + ("_".join(tasks).lower() or "nothing")
-        if name == run.name:
-            return run
-        return Run(name, seed, self.output / name / f"seed{seed}", file, pairs, trained=run)
+        if row.alone:
+            return tuple(self._alone(task, name, seed, file, pairs) for task in row.alone)
+        run = self._named(name, seed, file, pairs)
+        if not row.evaluate:
+            return (run,)
+        return (self._named(name + row.called, seed, file, pairs + row.evaluate, trained=run),)
+
+    def _alone(self, task: str, name: str, seed: int, file: str, pairs: tuple[str, ...]) -> Run:
+        """Return the training of one task, whichever the config's is."""
+        pairs += ("MODEL.TASKS.MAIN", as_argument([task]))
+        return self._named(f"{name}_{task.lower()}", seed, file, pairs)
+
+    def _named(self, name: str, seed: int, file: str, pairs: tuple[str, ...], **more: Any) -> Run:
+        return Run(name, seed, self.output / name / f"seed{seed}", file, pairs, **more)
 
     def _own(self, name: str, config: str, seed: int, pretrained: Run | None = None) -> Run:
         """Return the training of a config file that is no row's."""
         file, pairs = model_zoo.get_config_file(config), tuple(self.options)
         pairs += schedule(load_config(file, pairs), self.iterations)
-        folder = self.output / name / f"seed{seed}"
-        return Run(name, seed, folder, file, pairs, pretrained=pretrained)
+        return self._named(name, seed, file, pairs, pretrained=pretrained)
+
+
+def start(
+    table: Table, row: Row, dataset: str, detector: str = "SSD"
+) -> tuple[str, tuple[str, ...]]:
+    """Return the config file of a row's model, and the KEY VALUE pairs that it differs by."""
+    if table.configs == "mti":
+        return mti_start(row.config, dataset)
+    file, pairs = base(dataset, table.split, detector)
+    return file, pairs + model_settings(row.config)
+
+
+def mti_start(config: str, dataset: str) -> tuple[str, tuple[str, ...]]:
+    """Return a file of configs/mti, and pairs that make it the model of a row."""
+    if dataset != "rooms":
+        return model_zoo.get_config_file(f"mti/{dataset}/{config}.yaml"), ()
+    # NYUD-v2's models, from random weights.
+    pairs = model_settings(config, baseline=MTI_BASELINE, folder="mti/nyud")
+    kept = [
+        pair for pair in zip(pairs[::2], pairs[1::2], strict=True) if pair[0] != "MODEL.WEIGHTS"
+    ]
+    return model_zoo.get_config_file(f"mti/rooms/{MTI_BASELINE}.yaml"), tuple(chain(*kept))
 
 
 def available(table: Table, dataset: str, detector: str = "SSD") -> Table:
@@ -192,12 +234,12 @@ def pyramid_settings(row: Row, cfg: CfgNode) -> tuple[str, ...]:
 
 
 @cache
-def model_settings(row: str) -> tuple[str, ...]:
+def model_settings(
+    row: str, *, baseline: str = BASELINE, folder: str = "ablations"
+) -> tuple[str, ...]:
     """Return KEY VALUE pairs that make the baseline of any data set the model of a table's row."""
-    config, baseline = (
-        model_zoo.get_config(f"ablations/{name}.yaml") for name in (row, BASELINE.config)
-    )
-    found = differences(config, baseline)
+    config, other = (model_zoo.get_config(f"{folder}/{name}.yaml") for name in (row, baseline))
+    found = differences(config, other)
     return tuple(part for name, value, _ in found for part in (name, as_argument(value)))
 
 

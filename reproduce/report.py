@@ -6,11 +6,12 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from reproduce.comparison import COMPARED, MAPS, Comparison
+from reproduce.comparison import MAPS, Comparison
 from reproduce.figures import dot_chart, line_chart, scatter_chart
 from reproduce.plan import Plan
+from reproduce.sizes import sizes_section
 from reproduce.statistics import Difference, Spread
-from reproduce.tables import METRICS, Row, Table
+from reproduce.table import Row, Table
 
 COSTS = {"hours": "hours of training", "memory_gb": "GB", "images_per_second": "images/s"}
 # What gains are drawn against where it differs, and the names of the figures.
@@ -18,10 +19,9 @@ GAINS_OVER = {
     "scene/acc": ("scene accuracy (1 where it is given)", "gain_scene"),
     MAPS: ("maps of the backbone in X's pyramid", "gain_maps"),
 }
-UNIT = f"{COMPARED.split('/')[-1]} (%)"
 METHOD = (
-    "Mean ± standard deviation over n seeds, in percent. Differences are between runs with the "
-    "same seed, hence the same data order and initial weights of what models share; interval: "
+    "Mean ± standard deviation over n seeds, shares in percent. Differences are between runs with "
+    "the same seed, hence the same data order and initial weights of what models share; interval: "
     "bootstrap of their mean (10 000 samples), which is too narrow for few pairs; p: paired "
     "t-test, two-sided."
 )
@@ -41,13 +41,19 @@ def _write_report(plan: Plan, table: Table) -> Iterator[Path]:
     of_runs = plan.dataset if plan.detector == "SSD" else f"{plan.dataset}, {plan.detector}"
     sections = [
         f"# {title} ({of_runs})",
+        f"Protocol of all figures: {comparison.protocol_name or 'not named by these runs'}.",
         settings_section(comparison),
         results_section(comparison, Path(f"{stem}_results.svg")),
         curves_section(comparison, Path(f"{stem}_curves.svg")),
-        *(gains_section(comparison, metric, stem) for metric in GAINS_OVER),
+        *(
+            gains_section(comparison, metric, stem)
+            for metric in GAINS_OVER
+            if table.configs == "ablations"
+        ),
         categories_section(comparison),
         changes_section(comparison),
         costs_section(comparison),
+        sizes_section(plan, table),
     ]
     report = Path(f"{stem}.md")
     report.write_text("\n\n".join(filter(None, sections)) + "\n")
@@ -64,26 +70,33 @@ def settings_section(comparison: Comparison) -> str:
 
 
 def results_section(comparison: Comparison, figure: Path) -> str:
-    rows = comparison.table.rows
+    table, rows = comparison.table, comparison.table.rows
     header = ["model", "n"]
-    for metric in METRICS:
-        header += [metric.split("/")[-1], "the paper's"]
-    header += ["difference in AP50", "95 % interval", "p", "pairs", "the paper's", "against"]
-    notes = list(comparison.table.notes)
+    for column in table.columns:
+        header += [column.name, "the paper's"]
+    header += [f"difference in {table.compared.name}", "95 % interval", "p", "pairs"]
+    header += ["the paper's", "against"]
+    notes = [*table.notes, *filter(None, [comparison.papers_gains()]), *comparison.gaps()]
     missing = len(rows) * len(comparison.plan.seeds) - len(comparison.runs())
     if missing:
         notes.append(f"{missing} runs are not finished and not counted.")
-    measured = {row.title: list(comparison.values(row, COMPARED).values()) for row in rows}
-    papers = {row.title: row.paper[0] for row in rows if row.paper[0] is not None}
-    dot_chart(figure, measured, papers, unit=UNIT)
-    table = grid(header, [_result_row(comparison, row) for row in rows])
-    return "\n\n".join(["## Results", *notes, METHOD, table, f"![Results]({figure.name})"])
+    measured = {row.title: list(comparison.values(row, table.compared).values()) for row in rows}
+    papers = {row.title: table.papers(row)[table.compared] for row in rows}
+    known = {title: figure for title, figure in papers.items() if figure is not None}
+    dot_chart(figure, measured, known, unit=unit(table))
+    lines = grid(header, [_result_row(comparison, row) for row in rows])
+    return "\n\n".join(["## Results", *notes, METHOD, lines, f"![Results]({figure.name})"])
+
+
+def unit(table: Table) -> str:
+    return f"{table.compared.name} (%)"
 
 
 def _result_row(comparison: Comparison, row: Row) -> list[str]:
     cells = [row.title, str(len(comparison.outcomes[row]))]
-    for metric, figure in zip(METRICS, row.paper, strict=True):
-        cells += [with_spread(comparison.spread(row, metric)), "" if figure is None else figure]
+    for column, figure in comparison.table.papers(row).items():
+        found = with_spread(comparison.spread(row, column), digits=column.digits)
+        cells += [found, "" if figure is None else figure]
     found, paper = comparison.difference(row), comparison.papers_difference(row)
     if found is None:
         cells += [""] * 4
@@ -95,15 +108,17 @@ def _result_row(comparison: Comparison, row: Row) -> list[str]:
 
 def curves_section(comparison: Comparison, figure: Path) -> str:
     """Show the metric over the training, where it was evaluated on the way."""
-    series = {}
+    series, table = {}, comparison.table
     for row, found in comparison.outcomes.items():
-        curves = [curve for run in found.values() if len(curve := run.curve(COMPARED)) > 1]
+        curves = [
+            curve for run in found.values() if len(curve := run.curve(table.compared.metric)) > 1
+        ]
         if curves:
             series[row.title] = curves
     if not series:
         return ""
-    line_chart(figure, series, x_title="iterations", y_title=UNIT)
-    return f"## {UNIT} over the training\n\n![Single seeds and their mean]({figure.name})"
+    line_chart(figure, series, x_title="iterations", y_title=unit(table))
+    return f"## {unit(table)} over the training\n\n![Single seeds and their mean]({figure.name})"
 
 
 def gains_section(comparison: Comparison, metric: str, stem: Path) -> str:
@@ -114,12 +129,12 @@ def gains_section(comparison: Comparison, metric: str, stem: Path) -> str:
         return ""
     over, name = GAINS_OVER[metric]
     figure = Path(f"{stem}_{name}.svg")
-    scatter_chart(figure, series, x_title=over, y_title=f"gain in {UNIT}")
+    scatter_chart(figure, series, x_title=over, y_title=f"gain in {unit(comparison.table)}")
     return f"## Gain against {over}\n\n![Pairs of runs and their means]({figure.name})"
 
 
 def categories_section(comparison: Comparison) -> str:
-    prefix = f"{COMPARED}-"
+    prefix = f"{comparison.table.compared.metric}-"
     names = [name for name in comparison.metrics() if name.startswith(prefix)]
     rows = [
         [
@@ -129,12 +144,12 @@ def categories_section(comparison: Comparison) -> str:
         for name in names
     ]
     header = ["category", *(row.title for row in comparison.outcomes)]
-    return f"## {UNIT} of each category\n\n{grid(header, rows)}" if names else ""
+    return f"## {unit(comparison.table)} of each category\n\n{grid(header, rows)}" if names else ""
 
 
 def changes_section(comparison: Comparison) -> str:
     """Show each category's differences with their intervals."""
-    prefix = f"{COMPARED}-"
+    prefix = f"{comparison.table.compared.metric}-"
     names = [name for name in comparison.metrics() if name.startswith(prefix)]
     rows = [row for row in comparison.outcomes if comparison.difference(row)]
     if not names or not rows:
@@ -144,7 +159,7 @@ def changes_section(comparison: Comparison) -> str:
         for name in names
     ]
     header = ["category", *(f"{row.title} - {row.against}" for row in rows)]
-    return f"## Changes in {UNIT} of each category\n\n{grid(header, cells)}"
+    return f"## Changes in {unit(comparison.table)} of each category\n\n{grid(header, cells)}"
 
 
 def costs_section(comparison: Comparison) -> str:
@@ -168,14 +183,15 @@ def summary_rows(comparison: Comparison) -> list[dict[str, object]]:
     rows = []
     for row, outcomes in comparison.outcomes.items():
         cells: dict[str, object] = {"model": row.title, "n": len(outcomes)}
-        for metric, figure in zip(METRICS, row.paper, strict=True):
-            found, short = comparison.spread(row, metric), metric.split("/")[-1]
+        for column, figure in comparison.table.papers(row).items():
+            found, short = comparison.spread(row, column), column.name
             cells |= {f"{short} mean": found and found.mean, f"{short} std": found and found.std}
             cells[f"{short} paper"] = figure
         found, paper = comparison.difference(row), comparison.papers_difference(row)
-        cells |= {"against": row.against, "AP50 difference paper": paper}
+        title = f"{comparison.table.compared.name} difference"
+        cells |= {"against": row.against, f"{title} paper": paper}
         for name in ("mean", "low", "high", "p_value", "count"):
-            cells[f"AP50 difference {name}"] = found and getattr(found, name)
+            cells[f"{title} {name}"] = found and getattr(found, name)
         rows.append(cells)
     return rows
 
@@ -183,7 +199,7 @@ def summary_rows(comparison: Comparison) -> list[dict[str, object]]:
 def run_rows(comparison: Comparison) -> list[dict[str, object]]:
     """Return a run each, with everything that was measured."""
     return [
-        {"model": row.title, "seed": seed, **outcome.costs()}
+        {"model": row.title, "seed": seed, "protocol": outcome.protocol, **outcome.costs()}
         | {name: outcome.metrics.get(name) for name in comparison.metrics()}
         for row, found in comparison.outcomes.items()
         for seed, outcome in found.items()

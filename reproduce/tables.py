@@ -1,71 +1,12 @@
-"""The models that each of the paper's tables compares, and the paper's own figures."""
+"""The models that ROCK's tables compare, and the paper's own figures."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from reproduce.mti_tables import MTI_TABLES
+from reproduce.table import Row, Table
 from rock_d2.tasks import PAPER_TASKS
-
-# The columns of all tables, as results.json names them; average precision in percent.
-METRICS = ("bbox/AP50", "bbox/AP75", "bbox/AP")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One model of a table.
-
-    Attributes:
-        title: as the paper calls it.
-        config: the file in configs/ablations that makes the model, without its ending.
-        paper: the paper's figures, None where it gives none.
-        against: the title of the row that this one is compared with, seed by seed; "" for none.
-        fraction: of the training images that the model sees.
-        boxed: share of these whose boxes it sees; half of each batch comes from them.
-        maps: of the backbone that X's pyramid has, the finest; 0: those of the config.
-        pretrained: whether it goes on from a pre-training on another data set.
-        switched_off: registered tasks whose decoders are left out when the trained model is
-            evaluated once more; None where the training's own evaluation counts.
-        given: registered tasks whose labels the trained model gets then; None likewise.
-    """
-
-    title: str
-    config: str
-    paper: tuple[float | None, ...] = (None, None, None)
-    against: str = ""
-    fraction: float = 1.0
-    boxed: float = 1.0
-    maps: int = 0
-    pretrained: bool = False
-    switched_off: tuple[str, ...] | None = None
-    given: tuple[str, ...] | None = None
-
-    @property
-    def run_name(self) -> str:
-        """The name of its runs: rows of different tables may share them."""
-        name = self.config
-        name += f"_{100 * self.fraction:g}" if self.fraction < 1 else ""
-        name += f"_boxed_{100 * self.boxed:g}" if self.boxed < 1 else ""
-        name += "_pretrained" if self.pretrained else ""
-        return name + (f"_maps_{self.maps}" if self.maps else "")
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table.
-
-    Attributes:
-        name: its number in the paper, or its name on the command line.
-        title: its subject.
-        rows: the models; those that others are compared with are among them.
-        split: "val", of the paper's division of the training images, or "test".
-        notes: paragraphs for the reader.
-    """
-
-    name: str
-    title: str
-    rows: tuple[Row, ...]
-    split: str = "val"
-    notes: tuple[str, ...] = ()
-
 
 _LETTERS = ", ".join(f"{name[0]}: {name.lower()}" for name in PAPER_TASKS)
 _FROM_TABLE_1 = "Rows of table 1 stand here for comparison; they are the same runs."
@@ -76,8 +17,8 @@ ROCK = Row("ROCK", "table1_rock", (37.6, 17.1, 18.5), BASELINE.title)
 _FLAT_DNS = replace(FLAT, title="Flat MTL (DNS)", against="")
 _ROCK_DNS = replace(ROCK, title="ROCK (DNS)", against="")
 # Without the paper's figures, for tables of our own.
-_BASELINE = replace(BASELINE, paper=(None, None, None))
-_ROCK = replace(ROCK, paper=(None, None, None))
+_BASELINE = replace(BASELINE, paper=())
+_ROCK = replace(ROCK, paper=())
 _D_SUM = Row("El.-wise addition (D only)", "table5_d_sum", (30.9, 14.8, 16.1), BASELINE.title)
 
 
@@ -203,11 +144,17 @@ TABLES = (
             _ROCK,
             Row("Trained with and without labels, all given", "given_at_test", against=ROCK.title),
             *(
-                Row(f"{title} given", "given_at_test", against=ROCK.title, given=names)
-                for title, names in (
-                    *((f"The same, {name.lower()}", (name,)) for name in PAPER_TASKS),
-                    ("The same, nothing", ()),
+                Row(
+                    f"The same, {title} given",
+                    "given_at_test",
+                    against=ROCK.title,
+                    evaluate=("MODEL.ROCK.GIVEN", json.dumps(names)),
+                    called=f"_given_{title}",
                 )
+                for title, names in {
+                    **{name.lower(): [name] for name in PAPER_TASKS},
+                    "nothing": [],
+                }.items()
             ),
         ),
         notes=(
@@ -261,7 +208,7 @@ def find_table(name: str) -> Table:
     """Return the table of that name; raise ValueError if there is none."""
     if name == DECODERS:
         return decoders_table(PAPER_TASKS)
-    tables = {table.name: table for table in TABLES}
+    tables = {table.name: table for table in (*TABLES, *MTI_TABLES)}
     if name not in tables:
         known = f"there are {', '.join(tables)} and {DECODERS}"
         raise ValueError(f"{ELSEWHERE.get(name, f'{name!r} is no table')}; {known}")
@@ -274,7 +221,13 @@ def decoders_table(tasks: Sequence[str]) -> Table:
     choices = {f"without {name.lower()}": (name,) for name in tasks}
     choices["without all of them"] = tuple(tasks)
     rows = (
-        Row(title, ROCK.config, against=whole.title, switched_off=off)
+        Row(
+            title,
+            ROCK.config,
+            against=whole.title,
+            evaluate=("MODEL.ROCK.FUSION.SWITCHED_OFF", json.dumps(off)),
+            called="_without_" + "_".join(off).lower(),
+        )
         for title, off in choices.items()
     )
     return Table(

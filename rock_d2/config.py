@@ -224,9 +224,15 @@ def _add_test_config(cfg: CfgNode) -> None:
     # Library that computes COCO's numbers: "hotcoco" (an extra, the faster), "pycocotools", or
     # "auto" for the fastest that is installed. They agree to the last digit.
     cfg.TEST.COCO_BACKEND = "auto"
-    # The part of maps that is measured: "none" (no crop) or, of NYUv2's 480 x 640 frames, "eigen"
-    # or "toolbox" (docs/METRICS.md).
-    cfg.TEST.EVAL_CROP = "none"
+    # Images, pixels and classes that are measured, by the name that results have: a file of
+    # data/datasets/protocols without its ending, or a yaml file; "": the data set's `protocol`.
+    cfg.TEST.PROTOCOL = ""
+    # Instead of the protocol's, the part of maps that is measured: "none" (no crop) or, of NYUv2's
+    # 480 x 640 frames, "eigen", "toolbox" or "gupta" (docs/METRICS.md).
+    cfg.TEST.EVAL_CROP = ""
+    # Files results.json of single-task networks, of one seed or several, for TEST.BEST_METRIC
+    # "delta_m": the mean gain over them, by the protocol's metrics.
+    cfg.TEST.BASELINE = []
     # Whether evaluation keeps the tasks' predictions, as OUTPUT_DIR/inference/<data set>/<task>/
     # <image_id>.npz, so that tools/evaluate_predictions.py can score them again.
     cfg.TEST.SAVE_AUXILIARY = False

@@ -3,6 +3,11 @@ r"""Size and speed of models by part and by task, as Markdown tables: table 4 of
 
     python tools/analyze_model.py --config-file configs/ssd_nyuv2.yaml configs/flat_nyuv2.yaml \
         configs/rock_nyuv2.yaml --latency
+    python tools/analyze_model.py --single configs/mti/nyud/single_hrnet18.yaml --config-file \
+        configs/mti/nyud/mtl_hrnet18.yaml configs/mti/nyud/mti_net_hrnet18.yaml
+
+With --single it is MTI-Net's table 7: whole models, and how much larger or smaller they are than
+networks of that config for each of their main tasks together.
 
 Images have INPUT.SIZE. Weights are random: non-maximum suppression has next to nothing to do.
 
@@ -72,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     add = parser.add_argument
     help_of_files = "yaml files of the models, then settings for all of them as KEY VALUE pairs"
     add("--config-file", nargs="+", required=True, metavar="FILE", help=help_of_files)
+    single = "config of a network for one task, that the sizes are given relative to"
+    add("--single", metavar="FILE", help=single)
     add("--latency", action="store_true", help="also measure the time for an image, in turns")
     add("--rounds", type=int, default=30, help="times that --latency measures (%(default)s)")
     add("--warm-up", type=int, default=5, help="times before that are not counted (%(default)s)")
@@ -84,7 +91,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     configs = {name: load_config(file, opts) for name, file in named(files).items()}
     models = {name: build_model(cfg) for name, cfg in configs.items()}
     sizes = {name: complexity_of(m, image_size(configs[name])) for name, m in models.items()}
-    print(complexity_table(sizes))
+    if args.single:
+        singles = [load_config(args.single, [*opts, *alone(task)]) for task in main_tasks(configs)]
+        baseline = total(complexity_of(build_model(cfg), image_size(cfg)).whole for cfg in singles)
+        print(relative_table({name: size.whole for name, size in sizes.items()}, baseline))
+    else:
+        print(complexity_table(sizes))
     if args.latency:
         print()
         device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -95,6 +107,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         with torch.inference_mode():
             times = take_turns(candidates, rounds=args.rounds, warm_up=args.warm_up, device=device)
         report(times, title=f"An image, {args.rounds} rounds on {device}")
+
+
+def main_tasks(configs: Mapping[str, CfgNode]) -> list[str]:
+    """Return the main tasks that all configs have."""
+    found = {name: sorted(cfg.MODEL.TASKS.MAIN) for name, cfg in configs.items()}
+    first, *others = found.values()
+    if not first or any(tasks != first for tasks in others):
+        raise ValueError(f"--single: the models must have the same MODEL.TASKS.MAIN, not {found}")
+    return first
+
+
+def alone(task: str) -> list[str]:
+    return ["MODEL.TASKS.MAIN", f'["{task}"]', "MODEL.TASKS.AUXILIARY", "[]"]
 
 
 def image_size(cfg: CfgNode) -> tuple[int, int]:
@@ -187,6 +212,23 @@ def complexity_table(models: Mapping[str, ModelComplexity]) -> str:
         *(row(f"for {t} alone", [model.tasks.get(t) for model in models.values()]) for t in tasks),
     ]
     aligned = ("left", *["right"] * (len(header) - 1))
+    return tabulate(rows, header, tablefmt="github", disable_numparse=True, colalign=aligned)
+
+
+def changes(found: Complexity, baseline: Complexity) -> tuple[float, float]:
+    """Return how much more parameters and multiply-adds there are than the baseline's, percent."""
+    pairs = zip(found[:2], baseline[:2], strict=True)
+    return tuple(100 * (here / there - 1) for here, there in pairs)
+
+
+def relative_table(models: Mapping[str, Complexity], baseline: Complexity) -> str:
+    """Return a Markdown table of whole models, relative to the sum of single-task networks."""
+    rows = [["single tasks, together", *cells_of(baseline)[:2], "", ""]]
+    for name, found in models.items():
+        relative = (f"{change:+.1f} %" for change in changes(found, baseline))
+        rows.append([name, *cells_of(found)[:2], *relative])
+    header = ["model", "M params", "G MACs", "params", "MACs"]
+    aligned = ("left", *["right"] * 4)
     return tabulate(rows, header, tablefmt="github", disable_numparse=True, colalign=aligned)
 
 

@@ -4,6 +4,7 @@
     python tools/benchmark.py infer --batch-size 1 --json output/benchmarks/infer.json
     python tools/benchmark.py train --config rooms_scratch/rock_rooms.yaml --batch-size 4
 
+steps    training steps of several configs, against the first
 train    a step in fp32 and bf16, against Detectron2's SimpleTrainer and RetinaNet
 infer    a batch, also by ONNX Runtime, against Detectron2's RetinaNet R50-FPN
 data     mapping images with all labels, by workers and from memory (DATALOADER.RESIDENT), against
@@ -27,10 +28,11 @@ from rock_d2.engine.command_line import import_module_or_file, one_line_errors, 
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-SUBJECTS = ("train", "infer", "data", "losses", "eval", "metrics")
+SUBJECTS = ("train", "steps", "infer", "data", "losses", "eval", "metrics")
 # Of those that depend on a config.
 CONFIGS = {
     "infer": ["rock/ssd_nyuv2.yaml", "rock_nyuv2.yaml"],
+    "steps": ["mti/rooms/mti_net_hrnet18.yaml", "mti/rooms/pad_net_hrnet18.yaml"],
     "train": ["rooms_scratch/rock_rooms.yaml"],
     "data": ["rooms_scratch/rock_rooms.yaml"],
     "losses": ["rooms_scratch/rock_rooms.yaml"],
@@ -46,7 +48,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--device", default="cpu", help="of networks and losses (default: %(default)s)")
     add("--threads", type=int, help="of the CPU (default: PyTorch's)")
     add("--batch-size", type=int, default=8, help="(default: %(default)s)")
-    add("--config", action="append", help="file in configs/ (repeatable for infer)")
+    add("--config", action="append", help="file in configs/ (repeatable for infer and steps)")
     add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
     args = parser.parse_intermixed_args(argv)
     args.config = args.config or CONFIGS.get(args.what, [])

@@ -27,6 +27,7 @@ from rock_d2.config import add_rock_config, load_config
 from rock_d2.data.loader import check_registered
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
 from rock_d2.evaluation.boxes import read_truth, score_boxes
+from rock_d2.evaluation.protocols import protocol_of
 from rock_d2.evaluation.results import results_table, save_results
 from rock_d2.evaluation.task_evaluator import TaskEvaluator, load_prediction, measured_ids
 from rock_d2.tasks import build_tasks
@@ -75,9 +76,10 @@ def evaluate_tasks(cfg: CfgNode, dataset_name: str, folder: Path) -> dict[str, d
         raise FileNotFoundError(f"{folder}: has no folder of a task ({names})")
     results = {}
     records = DatasetCatalog.get(dataset_name)
+    protocol = protocol_of(cfg, dataset_name)
     for task in tasks:
         ids = measured_ids(task, dataset_name)
-        evaluator = TaskEvaluator(task, crop=cfg.TEST.EVAL_CROP)
+        evaluator = TaskEvaluator(task, protocol=protocol)
         for record in tqdm(records, desc=task.name):
             if ids is not None and record["image_id"] not in ids:
                 continue
@@ -126,8 +128,10 @@ def main(args: argparse.Namespace) -> None:
     results = {"bbox": evaluate_boxes(cfg, args.dataset, args.predictions)}
     if args.aux_dir:
         results |= evaluate_tasks(cfg, args.dataset, args.aux_dir)
-    print(results_table(results))
-    save_results(results, output)
+    protocol = protocol_of(cfg, args.dataset)
+    name = protocol.on(args.dataset, len(DatasetCatalog.get(args.dataset)))
+    print(f"protocol: {name}\n\n{results_table(results)}")
+    save_results(results, output, protocol=name)
     print(f"\nresults: {output}")
 
 

@@ -7,6 +7,7 @@
     python tools/reproduce.py 1 --dataset rooms --seeds 3 --collect
     python tools/reproduce.py decoders oracle unboxed --dataset rooms --seeds 3
     python tools/reproduce.py 1 --dataset rooms --detector RetinaNet --seeds 3
+    python tools/reproduce.py mti2a mti3 mti4 --dataset rooms --seeds 3
 
 TABLE is 1, 2, 3, 5 or 6, or one of
 
@@ -16,6 +17,11 @@ TABLE is 1, 2, 3, 5 or 6, or one of
     unboxed     boxes for few images, labels of the tasks for all
     deep_x      what ROCK brings where X holds shallow or deep features
     fusions     fusions beyond the paper
+
+or, of MTI-Net's paper,
+
+    mti2a mti3 mti4 mti7a mtiS2 mtiS3    of --dataset nyud or rooms; mti6 of nyud
+    mti2b mti5 mti7b mtiS1               of --dataset pascal
 
 Settings can follow as KEY VALUE pairs; they hold for every run. A run is an ordinary command
 line of tools/train_net.py in a folder of its own below the output folder. Finished runs are kept,
@@ -34,7 +40,14 @@ from rock_d2.engine.command_line import import_module_or_file, one_line_errors, 
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from reproduce.plan import DETECTORS, SPLITS, Plan, available, check_stored_settings
+from reproduce.plan import (
+    DETECTORS,
+    MTI_DATASETS,
+    SPLITS,
+    Plan,
+    available,
+    check_stored_settings,
+)
 from reproduce.report import write_reports
 from reproduce.runner import Runner, command_line
 from reproduce.tables import find_table
@@ -47,7 +60,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     words = "tables, then settings of the config that hold for every run"
     add("words", nargs="+", metavar="TABLE [KEY VALUE]", help=words)
-    add("--dataset", required=True, choices=list(SPLITS), help="data set of all trainings")
+    datasets = [*SPLITS, *MTI_DATASETS]
+    add("--dataset", required=True, choices=datasets, help="data set of all trainings")
     detector = "detector of all trainings (default: %(default)s, the paper's)"
     add("--detector", default="SSD", choices=list(DETECTORS), help=detector)
     add("--seeds", type=int, default=1, metavar="N", help="trainings of each model (default: 1)")

@@ -4,7 +4,7 @@ import logging
 import math
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -66,6 +66,7 @@ class Evaluations(HookBase):
         period: int,
         metric: str,
         mode: str = "max",
+        derived: Callable[[Mapping[str, float]], dict[str, float]] = lambda results: {},
     ):
         """
         Args:
@@ -74,6 +75,7 @@ class Evaluations(HookBase):
             period: iterations; 0 evaluates at the end only.
             metric: ``<task>/<metric>``, or with ``<data set>/`` before it where there are several.
             mode: whether "max" or "min" is best.
+            derived: returns further metrics from those that were measured.
         """
         if mode not in ("max", "min"):
             raise ValueError(f"TEST.BEST_MODE is {mode!r}; it must be max or min")
@@ -82,6 +84,7 @@ class Evaluations(HookBase):
         self._period = period
         self._metric = metric
         self._sign = 1 if mode == "max" else -1
+        self._derived = derived
         self.best: float | None = None
         self.best_iteration: int | None = None
 
@@ -98,6 +101,7 @@ class Evaluations(HookBase):
     def _run(self, done: int) -> None:
         # All processes must come to the same end.
         results = comm.all_gather(flatten_results_dict(self._evaluate()))[0]
+        results |= self._derived(results)
         self.trainer.storage.put_scalars(**results, smoothing_hint=False)
         if self._metric in results:
             self._compare(float(results[self._metric]), done)

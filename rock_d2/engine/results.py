@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from torch import nn
 from rock_d2.data import RockDatasetMapper
 from rock_d2.evaluation.boxes import coco_scores, known_images, prepared, read_truth
 from rock_d2.evaluation.confusion import confusion_matrix
-from rock_d2.evaluation.results import results_table, save_results
+from rock_d2.evaluation.gain import gain_over, read_means
+from rock_d2.evaluation.protocols import protocol_of
+from rock_d2.evaluation.results import Measured, results_table, save_results
+from rock_d2.tasks import build_tasks
 from rock_d2.visualization import (
     confusion_chart,
     draw_comparison,
@@ -26,6 +30,9 @@ from rock_d2.visualization import (
 )
 
 logger = logging.getLogger(__name__)
+
+# As TEST.BEST_METRIC names the gain over TEST.BASELINE.
+DELTA = "delta_m"
 
 
 @torch.no_grad()
@@ -69,6 +76,40 @@ def draw_box_charts(cfg: CfgNode, dataset_name: str) -> dict[str, np.ndarray]:
     return {f"{dataset_name}/{name}": picture for name, picture in charts.items()}
 
 
+def main_tasks(cfg: CfgNode) -> list[str]:
+    """Return what a model is for, by the names that results have."""
+    boxes = ["bbox"] if cfg.MODEL.DETECTOR else []
+    return boxes + [task.name for task in build_tasks(cfg)[: len(cfg.MODEL.TASKS.MAIN)]]
+
+
+def build_gain(cfg: CfgNode) -> Callable[[Mapping[str, float]], dict[str, float]] | None:
+    """Return what adds the metric "delta_m" to the first test set's; None if it is not wanted.
+
+    Raises:
+        ValueError: where it would choose a model by a protocol's test images.
+    """
+    if cfg.TEST.BEST_METRIC != DELTA:
+        return None
+    name, several = cfg.DATASETS.TEST[0], len(cfg.DATASETS.TEST) > 1
+    protocol, baseline = protocol_of(cfg, name), read_means(cfg.TEST.BASELINE)
+    if name in protocol.datasets:
+        raise ValueError(
+            f"TEST.BEST_METRIC: {DELTA} would choose a model by the test images of "
+            f"{protocol.name}; name a validation split in DATASETS.TEST, not {name}"
+        )
+    measured_by, tasks = protocol.on(name, len(DatasetCatalog.get(name))), main_tasks(cfg)
+
+    def delta(results: Mapping[str, float]) -> dict[str, float]:
+        prefix = f"{name}/" if several else ""
+        metrics = {key.removeprefix(prefix): value for key, value in results.items()}
+        found = gain_over(Measured(metrics, measured_by, tuple(tasks)), baseline)
+        if found.missing:
+            logger.warning(f"no {DELTA}: there is no {', no '.join(found.missing)}")
+        return {} if found.delta is None else {DELTA: found.delta}
+
+    return delta
+
+
 def report(cfg: CfgNode, results: dict[str, Any]) -> None:
     """Log the results of all test sets, write them into OUTPUT_DIR and check the expected ones."""
     if not comm.is_main_process():
@@ -76,7 +117,10 @@ def report(cfg: CfgNode, results: dict[str, Any]) -> None:
     names = cfg.DATASETS.TEST
     # Detectron2 leaves the name of a single test set out.
     for name, of_set in {names[0]: results}.items() if len(names) == 1 else results.items():
-        logger.info(f"{name}\n\n{results_table(of_set)}\n")
+        images = len(DatasetCatalog.get(name))
+        protocol = protocol_of(cfg, name).on(name, images)
+        logger.info(f"{name}, protocol {protocol}\n\n{results_table(of_set)}\n")
         file = "results.json" if len(names) == 1 else f"results_{name}.json"
-        save_results(of_set, f"{cfg.OUTPUT_DIR}/{file}")
+        file = f"{cfg.OUTPUT_DIR}/{file}"
+        save_results(of_set, file, protocol=protocol, main=main_tasks(cfg))
     verify_results(cfg, results)

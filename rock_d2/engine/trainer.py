@@ -31,7 +31,7 @@ from rock_d2.engine.ema import WeightAverage
 from rock_d2.engine.gradient_conflict import GradientConflict
 from rock_d2.engine.hooks import Checkpoints, Evaluations, LossReader
 from rock_d2.engine.optim import build_lr_scheduler, build_optimizer
-from rock_d2.engine.results import draw_box_charts, draw_few, report
+from rock_d2.engine.results import build_gain, draw_box_charts, draw_few, report
 from rock_d2.engine.setup import set_up_logging
 from rock_d2.engine.step import TrainingStep
 from rock_d2.evaluation.build import build_evaluator
@@ -120,7 +120,8 @@ class RockTrainer(DefaultTrainer):
             precision = self._trainer.precision
             found.append(GradientConflict(solver.GRADIENT_CONFLICT_PERIOD, precision=precision))
         if cfg.DATASETS.TEST:
-            prefix = f"{cfg.DATASETS.TEST[0]}/" if len(cfg.DATASETS.TEST) > 1 else ""
+            gain = build_gain(cfg)
+            prefix = f"{cfg.DATASETS.TEST[0]}/" if len(cfg.DATASETS.TEST) > 1 and not gain else ""
             found.append(
                 Evaluations(
                     self.evaluate,
@@ -128,6 +129,7 @@ class RockTrainer(DefaultTrainer):
                     period=cfg.TEST.EVAL_PERIOD,
                     metric=prefix + cfg.TEST.BEST_METRIC,
                     mode=cfg.TEST.BEST_MODE,
+                    **({"derived": gain} if gain else {}),
                 )
             )
         return [*found, Checkpoints(self.checkpointer, solver.CHECKPOINT_PERIOD)]

@@ -6,6 +6,7 @@ from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluators
 
 from rock_d2.evaluation.boxes import BoxEvaluator, ObjectEvaluator
+from rock_d2.evaluation.protocols import protocol_of
 from rock_d2.evaluation.task_evaluator import TaskEvaluator, measured_ids
 from rock_d2.tasks import build_tasks
 
@@ -13,6 +14,7 @@ from rock_d2.tasks import build_tasks
 def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
     """Return evaluators of the detector's boxes, masks and keypoints, and one for each task."""
     folder = Path(cfg.OUTPUT_DIR, "inference", dataset_name)
+    protocol = protocol_of(cfg, dataset_name)
     evaluators, kinds = [], {"segm": cfg.MODEL.MASK_ON, "keypoints": cfg.MODEL.KEYPOINT_ON}
     if cfg.MODEL.DETECTOR:
         backend = cfg.TEST.COCO_BACKEND
@@ -30,8 +32,12 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
         ]
     for task in build_tasks(cfg):
         save_dir = folder / task.name if cfg.TEST.SAVE_AUXILIARY else None
-        image_ids = measured_ids(task, dataset_name)
         evaluators.append(
-            TaskEvaluator(task, crop=cfg.TEST.EVAL_CROP, image_ids=image_ids, save_dir=save_dir)
+            TaskEvaluator(
+                task,
+                protocol=protocol,
+                image_ids=measured_ids(task, dataset_name),
+                save_dir=save_dir,
+            )
         )
     return DatasetEvaluators(evaluators)

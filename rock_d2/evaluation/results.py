@@ -3,8 +3,9 @@
 import json
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from tabulate import tabulate
 
@@ -40,9 +41,41 @@ def results_table(results: Results) -> str:
     return "\n\n".join(tabulate(rows, headers=headers, **layout) for rows, headers in tables)
 
 
-def save_results(results: Results, path: str | Path) -> None:
+class Measured(NamedTuple):
+    """What results.json says.
+
+    Attributes:
+        metrics: ``<task>/<metric>``, those that have a value.
+        protocol: how they were measured; "" where the file does not say.
+        main: the tasks that the model is for, ``bbox`` for a detector.
+    """
+
+    metrics: dict[str, float]
+    protocol: str
+    main: tuple[str, ...]
+
+
+def read_results(path: str | Path) -> Measured:
+    """Return what ``save_results`` has written; raise ValueError or OSError where it is not."""
+    try:
+        document = json.loads(Path(path).read_text())
+        metrics = {
+            f"{task}/{metric}": float(value)
+            for task, of_task in document.items()
+            if isinstance(of_task, dict)
+            for metric, value in of_task.items()
+            if value is not None
+        }
+    except (AttributeError, TypeError, ValueError) as problem:
+        raise ValueError(f"{path}: no results of an evaluation ({problem})") from None
+    return Measured(metrics, document.get("protocol", ""), tuple(document.get("main", ())))
+
+
+def save_results(
+    results: Results, path: str | Path, *, protocol: str = "", main: Sequence[str] = ()
+) -> None:
     """Write results as JSON, whole or not at all; NaN, a metric without ground truth, is null."""
-    document = {
+    document = {"protocol": protocol, "main": list(main)} | {
         task: {
             metric: float(value) if math.isfinite(value) else None
             for metric, value in metrics.items()

@@ -17,19 +17,10 @@ from detectron2.data import DatasetCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
+from rock_d2.evaluation.protocols import PLAIN, Protocol
 from rock_d2.tasks import Task
 
 logger = logging.getLogger(__name__)
-
-# Rows and columns of NYUv2's 480 x 640 frames: the crop of Eigen et al. (NIPS 2014), and where the
-# toolbox of Silberman et al. has the Kinect see anything (get_projection_mask.m, where MATLAB
-# counts rows 45 to 471 and columns 41 to 601).
-CROP_SIZE = (480, 640)
-CROPS = {
-    "none": (slice(None), slice(None)),
-    "eigen": (slice(20, 460), slice(24, 616)),
-    "toolbox": (slice(44, 471), slice(40, 601)),
-}
 
 
 class TaskEvaluator(DatasetEvaluator):
@@ -39,22 +30,20 @@ class TaskEvaluator(DatasetEvaluator):
         self,
         task: Task,
         *,
-        crop: str = "none",
+        protocol: Protocol = PLAIN,
         image_ids: Container[Any] | None = None,
         save_dir: Path | None = None,
     ):
         """
         Args:
             task: reads the labels, and has the meter.
-            crop: the part of maps that counts, a name in CROPS.
+            protocol: which images, pixels and classes count.
             image_ids: of ``measured_ids``.
             save_dir: where to keep each prediction as <image_id>.npz; None keeps none.
         """
-        if crop not in CROPS:
-            raise ValueError(f"TEST.EVAL_CROP is {crop!r}; it must be one of {', '.join(CROPS)}")
         self.task = task
         self.meter = task.meter()
-        self.crop = crop
+        self.protocol = protocol
         self.image_ids = image_ids
         self.save_dir = save_dir
         self.reset()
@@ -93,13 +82,7 @@ class TaskEvaluator(DatasetEvaluator):
                     f"{where}: the label is {size}, the prediction {prediction.shape[-2:]}; "
                     "tools/check_dataset.py finds labels that have not their image's size"
                 )
-            if self.crop != "none" and size != CROP_SIZE:
-                raise ValueError(
-                    f"TEST.EVAL_CROP: {self.crop} is made for labels of {CROP_SIZE}, not {size}; "
-                    "other data sets want none"
-                )
-            window = CROPS[self.crop]
-            prediction, label = prediction[(..., *window)], label[window]
+            prediction, label = self.protocol.applied(self.task.name, prediction, label)
         return prediction, label
 
     def _count(self, prediction: np.ndarray, label: np.ndarray | int) -> None:

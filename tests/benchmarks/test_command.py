@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.timing import report
 
-ROWS = {"train": 4, "infer": 3, "data": 5, "losses": 2, "eval": 2, "metrics": 2}
+ROWS = {"train": 4, "steps": 1, "infer": 3, "data": 5, "losses": 2, "eval": 2, "metrics": 2}
 LIBRARIES = {"infer": ["onnxscript", "onnxruntime"], "eval": ["hotcoco"]}
 CONFIG = ("--config", "quick_schedules/rock_rooms_quick.yaml", "INPUT.SIZE", "[48,64]")
 

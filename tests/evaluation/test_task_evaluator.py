@@ -6,6 +6,7 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from rock_d2.evaluation.protocols import Protocol
 from rock_d2.evaluation.task_evaluator import TaskEvaluator, measured_ids
 from rock_d2.tasks import Depth, Edges, Normals, Scene
 
@@ -120,7 +121,11 @@ def test_images_add_up_and_those_without_a_label_are_not_counted(record):
 
 @pytest.mark.parametrize(
     ("crop", "corner", "opposite"),
-    [("eigen", (20, 24), (459, 615)), ("toolbox", (44, 40), (470, 600))],
+    [
+        ("eigen", (20, 24), (459, 615)),
+        ("toolbox", (44, 40), (470, 600)),
+        ("gupta", (45, 40), (469, 599)),
+    ],
 )
 def test_a_crop_begins_and_ends_where_it_should(record, crop, corner, opposite):
     pixels = (opposite[0] - corner[0] + 1) * (opposite[1] - corner[1] + 1)
@@ -128,7 +133,7 @@ def test_a_crop_begins_and_ends_where_it_should(record, crop, corner, opposite):
     # Outside of the crop, and at two of its corners, it is wrong by 2 m of 2 m.
     prediction[corner[0] : opposite[0] + 1, corner[1] : opposite[1] + 1] = 2
     prediction[corner] = prediction[opposite] = 4
-    abs_rel = measure(record, prediction, crop=crop)["depth"]["abs_rel"]
+    abs_rel = measure(record, prediction, protocol=Protocol(crop=crop))["depth"]["abs_rel"]
     assert abs_rel * pixels == pytest.approx(2)
 
 

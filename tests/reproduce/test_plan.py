@@ -34,9 +34,9 @@ def test_rows_are_their_yaml_files(name):
     table = find_table(name)
     base = model_zoo.get_config("rock/ssd_rooms.yaml")
     for row in table.rows:
-        cfg = plan_of(name, dataset="nyuv2").run(table, row, seed=1).config()
+        cfg = plan_of(name, dataset="nyuv2").run(table, row, seed=1)[0].config()
         assert differences(cfg, model_zoo.get_config(f"ablations/{row.config}.yaml")) == []
-        cfg = plan_of(name).run(table, row, seed=1).config()
+        cfg = plan_of(name).run(table, row, seed=1)[0].config()
         changed = {key for key, _, _ in differences(cfg, base)}
         assert changed == set(model_settings(row.config)[::2])
 
@@ -105,7 +105,7 @@ def test_one_pretraining_serves_all_seeds():
 def test_every_data_set_has_the_rows_with_every_detector(dataset, detector):
     plans = plan_of("1", dataset=dataset), plan_of("1", dataset=dataset, detector=detector)
     for row in plans[0].tables[0].rows:
-        ssd, cfg = (plan.run(plan.tables[0], row, seed=1).config() for plan in plans)
+        ssd, cfg = (plan.run(plan.tables[0], row, seed=1)[0].config() for plan in plans)
         built = detector.replace("FasterRCNN", "GeneralizedRCNN")
         assert ("SSD", built) == (ssd.MODEL.DETECTOR, cfg.MODEL.DETECTOR)
         assert (cfg.MODEL.NECK.NAME, cfg.DATASETS) == (ssd.MODEL.NECK.NAME, ssd.DATASETS)

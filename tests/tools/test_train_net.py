@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,8 @@ def test_every_iteration_and_every_evaluation_is_recorded(trained):
     evaluations = [line for line in lines if "bbox/AP50" in line]
     assert [line["iteration"] for line in evaluations] == [1, 4]
     results = json.loads((trained / "results.json").read_text())
+    assert re.fullmatch(r"rooms on \d+ images", results.pop("protocol"))
+    assert results.pop("main") == ["bbox"]
     assert results.keys() == {"bbox", "scene", "depth", "normals"}
     for task, metrics in results.items():
         for name, value in metrics.items():

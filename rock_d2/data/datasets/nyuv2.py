@@ -142,6 +142,7 @@ for tree, (split, others) in product(TREES, SPLITS.items()):
         stuff_classes=list(STUFF_CLASSES),
         scene_classes=list(SCENE_CLASSES),
         depth_range=DEPTH_RANGE,
+        protocol="nyuv2_det19_gupta" if tree == "nyuv2_gupta" else "nyuv2_det19",
         intrinsics=GUPTA_INTRINSICS if tree == "nyuv2_gupta" else INTRINSICS,
         disjoint_from=[f"{tree}_{other}" for other in others],
         # The port forgets a pixel: boxes of one pixel have a width of 0 there.

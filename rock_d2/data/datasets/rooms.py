@@ -41,6 +41,7 @@ for folder in ("rooms", "rooms_plain", "rooms_other"):
             thing_classes=list(OTHER_CLASSES if is_other else THING_CLASSES),
             stuff_classes=list(STUFF_CLASSES),
             depth_range=(0.2, 10.0),
+            protocol="rooms",
             disjoint_from=[f"{folder}_{other}"],
             **({} if is_other else {"scene_classes": list(SCENE_CLASSES)}),
         )

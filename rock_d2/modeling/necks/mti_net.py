@@ -53,6 +53,7 @@ class MTINet(DistillingNeck):
         fpm: bool = True,
         fpm_softmax: str = "tasks",
         fpm_order: Sequence[str] = (),
+        evaluate_scale: str = "",
         fusion: type[nn.Module],
         **settings: Any,
     ):
@@ -66,12 +67,14 @@ class MTINet(DistillingNeck):
             fpm: whether a scale's features are propagated to the next finer one.
             fpm_softmax: "tasks" or "channels", see ``FeaturePropagation``.
             fpm_order: names of the tasks as they are joined there; by default by name.
+            evaluate_scale: whose initial predictions are the final ones at test time; "" for none.
             fusion: class of the module that merges the tasks' features into the detector's.
             settings: of ``Neck``.
         """
         super().__init__(**settings)
         shapes = coarse_to_fine(input_shape, in_features, setting="MODEL.MTI.IN_FEATURES")
         widths = task_widths(shapes, width=width, norm=norm)
+        self.evaluate_scale = checked_scale(evaluate_scale, shapes)
         # In an order of their own: that of the settings then changes nothing.
         names = joined_order(self.tasks, fpm_order)
         receivers = self.receivers(fusion)
@@ -116,6 +119,8 @@ class MTINet(DistillingNeck):
         # Tasks, by their registered names, in the order in which their channels are joined there;
         # []: by name. It matters for weights that were trained in another order.
         node.MTI.FPM_ORDER = []
+        # The scale whose initial predictions are evaluated in place of the final ones (table 4).
+        node.MTI.EVALUATE_SCALE = ""
         node.MTI.FUSION = CfgNode()
         # How the tasks' features enter the detector's maps: a fusion of ROCK's.
         node.MTI.FUSION.NAME = "SumFusion"
@@ -135,6 +140,7 @@ class MTINet(DistillingNeck):
                 registered(TASK_REGISTRY, name, setting="MODEL.MTI.FPM_ORDER").name
                 for name in node.FPM_ORDER
             ],
+            "evaluate_scale": node.EVALUATE_SCALE,
             "fusion": fusion_of(cfg),
             **cls.task_settings(cfg),
         }
@@ -156,6 +162,9 @@ class MTINet(DistillingNeck):
         distilled = {scale: self.distillation[scale](f) for scale, f in encodings.items()}
         self.predict(self.heads, by_task(distilled), predictions, extents)
         refined = {s: self.fusion[s](features[s], o) for s, o in distilled.items()}
+        if self.evaluate_scale and not self.training:
+            i = list(self.initial).index(self.evaluate_scale)
+            predictions = {task: maps[i : i + 1] for task, maps in predictions.items()}
         return {**features, **refined}, predictions
 
     def encode(self, features: Features, extents: Extents | None = None) -> Encodings:
@@ -184,6 +193,13 @@ def task_widths(shapes: Mapping[str, ShapeSpec], *, width: int, norm: str) -> di
     widths = {scale: width or shape.channels for scale, shape in shapes.items()}
     check_norm(norm, list(widths.values()), setting="MODEL.MTI.NORM")
     return widths
+
+
+def checked_scale(name: str, shapes: Mapping[str, ShapeSpec]) -> str:
+    """Return the name of a scale, or "" for none."""
+    if name and name not in shapes:
+        raise ValueError(f"MODEL.MTI.EVALUATE_SCALE is {name!r}; the scales are {list(shapes)}")
+    return name
 
 
 def joined_order(tasks: Sequence[Task], wanted: Sequence[str]) -> list[str]:

@@ -145,6 +145,18 @@ def test_every_tasks_features_reach_the_detectors_maps():
         torch.testing.assert_close(refined[scale], wanted)
 
 
+@pytest.mark.parametrize("scale", [*SHAPES, ""])
+def test_initial_predictions_of_a_scale_are_evaluated(scale):
+    neck = MTINet(**FORM, **HEAD, fusion=NoFusion)
+    expected = [neck.eval()(maps())[1]["depth"][i] for i in (2, 1, 0, 3)]
+    neck.evaluate_scale = scale
+    found = neck(maps())[1]["depth"]
+    wanted = dict(zip([*SHAPES, ""], expected, strict=True))[scale]
+    assert torch.equal(found[-1], wanted) and len(neck.train()(maps())[1]["depth"]) == 4
+    outputs = neck.eval().inference({"depth": found}, [(96, 128)] * 2)
+    assert outputs[0]["depth"].shape == (1, 96, 128)
+
+
 def wrong(**changed: Any) -> Any:
     return MTINet(**{**FORM, **HEAD, "fusion": NoFusion, **changed})
 
@@ -157,6 +169,7 @@ def wrong(**changed: Any) -> Any:
         ({"norm": "GN"}, "MODEL.MTI.NORM"),
         ({"fpm_softmax": "pixels"}, "MODEL.MTI.FPM_SOFTMAX is 'pixels'"),
         ({"fpm_order": ["depth"]}, "MODEL.MTI.FPM_ORDER"),
+        ({"evaluate_scale": "s32"}, "MODEL.MTI.EVALUATE_SCALE is 's32'"),
     ],
 )
 def test_settings_without_sense_are_refused(changed, message):

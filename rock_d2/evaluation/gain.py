@@ -1,0 +1,90 @@
+"""The gain over single-task networks, Δm (Maninis et al., CVPR 2019; MTI-Net, sec. 4.1)."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import NamedTuple
+
+from rock_d2.evaluation.protocols import Protocol, find_protocol
+from rock_d2.evaluation.results import Measured, read_results
+
+
+class Gain(NamedTuple):
+    """Over a baseline.
+
+    Attributes:
+        delta: Δm in percent, the mean of the parts; None where a metric is missing.
+        parts: of each metric the gain in percent; a smaller error is a gain.
+        missing: ``<metric> of the model`` or ``of the baseline``, and what else there is not.
+    """
+
+    delta: float | None
+    parts: dict[str, float]
+    missing: tuple[str, ...]
+
+
+def gain(
+    metrics: Mapping[str, float],
+    baseline: Mapping[str, float],
+    *,
+    protocol: Protocol,
+    tasks: Sequence[str] = (),
+) -> Gain:
+    """Return the gain of a model by the metric that the protocol compares each task by.
+
+    Args:
+        metrics: ``<task>/<metric>`` of the model.
+        baseline: those of single-task networks.
+        protocol: knows the metrics, and which are errors.
+        tasks: the model's main ones; by default all that it has been measured on.
+    """
+    tasks = tasks or tuple({name.split("/")[0] for name in metrics})
+    compared = {name.split("/")[0]: name for name in protocol.metrics}
+    parts, missing = {}, [f"a metric for {task}" for task in tasks if task not in compared]
+    for task in tasks:
+        name = compared.get(task)
+        if name is None:
+            continue
+        gaps = [
+            f"{name} of the {whose}"
+            for whose, found in (("model", metrics), ("baseline", baseline))
+            if not found.get(name)
+        ]
+        missing += gaps
+        if not gaps:
+            sign = 1 if protocol.metrics[name] == "max" else -1
+            parts[name] = 100 * sign * (metrics[name] - baseline[name]) / baseline[name]
+    delta = fmean(parts.values()) if parts and not missing else None
+    return Gain(delta, parts, tuple(missing))
+
+
+def read_means(files: Sequence[str | Path]) -> Measured:
+    """Return the mean of each metric over results.json of several models, tasks or seeds.
+
+    Raises:
+        ValueError: where they do not name one protocol.
+    """
+    found = {file: read_results(file) for file in files}
+    named = {file: results.protocol or "no named protocol" for file, results in found.items()}
+    if len(set(named.values())) != 1 or not all(results.protocol for results in found.values()):
+        problem = ", ".join(f"{file} by {name}" for file, name in named.items())
+        raise ValueError(f"measured {problem or 'nothing'}; evaluate all by one protocol")
+    values = defaultdict(list)
+    for results in found.values():
+        for name, value in results.metrics.items():
+            values[name].append(value)
+    main = dict.fromkeys(task for results in found.values() for task in results.main)
+    means = {name: fmean(of_metric) for name, of_metric in values.items()}
+    return Measured(means, next(iter(named.values())), tuple(main))
+
+
+def gain_over(measured: Measured, baseline: Measured) -> Gain:
+    """Return the gain of means over others; raise ValueError if the protocol is another."""
+    if measured.protocol != baseline.protocol:
+        raise ValueError(
+            f"the model was measured by {measured.protocol}, the baseline by {baseline.protocol}; "
+            "evaluate them by one protocol"
+        )
+    protocol = find_protocol(measured.protocol)
+    return gain(measured.metrics, baseline.metrics, protocol=protocol, tasks=measured.main)

@@ -1,0 +1,158 @@
+"""Evaluation protocols, a file of data/datasets/protocols each: what a figure's name means."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import reduce
+from operator import getitem
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+
+FOLDER = Path(__file__).parents[1] / "data" / "datasets" / "protocols"
+# Rows and columns of NYUv2's 480 x 640 frames: the crop of Eigen et al. (NIPS 2014); where the
+# toolbox of Silberman et al. has the Kinect see anything (get_projection_mask.m, where MATLAB
+# counts rows 45 to 471 and columns 41 to 601); that of Gupta et al. (cropIt.m: 46 to 470, 41 to
+# 600), 425 x 560.
+CROP_SIZE = (480, 640)
+CROPS = {
+    "none": (slice(None), slice(None)),
+    "eigen": (slice(20, 460), slice(24, 616)),
+    "toolbox": (slice(44, 471), slice(40, 601)),
+    "gupta": (slice(45, 470), slice(40, 600)),
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is measured, on which pixels of which images.
+
+    Attributes:
+        name: of the file; of a data set where nothing else is said.
+        metrics: for each task the metric that it is compared by, ``<task>/<metric>``, and whether
+            "max" or "min" is best.
+        datasets: the sets of images that the name stands for.
+        images: how many they have; 0 for any number.
+        crop: the part of maps that counts, a name in CROPS.
+        size: height and width that maps have where they are compared, by the nearest pixel; [] for
+            their own.
+        classes: for tasks with classes of pixels the class that each of the labels' counts as.
+        settings: of a config that decide about the figures, such as caps.
+    """
+
+    name: str = ""
+    metrics: Mapping[str, str] = field(default_factory=dict)
+    datasets: tuple[str, ...] = ()
+    images: int = 0
+    crop: str = "none"
+    size: tuple[int, ...] = ()
+    classes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.crop not in CROPS:
+            raise ValueError(
+                f"TEST.EVAL_CROP is {self.crop!r}; it must be one of {', '.join(CROPS)}"
+            )
+        for metric, best in self.metrics.items():
+            if best not in ("max", "min"):
+                raise ValueError(f"protocol {self.name}: {metric} is {best!r}; use max or min")
+
+    def on(self, dataset_name: str, images: int) -> str:
+        """Return the name for figures of these images, the plain one for the protocol's own."""
+        if dataset_name not in (*self.datasets, self.name.partition("+")[0]):
+            return f"{self.name} on {dataset_name}"
+        known = images == self.images or not self.images
+        return self.name if known else f"{self.name} on {images} images"
+
+    def applied(
+        self, task: str, prediction: np.ndarray, label: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the part of a map that counts, in the classes that count.
+
+        Args:
+            task: its name.
+            prediction: (C, H, W).
+            label: (H, W) or (H, W, C).
+        """
+        if self.crop != "none":
+            if label.shape[:2] != CROP_SIZE:
+                raise ValueError(
+                    f"TEST.EVAL_CROP: {self.crop} is made for labels of {CROP_SIZE}, not "
+                    f"{label.shape[:2]}; other data sets want none"
+                )
+            window = CROPS[self.crop]
+            prediction, label = prediction[(..., *window)], label[window]
+        if self.size:
+            # The pixel in which the middle of each of the smaller image's pixels lies.
+            grid = np.ix_(
+                *(
+                    ((np.arange(wanted) + 0.5) * found / wanted).astype(int)
+                    for wanted, found in zip(self.size, label.shape, strict=False)
+                )
+            )
+            prediction, label = prediction[(..., *grid)], label[grid]
+        if task in self.classes:
+            prediction, label = self._merged(task, prediction, label)
+        return prediction, label
+
+    def _merged(
+        self, task: str, prediction: np.ndarray, label: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return probabilities and labels of classes that hold several of the labels'."""
+        classes = np.array(self.classes[task])
+        if len(prediction) != len(classes):
+            raise ValueError(
+                f"protocol {self.name} merges {len(classes)} classes of {task}, the model has "
+                f"{len(prediction)}; choose another TEST.PROTOCOL"
+            )
+        merged = np.zeros((classes.max() + 1, *prediction.shape[1:]), prediction.dtype)
+        np.add.at(merged, classes, prediction)
+        levels = np.full(256, 255)
+        levels[: len(classes)] = classes
+        return merged, levels[label.astype(int)]
+
+
+# All pixels and classes of all images.
+PLAIN = Protocol()
+
+
+def load_protocol(file: Path) -> Protocol:
+    """Return the protocol of a yaml file; raise ValueError where it is none."""
+    try:
+        values: dict[str, Any] = yaml.safe_load(file.read_text())
+        unknown = values.keys() - {known.name for known in fields(Protocol)}
+    except (AttributeError, yaml.YAMLError) as problem:
+        raise ValueError(f"{file} is no protocol: {problem}") from None
+    if unknown:
+        raise ValueError(f"{file} is no protocol: it has {', '.join(sorted(unknown))}")
+    return Protocol(name=file.stem, **values)
+
+
+def find_protocol(name: str) -> Protocol:
+    """Return the protocol of a name that results have; one without metrics if there is none."""
+    file = FOLDER / f"{re.split('[ +]', name)[0]}.yaml"
+    return load_protocol(file) if file.is_file() else Protocol(name=name)
+
+
+def protocol_of(cfg: CfgNode, dataset_name: str) -> Protocol:
+    """Return the protocol that a config measures a data set by.
+
+    Where the config differs from the protocol, the name says so: ``nyud40_480x640+eigen``.
+    """
+    wanted = cfg.TEST.PROTOCOL or MetadataCatalog.get(dataset_name).get("protocol", "")
+    file = Path(wanted) if wanted.endswith(".yaml") else FOLDER / f"{wanted}.yaml"
+    if wanted and not file.is_file():
+        known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+        raise ValueError(f"TEST.PROTOCOL is {wanted!r}; it must be a yaml file, or one of {known}")
+    protocol = load_protocol(file) if wanted else Protocol(name=dataset_name)
+    names, crop = [protocol.name], cfg.TEST.EVAL_CROP or protocol.crop
+    names += [crop] if crop != protocol.crop else []
+    for key, value in protocol.settings.items():
+        found = reduce(getitem, key.split("."), cfg)
+        names += [f"{key.removeprefix('MODEL.TASKS.')}={found}"] if found != value else []
+    return replace(protocol, name="+".join(names), crop=crop)

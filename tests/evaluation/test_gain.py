@@ -1,0 +1,80 @@
+"""The gain over single-task networks, from figures and from files."""
+
+import re
+
+import gain as gain_tool
+import pytest
+
+from rock_d2.config import load_config
+from rock_d2.engine.results import build_gain
+from rock_d2.evaluation.gain import gain, gain_over, read_means
+from rock_d2.evaluation.protocols import find_protocol
+from rock_d2.evaluation.results import save_results
+from rock_d2.model_zoo import get_config
+
+NYUD = find_protocol("nyud40_480x640")
+
+
+def test_a_smaller_error_is_a_gain():
+    found = gain(
+        {"sem_seg/miou": 0.33, "depth/rmse": 0.6, "depth/abs_rel": 9.0},
+        {"sem_seg/miou": 0.30, "depth/rmse": 0.5, "depth/abs_rel": 0.1},
+        protocol=NYUD,
+    )
+    assert found.parts == pytest.approx({"sem_seg/miou": 10, "depth/rmse": -20})
+    assert found.delta == pytest.approx(-5) and found.missing == ()
+
+
+def test_missing_metrics_are_said():
+    metrics = {"sem_seg/miou": 0.3, "depth/rmse": 0.5}
+    found = gain(metrics, {"depth/rmse": 1.0}, protocol=NYUD)
+    assert found.delta is None and found.parts == {"depth/rmse": 50}
+    assert found.missing == ("sem_seg/miou of the baseline",)
+    # Auxiliary tasks do not count; the main ones do.
+    assert gain(metrics, {"depth/rmse": 1.0}, protocol=NYUD, tasks=["depth"]).delta == 50
+    found = gain(metrics, metrics, protocol=NYUD, tasks=["normals", "scene"])
+    assert found.missing[0] == "a metric for scene" and len(found.missing) == 3
+
+
+def save(file, protocol="nyud40_480x640", main=("sem_seg", "depth"), **values):
+    names = {"miou": "sem_seg", "rmse": "depth"}
+    results = {names[name]: {name: value} for name, value in values.items()}
+    save_results(results, file, protocol=protocol, main=main)
+    return file
+
+
+def test_a_baseline_is_the_mean_of_its_seeds(tmp_path, capsys):
+    files = [
+        save(tmp_path / f"{name}.json", main=["sem_seg"], miou=miou)
+        for name, miou in (("seed1", 0.2), ("seed2", 0.4))
+    ]
+    files.append(save(tmp_path / "depth.json", main=["depth"], rmse=1.0))
+    model = read_means([save(tmp_path / "model.json", miou=0.33, rmse=0.9)])
+    # 0.33 / 0.3 and 0.9 / 1.
+    assert gain_over(model, read_means(files)).delta == pytest.approx(10)
+    gain_tool.main([str(tmp_path / "model.json"), "--baseline", *map(str, files)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "protocol: nyud40_480x640"
+    assert re.fullmatch(r"\| \*\*Δm\*\* +\| \+10.00 % +\|", lines[-1])
+    other = read_means([save(tmp_path / "crop.json", "nyud40_425x560", rmse=1.0)])
+    with pytest.raises(ValueError, match="model was measured by nyud40_480x640, the baseline by"):
+        gain_over(model, other)
+    with pytest.raises(ValueError, match=r"crop.json by nyud40_425x560.*by one protocol"):
+        read_means([files[0], tmp_path / "crop.json"])
+    (tmp_path / "list.json").write_text("[1]")
+    with pytest.raises(ValueError, match=r"list.json: no results of an evaluation"):
+        read_means([tmp_path / "list.json"])
+
+
+def test_a_model_is_chosen_by_its_gain_on_validation_images_only(tmp_path, rooms_root, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(rooms_root))
+    name = "rooms on rooms_train"
+    baseline = save(tmp_path / "single.json", name, miou=0.2, rmse=1.0)
+    wanted = ["TEST.BEST_METRIC", "delta_m", "TEST.BASELINE", f'["{baseline}"]', "DATASETS.TEST"]
+    cfg = get_config("mti/rooms/mtl_hrnet18.yaml")
+    assert build_gain(cfg) is None
+    derived = build_gain(load_config(cfg, [*wanted, '("rooms_train",)']))
+    assert derived({"sem_seg/miou": 0.22, "depth/rmse": 0.8}) == {"delta_m": pytest.approx(15)}
+    assert derived({"sem_seg/miou": 0.22}) == {}
+    with pytest.raises(ValueError, match=r"choose a model by the test images of rooms; name a"):
+        build_gain(load_config(cfg, [*wanted, '("rooms_val",)']))

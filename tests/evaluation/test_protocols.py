@@ -1,0 +1,85 @@
+"""Protocols: the files, and what they do to maps."""
+
+import numpy as np
+import pytest
+
+from rock_d2.config import load_config
+from rock_d2.evaluation.protocols import FOLDER, Protocol, find_protocol, load_protocol, protocol_of
+from rock_d2.model_zoo import get_config
+
+FILES = sorted(FOLDER.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_file_is_a_protocol(file):
+    protocol = load_protocol(file)
+    assert protocol.datasets and protocol.metrics
+    tasks = [name.split("/")[0] for name in protocol.metrics]
+    assert len(set(tasks)) == len(tasks)
+    errors = {name for name, best in protocol.metrics.items() if best == "min"}
+    assert errors <= {"depth/rmse", "normals/mean_angle", "disparity/mean_abs"}
+
+
+def test_a_name_says_what_it_is_not():
+    protocol = find_protocol("nyud40_480x640")
+    assert protocol.on("nyuv2_test", 654) == "nyud40_480x640"
+    assert protocol.on("nyuv2_test", 600) == "nyud40_480x640 on 600 images"
+    assert protocol.on("nyuv2_val122", 122) == "nyud40_480x640 on nyuv2_val122"
+    cfg = get_config("mti/nyud/mti_net_hrnet18.yaml")
+    assert protocol_of(cfg, "nyuv2_test") == protocol
+    cropped = protocol_of(load_config(cfg, ["TEST.EVAL_CROP", "eigen"]), "nyuv2_test")
+    assert (cropped.name, cropped.crop) == ("nyud40_480x640+eigen", "eigen")
+    assert find_protocol(cropped.on("nyuv2_test", 3)).metrics == protocol.metrics
+    capped = protocol_of(load_config(cfg, ["MODEL.TASKS.DEPTH.EVAL_CAP", 10.0]), "nyuv2_test")
+    assert capped.name == "nyud40_480x640+DEPTH.EVAL_CAP=10.0"
+    plain = protocol_of(load_config(cfg, ["TEST.PROTOCOL", ""]), "nyuv2_test")
+    assert plain.name == "nyuv2_det19"
+    with pytest.raises(ValueError, match=r"TEST\.PROTOCOL is 'nyud41'; it must be a yaml file, or"):
+        protocol_of(load_config(cfg, ["TEST.PROTOCOL", "nyud41"]), "nyuv2_test")
+
+
+def test_the_crop_and_the_size_are_those_of_the_name():
+    rows, columns = np.mgrid[:480, :640]
+    label = np.stack([rows, columns], axis=2)
+    prediction = label.transpose(2, 0, 1)
+    found, true = find_protocol("nyud40_425x560").applied("depth", prediction, label)
+    # cropIt.m: I(46:470, 41:600, :), counted from 1.
+    assert true.shape == (425, 560, 2) and true[0, 0].tolist() == [45, 40]
+    assert (found.transpose(1, 2, 0) == true).all()
+    found, true = find_protocol("nyud13_288x384").applied("depth", prediction, label)
+    assert true.shape == (288, 384, 2) and (found.transpose(1, 2, 0) == true).all()
+    # 480 / 288 = 5 / 3: the middles of the first three rows are at 5/6, 5/2 and 25/6.
+    assert true[:3, 0, 0].tolist() == [0, 2, 4]
+    with pytest.raises(ValueError, match=r"gupta is made for labels of \(480, 640\), not \(4, 5\)"):
+        Protocol(crop="gupta").applied("depth", np.zeros((1, 4, 5)), np.zeros((4, 5)))
+
+
+def test_thirteen_classes_are_sums_of_forty():
+    protocol = find_protocol("nyud13_288x384")
+    rng = np.random.default_rng(0)
+    prediction = rng.dirichlet(np.ones(40), size=(480, 640)).transpose(2, 0, 1)
+    label = rng.integers(0, 41, (480, 640))
+    label[label == 40] = 255
+    found, true = protocol.applied("sem_seg", prediction, label)
+    assert found.shape == (13, 288, 384) and np.allclose(found.sum(axis=0), 1)
+    # Wall and door are one class, bed another, of which there is no second.
+    walls = label[::5, ::5][:, :] == 0
+    assert set(np.unique(true)) == {*range(13), 255} and walls.any()
+    assert np.allclose(found[0], prediction[3][np.ix_(*grid())])
+    assert np.allclose(found[11], (prediction[0] + prediction[7])[np.ix_(*grid())])
+    assert (true == 255).sum() == (label[np.ix_(*grid())] == 255).sum()
+    with pytest.raises(ValueError, match="merges 40 classes of sem_seg, the model has 13"):
+        protocol.applied("sem_seg", prediction[:13], label)
+
+
+def grid() -> tuple[np.ndarray, np.ndarray]:
+    return tuple(((np.arange(n) + 0.5) * 5 / 3).astype(int) for n in (288, 384))
+
+
+def test_what_is_no_protocol_is_refused(tmp_path):
+    (tmp_path / "mine.yaml").write_text("cut: 3\n")
+    with pytest.raises(ValueError, match=r"mine.yaml is no protocol: it has cut"):
+        load_protocol(tmp_path / "mine.yaml")
+    (tmp_path / "mine.yaml").write_text("metrics: {depth/rmse: lowest}\n")
+    with pytest.raises(ValueError, match="depth/rmse is 'lowest'; use max or min"):
+        load_protocol(tmp_path / "mine.yaml")
