@@ -130,6 +130,15 @@ RECIPES = {
         "SOLVER.BASE_LR": (1e-4, 0.01),
         "SOLVER.MAX_ITER": (62400, 37440),
     },
+    # 80 epochs.
+    ("pascal/mti_net_small_hrnet18_published", "pascal/mti_net_small_hrnet18"): {
+        "SOLVER.MAX_ITER": (49920, 37440),
+    },
+    ("pascal/mtl_small_hrnet18_published", "pascal/mtl_small_hrnet18"): {
+        "SOLVER.OPTIMIZER": ("Adam", "SGD"),
+        "SOLVER.BASE_LR": (1e-4, 0.01),
+        "SOLVER.MAX_ITER": (49920, 37440),
+    },
 }
 
 

@@ -90,8 +90,8 @@ def write_room(index: int, recipe: Recipe, root: Path) -> Written:
     files = DatasetTree(root).write_frame(
         f"{index:06d}",
         frame.image,
-        depth,
-        frame.normals,
+        depth=depth,
+        normals=frame.normals,
         sem_seg=class_table([thing.name for thing in frame.objects])[frame.instances],
         edges=outlines(frame.instances),
     )
@@ -131,8 +131,9 @@ def write_split(name: str, indices: range, recipe: Recipe, root: Path, jobs: int
             identity = {"id": len(annotations) + 1, "image_id": written.image["id"]}
             annotations.append(identity | annotation)
         seconds += written.seconds
-    category_ids = STYLES[recipe.style].category_ids
-    DatasetTree(root).write_annotations(name, images, annotations, recipe.info(), category_ids)
+    # Ids start at 1, in this order.
+    tree = DatasetTree(root, categories=tuple(STYLES[recipe.style].category_ids))
+    tree.write_annotations(name, images, annotations, recipe.info())
     return seconds
 
 

@@ -148,3 +148,16 @@ for tree, (split, others) in product(TREES, SPLITS.items()):
         # The port forgets a pixel: boxes of one pixel have a width of 0 there.
         empty_boxes=tree == "nyuv2_port",
     )
+
+# The archive NYUD_MT of the multi-task literature, by datasets/prepare_nyud_mt.py.
+for split, other in (("train", "val"), ("val", "train")):
+    register_multitask_coco(
+        f"nyud_mt_{split}",
+        json_file=f"nyud_mt/annotations/nyud_mt_{split}.json",
+        image_root="nyud_mt",
+        thing_classes=list(THING_CLASSES),
+        stuff_classes=list(STUFF_CLASSES),
+        depth_range=DEPTH_RANGE,
+        intrinsics=INTRINSICS,
+        disjoint_from=[f"nyud_mt_{other}"],
+    )
