@@ -109,10 +109,12 @@ class Plan:
 
     def run(self, table: Table, row: Row, seed: int) -> Run:
         """Return the run of a row of a table."""
+        if self.dataset not in (table.datasets or SPLITS):
+            raise ValueError(f"table {table.name} is of --dataset {' or '.join(table.datasets)}")
         file, pairs = base(self.dataset, table.split, self.detector)
         pairs += model_settings(row.config) + tuple(self.options)
         cfg = load_config(file, pairs)
-        pairs += (*data_settings(row, cfg), *pyramid_settings(row, cfg))
+        pairs += (*row.more, *data_settings(row, cfg), *pyramid_settings(row, cfg))
         pairs += schedule(cfg, self.iterations)
         # Other data sets have no third part.
         is_test = (self.dataset, table.split) == ("nyuv2", "test")

@@ -20,6 +20,8 @@ class Row:
         against: the title of the row that this one is compared with, seed by seed; "" for none.
         fraction: of the training images that the model sees.
         boxed: share of these whose boxes it sees; half of each batch comes from them.
+        more: KEY VALUE pairs beyond the config's.
+        called: what they add to the name of its runs.
         maps: of the backbone that X's pyramid has, the finest; 0: those of the config.
         switched_off: registered tasks whose decoders are left out when the trained model is
             evaluated once more; None where the training's own evaluation counts.
@@ -31,13 +33,15 @@ class Row:
     against: str = ""
     fraction: float = 1.0
     boxed: float = 1.0
+    more: tuple[str, ...] = ()
+    called: str = ""
     maps: int = 0
     switched_off: tuple[str, ...] | None = None
 
     @property
     def run_name(self) -> str:
         """The name of its runs: rows of different tables may share them."""
-        name = self.config
+        name = self.config + self.called
         name += f"_{100 * self.fraction:g}" if self.fraction < 1 else ""
         name += f"_boxed_{100 * self.boxed:g}" if self.boxed < 1 else ""
         return name + (f"_maps_{self.maps}" if self.maps else "")
@@ -53,6 +57,7 @@ class Table:
         rows: the models; those that others are compared with are among them.
         split: "val", of the paper's division of the training images, or "test".
         notes: paragraphs for the reader.
+        datasets: on the command line, that it is about; none: all.
     """
 
     name: str
@@ -60,6 +65,7 @@ class Table:
     rows: tuple[Row, ...]
     split: str = "val"
     notes: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
 
 
 _LETTERS = ", ".join(f"{name[0]}: {name.lower()}" for name in PAPER_TASKS)
@@ -85,6 +91,18 @@ def unboxed_rows(share: int) -> tuple[Row, ...]:
     rock = replace(_ROCK, title=f"ROCK on {images}", against=alone.title, fraction=1 / share)
     title = f"ROCK on all, boxes for {images}"
     return alone, rock, replace(_ROCK, title=title, against=rock.title, boxed=1 / share)
+
+
+# Of the adaptation from the plain rooms to the rooms; the last is configs/rock/adapt_rooms.yaml.
+_PLAIN = {"more": ("DATASETS.TRAIN", '["rooms_plain_train"]'), "called": "_plain"}
+_PLAIN_AND_DEPTH = {
+    "more": (
+        *("DATASETS.TRAIN", '["rooms_plain_train", "rooms_train"]'),
+        *("DATASETS.KEEP_LABELS", '["all", "depth"]', "DATALOADER.BOXED_SHARE", "0.5"),
+    ),
+    "called": "_plain_and_depth",
+}
+_ROCK_PLAIN = replace(_ROCK, title="ROCK, plain rooms", against="Baseline, plain rooms", **_PLAIN)
 
 
 TABLES = (
@@ -187,6 +205,27 @@ TABLES = (
             "All rows have as many iterations. In the rows with all images half of each batch has "
             "boxes; the others have unknown boxes and no detection loss.",
         ),
+    ),
+    Table(
+        "adaptation",
+        "From the plain rooms to the rooms",
+        (
+            replace(_BASELINE, title=_ROCK_PLAIN.against, **_PLAIN),
+            _ROCK_PLAIN,
+            replace(
+                _ROCK,
+                title="ROCK, plain rooms and depth of the rooms",
+                against=_ROCK_PLAIN.title,
+                **_PLAIN_AND_DEPTH,
+            ),
+            replace(_ROCK, title="ROCK, rooms", against=_ROCK_PLAIN.title),
+        ),
+        notes=(
+            "All rows have as many iterations and are scored on the rooms. Of the third, half of a "
+            "batch are plain rooms with all labels, half rooms with depth alone. The last row, of "
+            "table 1, has the labels of the rooms.",
+        ),
+        datasets=("rooms", "rooms_scratch"),
     ),
     Table(
         "deep_x",

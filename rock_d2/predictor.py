@@ -14,11 +14,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import Metadata, MetadataCatalog
+from detectron2.data import Metadata
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 
 from rock_d2.checkpoint.checkpointer import CompleteCheckpointer
+from rock_d2.classes import class_names, with_class_names
 from rock_d2.config import load_config
 from rock_d2.data.augmentation import build_augmentations
 from rock_d2.export.fuse import inference_copy
@@ -34,7 +35,7 @@ class Predictor:
     Attributes:
         model: in evaluation mode, with its layers folded where TEST.FOLD asks for it.
         tasks: those that it predicts.
-        metadata: names of its classes, from the config's first test set.
+        metadata: names of its classes, and the facts of the config's first test set.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Predictor:
         self.model = inference_copy(model, cfg)
         self.tasks = self.model.neck.tasks
         names = cfg.DATASETS.TEST
-        self.metadata = MetadataCatalog.get(names[0]) if names else Metadata()
+        self.metadata = with_class_names(names[0], class_names(cfg)) if names else Metadata()
         self.batch_size = batch_size
         self._augmentations = T.AugmentationList(build_augmentations(cfg, is_train=False))
         self._reverse_channels = cfg.INPUT.FORMAT == "BGR"

@@ -13,10 +13,10 @@ logger = logging.getLogger(__name__)
 
 # Settings that decide what a step computes, except those that only say how and from where.
 DECISIVE = (
-    *("MODEL.", "MODEL_EMA.", "INPUT.", "DATASETS.TRAIN", "DATASETS.BOXED", "DATALOADER.BOXED"),
+    *("MODEL.", "MODEL_EMA.", "INPUT.", "DATASETS.", "DATALOADER.BOXED"),
     *("SOLVER.IMS_PER_BATCH", "SOLVER.OPTIMIZER", "SOLVER.ACCUMULATE", "SOLVER.AMP."),
 )
-INDIFFERENT = ("MODEL.WEIGHTS", "MODEL.DEVICE")
+INDIFFERENT = ("MODEL.WEIGHTS", "MODEL.DEVICE", "DATASETS.TEST")
 SHAPES = "shapes of the weights"
 DIFFERENCES_SHOWN = 5
 
