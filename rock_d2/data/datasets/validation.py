@@ -12,6 +12,8 @@ import numpy as np
 from detectron2.data import Metadata
 from detectron2.structures import BoxMode
 
+from rock_d2.image_files import is_file
+
 
 class Field(NamedTuple):
     """A field of an entry: whether a value is right, and the words for that."""
@@ -188,11 +190,3 @@ def category_names(document: Any) -> list[str]:
     """Return the names of a document's categories, by id."""
     table = [] if missing_tables(document) else entries(document, "categories")
     return [category["name"] for category in sorted(table, key=lambda category: category["id"])]
-
-
-def is_file(path: Path) -> bool:
-    """Return whether a path names a file; also for a name that cannot be one."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
