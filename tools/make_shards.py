@@ -52,11 +52,11 @@ def make_shards(name: str, output: Path, *, max_bytes: float) -> Path:
     ) as writer:
         for sample in tqdm(samples(document, data_path(root)), desc=name, disable=None):
             writer.write(sample)
-    places = {
-        member.name: name_in_tar(shard.name, member.offset_data, member.size)
-        for shard in sorted(folder.glob(f"{name}-*.tar"))
-        for member in tarfile.open(shard)
-    }
+    places = {}
+    for shard in sorted(folder.glob(f"{name}-*.tar")):
+        with tarfile.open(shard) as tar:
+            for part in tar:
+                places[part.name] = name_in_tar(shard.name, part.offset_data, part.size)
     for number, image in enumerate(document["images"]):
         for field in file_fields(image):
             image[field] = f"{places[member_name(number, field)]}/{image[field]}"
