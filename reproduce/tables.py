@@ -33,6 +33,18 @@ def unboxed_rows(share: int) -> tuple[Row, ...]:
     return alone, rock, replace(_ROCK, title=title, against=rock.title, boxed=1 / share)
 
 
+# Of the adaptation from the plain rooms to the rooms; the last is configs/rock/adapt_rooms.yaml.
+_PLAIN = {"more": ("DATASETS.TRAIN", '["rooms_plain_train"]'), "called": "_plain"}
+_PLAIN_AND_DEPTH = {
+    "more": (
+        *("DATASETS.TRAIN", '["rooms_plain_train", "rooms_train"]'),
+        *("DATASETS.KEEP_LABELS", '["all", "depth"]', "DATALOADER.BOXED_SHARE", "0.5"),
+    ),
+    "called": "_plain_and_depth",
+}
+_ROCK_PLAIN = replace(_ROCK, title="ROCK, plain rooms", against="Baseline, plain rooms", **_PLAIN)
+
+
 TABLES = (
     Table(
         "1",
@@ -170,6 +182,27 @@ TABLES = (
             "All rows have as many iterations. In the rows with all images half of each batch has "
             "boxes; the others have unknown boxes and no detection loss.",
         ),
+    ),
+    Table(
+        "adaptation",
+        "From the plain rooms to the rooms",
+        (
+            replace(_BASELINE, title=_ROCK_PLAIN.against, **_PLAIN),
+            _ROCK_PLAIN,
+            replace(
+                _ROCK,
+                title="ROCK, plain rooms and depth of the rooms",
+                against=_ROCK_PLAIN.title,
+                **_PLAIN_AND_DEPTH,
+            ),
+            replace(_ROCK, title="ROCK, rooms", against=_ROCK_PLAIN.title),
+        ),
+        notes=(
+            "All rows have as many iterations and are scored on the rooms. Of the third, half of a "
+            "batch are plain rooms with all labels, half rooms with depth alone. The last row, of "
+            "table 1, has the labels of the rooms.",
+        ),
+        datasets=("rooms", "rooms_scratch"),
     ),
     Table(
         "deep_x",

@@ -48,6 +48,13 @@ def _add_data_config(cfg: CfgNode) -> None:
     # Share of the training's samples that have known boxes, exact in every long enough part of it;
     # 0: as it is in the data.
     cfg.DATALOADER.BOXED_SHARE = 0.0
+    # For each of DATASETS.TRAIN how many times a pass sees its images, and which of its labels are
+    # kept: "all", or "boxes" and names of tasks with spaces between them. []: once, and all.
+    cfg.DATASETS.REPEAT = []
+    cfg.DATASETS.KEEP_LABELS = []
+    # The detector's classes, by name; [] are all that the training sets have, in their order. Where
+    # a set lacks one, it is neither object nor background in that set's images.
+    cfg.DATASETS.CLASSES = []
     # Whether each process decodes the whole training set at the start and keeps it in memory, 8
     # bytes a pixel with all labels; the batches stay the same to the last bit.
     cfg.DATALOADER.RESIDENT = False

@@ -1,9 +1,12 @@
 """Reading of image files, with errors that name the file, the field that named it and a remedy."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from os import PathLike
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -11,6 +14,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 # Pillow knows more formats; it starts another program to draw some of them.
 FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 EXIF_ORIENTATION = 0x0112
+# A file within a tar file: the place of its bytes there, and a name for people.
+IN_TAR = re.compile(r"(?P<tar>.+\.tar)#(?P<start>\d+)\+(?P<size>\d+)(/.*)?")
 
 
 def read_color_image(
@@ -45,17 +50,41 @@ def exif_orientation(path: str | PathLike) -> int:
         return image.getexif().get(EXIF_ORIENTATION, 1)
 
 
+def name_in_tar(tar: str, start: int, size: int) -> str:
+    """Return a name for a part of a tar file, which all readers here understand."""
+    return f"{tar}#{start}+{size}"
+
+
+def is_file(path: str | PathLike) -> bool:
+    """Return whether a path names a file, or one in a tar file; also for one that cannot be one."""
+    place = IN_TAR.fullmatch(str(path))
+    try:
+        return Path(place["tar"] if place else path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def content(path: str | PathLike) -> BinaryIO:
+    """Open a file, or one in a tar file, for reading."""
+    place = IN_TAR.fullmatch(str(path))
+    if not place:
+        return open(path, "rb")
+    with open(place["tar"], "rb") as tar:
+        tar.seek(int(place["start"]))
+        return BytesIO(tar.read(int(place["size"])))
+
+
 @contextmanager
 def _opened(path: str | PathLike, field: str | None) -> Iterator[Image.Image]:
     """Open an image; what goes wrong is a ValueError of one line."""
     where = f"{path}: named by `{field}`," if field else f"{path}:"
     try:
         # A pipe or a device would block the reader.
-        if not Path(path).is_file():
+        if not is_file(path):
             raise FileNotFoundError(
                 "is not a regular file" if Path(path).exists() else "is missing"
             )
-        with Image.open(path, formats=FORMATS) as image:
+        with content(path) as file, Image.open(file, formats=FORMATS) as image:
             yield image
     except UnidentifiedImageError:
         raise ValueError(f"{where} is no image of the formats {', '.join(FORMATS)}") from None

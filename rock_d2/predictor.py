@@ -14,11 +14,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import Metadata, MetadataCatalog
+from detectron2.data import Metadata
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 
 from rock_d2.checkpoint.checkpointer import CompleteCheckpointer
+from rock_d2.classes import class_names, with_class_names
 from rock_d2.config import load_config
 from rock_d2.data.augmentation import build_augmentations
 from rock_d2.image_files import read_color_image
@@ -34,8 +35,8 @@ class Predictor:
         model: in evaluation mode.
         tasks: those that it predicts.
         given: those of them whose labels it takes where it gets any.
-        metadata: names of its classes, from the file of the weights, or else from the config's
-            first test set.
+        metadata: names of its classes, from the file of the weights, or else the facts of the
+            config's first test set.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Predictor:
         stored = CompleteCheckpointer(cfg, model=self.model).load(cfg.MODEL.WEIGHTS)
         self.tasks, self.given = self.model.neck.tasks, self.model.neck.given
         names = cfg.DATASETS.TEST
-        self.metadata = MetadataCatalog.get(names[0]) if names else Metadata()
+        self.metadata = with_class_names(names[0], class_names(cfg)) if names else Metadata()
         if isinstance(stored.get("classes"), dict):
             self.metadata = Metadata(**stored["classes"])
         self.batch_size = batch_size

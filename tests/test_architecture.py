@@ -16,7 +16,7 @@ FOLDERS = ("rock_d2", "tools", "reproduce", "benchmarks", "datasets", "examples"
 
 # The parts of the package in lines: each may import itself and parts of the lines above its own.
 ORDER = (
-    ("files", "image_files", "registry"),
+    ("classes", "files", "image_files", "registry"),
     ("layers",),
     ("tasks",),
     ("modeling", "data", "evaluation"),

@@ -15,6 +15,7 @@ TABLE is 1, 2, 3, 5 or 6, or one of
     oracle      true labels in place of predictions: the most that a task can bring
     given       a model that may be given true labels at test time, with and without them
     unboxed     boxes for few images, labels of the tasks for all
+    adaptation  from the plain rooms to the rooms, of which one task is labelled
     deep_x      what ROCK brings where X holds shallow or deep features
     fusions     fusions beyond the paper
 

@@ -22,6 +22,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from tqdm import tqdm
 
+from rock_d2.classes import class_names, with_class_names
 from rock_d2.config import load_config
 from rock_d2.data import build_train_loader
 from rock_d2.data.loader import check_registered
@@ -112,7 +113,7 @@ def dataloader_pictures(cfg: CfgNode, num_images: int) -> Iterator[tuple[str, np
     tasks = build_tasks(cfg)
     items = (item for batch in build_train_loader(cfg) for item in batch)
     for i, item in enumerate(tqdm(islice(items, num_images), total=num_images, desc="drawing")):
-        metadata = MetadataCatalog.get(dataset)
+        metadata = with_class_names(dataset, class_names(cfg))
         picture = draw_item(item, tasks, metadata, image_format=cfg.INPUT.FORMAT)
         yield f"{dataset}_{i:04d}_{Path(item['file_name']).stem}", picture
 

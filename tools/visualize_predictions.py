@@ -16,6 +16,7 @@ import numpy as np
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
+from rock_d2.classes import class_names, places_of, renumbered, thing_classes
 from rock_d2.config import load_config
 from rock_d2.data.loader import check_registered
 from rock_d2.engine.command_line import (
@@ -61,17 +62,18 @@ def main(args: argparse.Namespace) -> None:
     if args.baseline_config_file:
         baseline = Predictor(args.baseline_config_file, args.baseline_weights, opts=args.opts)
     folder, dataset = args.output_dir, names[0]
+    places = places_of(class_names(cfg), thing_classes(dataset))
     records = evenly_spaced(DatasetCatalog.get(dataset), args.num_images)
 
     def pictures() -> Iterator[tuple[str, np.ndarray]]:
         for record in tqdm(records, desc="drawing"):
             picture = draw_comparison(
                 record,
-                predictor(record["file_name"], encodings=True),
+                renumbered(predictor(record["file_name"], encodings=True), places),
                 predictor.tasks,
                 MetadataCatalog.get(dataset),
                 args.confidence_threshold,
-                baseline=baseline and baseline(record["file_name"]),
+                baseline=baseline and renumbered(baseline(record["file_name"]), places),
             )
             yield f"{dataset}_{Path(record['file_name']).stem}", picture
 

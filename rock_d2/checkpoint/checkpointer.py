@@ -16,7 +16,7 @@ from rock_d2.checkpoint.downloads import local_file
 from rock_d2.checkpoint.files import CheckpointFiles
 from rock_d2.checkpoint.formats import Tensors, WeightFormat, backbone_place, find_format, learned
 from rock_d2.checkpoint.loading import read_weights
-from rock_d2.modeling.num_classes import thing_classes
+from rock_d2.classes import class_names
 
 
 class RockCheckpointer(DetectionCheckpointer):
@@ -54,7 +54,7 @@ class RockCheckpointer(DetectionCheckpointer):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return {"style": style_of(cfg), "classes": thing_classes(cfg)}
+        return {"style": style_of(cfg), "classes": class_names(cfg)}
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Write a checkpoint, as a whole or not at all."""

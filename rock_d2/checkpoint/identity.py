@@ -7,10 +7,10 @@ from detectron2.config import CfgNode
 
 # Settings that decide what a step computes, except those that only say how and from where.
 DECISIVE = (
-    *("MODEL.", "MODEL_EMA.", "INPUT.", "DATASETS.TRAIN", "DATASETS.BOXED", "DATALOADER.BOXED"),
+    *("MODEL.", "MODEL_EMA.", "INPUT.", "DATASETS.", "DATALOADER.BOXED"),
     *("SEED", "SOLVER.IMS_PER_BATCH", "SOLVER.OPTIMIZER", "SOLVER.ACCUMULATE", "SOLVER.AMP."),
 )
-INDIFFERENT = ("MODEL.WEIGHTS", "MODEL.DEVICE")
+INDIFFERENT = ("MODEL.WEIGHTS", "MODEL.DEVICE", "DATASETS.TEST")
 
 
 def identity(cfg: CfgNode, *, num_images: int) -> dict[str, str]:

@@ -17,9 +17,10 @@ from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import Dataset, Sampler
 
+from rock_d2.classes import ALL, class_names, has_ignored_classes, of_each_set, thing_classes
 from rock_d2.data.cache import RecordReader, ResidentReader
 from rock_d2.data.mapper import RockDatasetMapper
-from rock_d2.data.records import dataset_dicts, forget_boxes, subset
+from rock_d2.data.records import forget_boxes, set_dicts, subset, training_dicts
 from rock_d2.data.workers import ListLoader
 from rock_d2.tasks import build_tasks
 
@@ -34,8 +35,8 @@ class SampleStream(Dataset):
     content of a position. (Detectron2's loader hands positions to workers in turn and seeds the
     workers: there, both batches and augmentation depend on their number.)
 
-    With a ``boxed_share``, images with known boxes and others have passes of their own, and take
-    turns in a fixed pattern.
+    A pass has an image as many times as its ``repeat`` says. With a ``boxed_share``, images with
+    known boxes and others have passes of their own, and take turns in a fixed pattern.
     """
 
     def __init__(self, reader: RecordReader, seed: int, *, boxed_share: float = 0.0):
@@ -44,10 +45,12 @@ class SampleStream(Dataset):
         self.reader = reader
         self.seed = seed
         self.boxed_share = boxed_share
-        self.boxed = np.arange(len(reader))
+        facts = [("annotations" in record, record.get("repeat", 1)) for record in reader.records]
+        known, repeats = map(np.array, zip(*facts, strict=True))
+        images = np.repeat(np.arange(len(reader)), repeats)
+        self.boxed = images
         if boxed_share:
-            known = np.array(["annotations" in record for record in reader.records])
-            self.boxed, self.unboxed = np.flatnonzero(known), np.flatnonzero(~known)
+            self.boxed, self.unboxed = images[known[images]], images[~known[images]]
             if not known.any() or (boxed_share < 1 and known.all()):
                 raise ValueError(
                     f"DATALOADER.BOXED_SHARE is {boxed_share}, but {known.sum()} of {len(reader)} "
@@ -117,13 +120,13 @@ def _train_loader_from_config(cfg: CfgNode, mapper: Callable | None = None) -> d
         raise ValueError("DATASETS.TRAIN is empty: there is nothing to train on")
     check_registered(names, "DATASETS.TRAIN")
     keypoints = cfg.MODEL.KEYPOINT_ON and cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE
-    records = dataset_dicts(
-        names,
+    records = training_dicts(
+        cfg,
         # Without a detector, images without objects are as good as others.
         filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS and cfg.MODEL.DETECTOR != "",
         min_keypoints=int(keypoints),
     )
-    check_classes(cfg, names)
+    check_classes(cfg)
     records = subset(records, cfg.DATASETS.TRAIN_FRACTION, setting="DATASETS.TRAIN_FRACTION")
     records = forget_boxes(records, kept=cfg.DATASETS.BOXED_FRACTION)
     if cfg.MODEL.DETECTOR:
@@ -194,7 +197,7 @@ def report_boxes(records: Sequence[dict[str, Any]]) -> None:
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> ListLoader:
     """Return a loader of a test set, once, in its order; items keep their labels' file names."""
     check_registered([dataset_name], "DATASETS.TEST")
-    records = dataset_dicts([dataset_name])
+    records = set_dicts(dataset_name)
     return ListLoader(
         RecordReader(records, RockDatasetMapper(cfg, is_train=False)),
         batch_size=cfg.TEST.IMS_PER_BATCH,
@@ -223,17 +226,23 @@ def detector_key(cfg: CfgNode) -> str:
     return {"GeneralizedRCNN": "ROI_HEADS"}.get(detector, detector.upper())
 
 
-def check_classes(cfg: CfgNode, names: Sequence[str]) -> None:
-    """Raise ValueError if a data set has other classes than the detector or a task."""
-    key = detector_key(cfg)
-    expected = cfg.MODEL.get(key, CfgNode()).get("NUM_CLASSES", 0)
-    for name in names:
-        metadata = MetadataCatalog.get(name)
-        found = len(metadata.get("thing_classes", ()))
-        if found and expected not in (0, found):
-            raise ValueError(
-                f"MODEL.{key}.NUM_CLASSES is {expected}, but data set `{name}` has {found} "
-                "thing_classes"
-            )
+def check_classes(cfg: CfgNode) -> None:
+    """Raise ValueError if the training sets have other classes than the detector or a task."""
+    key, names = detector_key(cfg), cfg.DATASETS.TRAIN
+    expected, found = cfg.MODEL.get(key, CfgNode()).get("NUM_CLASSES", 0), len(class_names(cfg))
+    known = set().union(*map(thing_classes, names))
+    if known and (unknown := set(cfg.DATASETS.CLASSES) - known):
+        raise ValueError(f"DATASETS.CLASSES: no training set has {', '.join(sorted(unknown))}")
+    if found and expected not in (0, found):
+        raise ValueError(
+            f"MODEL.{key}.NUM_CLASSES is {expected}, but {', '.join(names)} have {found} classes"
+        )
+    if has_ignored_classes(cfg) and cfg.MODEL.META_ARCHITECTURE != "MultiTask":
+        raise ValueError(
+            "DATASETS.TRAIN: sets with different thing_classes need MODEL.META_ARCHITECTURE "
+            "MultiTask"
+        )
+    for name, labels in zip(names, of_each_set(cfg, "KEEP_LABELS", ALL), strict=True):
         for task in build_tasks(cfg):
-            task.check_metadata(metadata)
+            if {ALL, task.name} & {*labels.split()}:
+                task.check_metadata(MetadataCatalog.get(name))

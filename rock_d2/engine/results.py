@@ -14,6 +14,7 @@ from detectron2.evaluation import inference_context, verify_results
 from detectron2.utils import comm
 from torch import nn
 
+from rock_d2.classes import class_names, places_of, renumbered, thing_classes
 from rock_d2.data import RockDatasetMapper
 from rock_d2.evaluation.boxes import coco_scores, known_images, prepared, read_truth
 from rock_d2.evaluation.confusion import confusion_matrix
@@ -40,10 +41,12 @@ def draw_few(cfg: CfgNode, model: nn.Module, dataset_name: str) -> dict[str, np.
     """Return predictions above the truth for a few images, always the same: uint8 (H, W, 3)."""
     mapper, pictures = RockDatasetMapper(cfg, is_train=False), {}
     records, metadata = DatasetCatalog.get(dataset_name), MetadataCatalog.get(dataset_name)
+    places = places_of(class_names(cfg), thing_classes(dataset_name))
     for record in evenly_spaced(records, cfg.TEST.NUM_PICTURES):
         with inference_context(model):
             output = model([mapper(record)])[0]
         output = {key: value.to("cpu") for key, value in output.items()}
+        output = renumbered(output, places)
         picture = draw_comparison(record, output, model.neck.tasks, metadata)
         pictures[f"{dataset_name}/{record['image_id']}"] = picture
     return pictures

@@ -21,6 +21,7 @@ from detectron2.utils.file_io import PathManager
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from rock_d2.classes import places_of, renumbered, thing_classes
 from rock_d2.evaluation.voc import voc_average_precisions
 from rock_d2.files import atomic_file
 
@@ -43,17 +44,26 @@ class BoxEvaluator(DatasetEvaluator):
     gives 0 for all that has ground truth: the classes are there and were not found.
     """
 
-    def __init__(self, dataset_name: str, *, output_dir: str, backend: str = "auto"):
+    def __init__(
+        self,
+        dataset_name: str,
+        *,
+        output_dir: str,
+        classes: Sequence[str] = (),
+        backend: str = "auto",
+    ):
         """
         Args:
             dataset_name: a registered data set.
             output_dir: where the predictions are kept.
+            classes: of the model, by name; none: the data set's. Others are not scored.
             backend: a name in BACKENDS, or "auto" for the fastest that is installed.
         """
         self._backend = choose_backend(backend)
         self._folder = Path(output_dir)
         self._metadata = MetadataCatalog.get(dataset_name)
         self._truth = read_truth(dataset_name, cache_dir=self._folder)
+        self._places = places_of(classes, thing_classes(dataset_name))
         self.reset()
 
     def reset(self) -> None:
@@ -63,7 +73,8 @@ class BoxEvaluator(DatasetEvaluator):
         self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]
     ) -> None:
         for record, output in zip(inputs, outputs, strict=True):
-            self._found += coco_detections(output["instances"].to("cpu"), record["image_id"])
+            instances = renumbered(output, self._places)["instances"]
+            self._found += coco_detections(instances.to("cpu"), record["image_id"])
 
     def evaluate(self) -> dict[str, dict[str, float]]:
         """Return the results in the main process, from the predictions of all processes."""
@@ -98,16 +109,23 @@ class BoxEvaluator(DatasetEvaluator):
 class ObjectEvaluator(COCOEvaluator):
     """Detectron2's evaluator, such as of masks, on the images whose objects are known."""
 
-    def __init__(self, dataset_name: str, *, output_dir: str, **settings: Any):
+    def __init__(
+        self, dataset_name: str, *, output_dir: str, classes: Sequence[str] = (), **settings: Any
+    ):
         """
         Args:
             dataset_name: a registered data set.
             output_dir: where the predictions are kept.
+            classes: of the model, by name; none: the data set's. Others are not scored.
             settings: of Detectron2's evaluator.
         """
         truth = read_truth(dataset_name, cache_dir=Path(output_dir))
         self._image_ids = [image["id"] for image in known_images(truth)]
+        self._places = places_of(classes, thing_classes(dataset_name))
         super().__init__(dataset_name, output_dir=output_dir, **settings)
+
+    def process(self, inputs: Sequence[Any], outputs: Sequence[Mapping[str, Any]]) -> None:
+        super().process(inputs, [renumbered(output, self._places) for output in outputs])
 
     def evaluate(self) -> dict[str, Any]:
         return super().evaluate(img_ids=self._image_ids)

@@ -5,6 +5,7 @@ from pathlib import Path
 from detectron2.config import CfgNode
 from detectron2.evaluation import DatasetEvaluators
 
+from rock_d2.classes import class_names
 from rock_d2.evaluation.boxes import BoxEvaluator, ObjectEvaluator
 from rock_d2.evaluation.protocols import protocol_of
 from rock_d2.evaluation.task_evaluator import TaskEvaluator, measured_ids
@@ -17,13 +18,21 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
     protocol = protocol_of(cfg, dataset_name)
     evaluators, kinds = [], {"segm": cfg.MODEL.MASK_ON, "keypoints": cfg.MODEL.KEYPOINT_ON}
     if cfg.MODEL.DETECTOR:
-        backend = cfg.TEST.COCO_BACKEND
-        evaluators.append(BoxEvaluator(dataset_name, output_dir=str(folder), backend=backend))
+        classes = class_names(cfg)
+        evaluators.append(
+            BoxEvaluator(
+                dataset_name,
+                output_dir=str(folder),
+                classes=classes,
+                backend=cfg.TEST.COCO_BACKEND,
+            )
+        )
         evaluators += [
             ObjectEvaluator(
                 dataset_name,
                 tasks=(kind,),
                 output_dir=str(folder / kind),
+                classes=classes,
                 use_fast_impl=False,
                 kpt_oks_sigmas=cfg.TEST.KEYPOINT_OKS_SIGMAS,
             )

@@ -10,7 +10,9 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
+from rock_d2.classes import has_ignored_classes
 from rock_d2.layers import own_seed
+from rock_d2.modeling.ignored_classes import ignore_classes
 from rock_d2.modeling.necks.neck import (
     Extents,
     Features,
@@ -75,6 +77,8 @@ class MultiTask(nn.Module):
         if name == cls.__name__:
             raise ValueError(f"MODEL.DETECTOR is {name}; it must be a detector, or '' for none")
         detector = registered(META_ARCH_REGISTRY, name, setting="MODEL.DETECTOR")(cfg)
+        if cfg.MODEL.DETECTOR and has_ignored_classes(cfg):
+            ignore_classes(detector)
         with own_seed("neck"):
             neck = build_neck(cfg, refined_part(detector, neck_at).output_shape())
         return {"detector": detector, "neck": neck, "neck_at": neck_at}

@@ -11,8 +11,10 @@ from detectron2.engine.hooks import CallbackHook
 from trainings import differences, metrics, new_trainer, stored
 
 # Everything that has a state: averaged weights, a best metric, learnt weights of losses, parts of
-# batches; and images with and without boxes, which take turns.
+# batches; and images of two sets, with and without boxes, which take turns.
 FULL = (
+    *("DATASETS.TRAIN", ("rooms_train", "rooms_val"), "DATASETS.REPEAT", [2, 1]),
+    *("DATASETS.KEEP_LABELS", ["all", "depth"]),
     *("DATASETS.BOXED_FRACTION", 0.4, "DATALOADER.BOXED_SHARE", 0.5),
     *("MODEL_EMA.ENABLED", True, "SOLVER.ACCUMULATE", 2),
     *("MODEL.BALANCING.NAME", "UncertaintyWeights"),

@@ -126,3 +126,13 @@ def test_a_folder_of_other_settings_is_refused(tmp_path):
     (run.folder / "config.yaml").write_text(stored.dump())
     with pytest.raises(ValueError, match=r"seed1.config.yaml.*SOLVER.BASE_LR 0.5, not 0.0"):
         check_stored_settings(plan.runs())
+
+
+def test_the_adaptation_is_its_yaml_file_and_of_the_rooms_alone():
+    cfgs = {r.name: r.config() for r in plan_of("adaptation").runs()}
+    adapted = cfgs["table1_rock_plain_and_depth"]
+    assert differences(adapted, model_zoo.get_config("rock/adapt_rooms.yaml")) == []
+    assert {cfg.DATASETS.TEST for cfg in cfgs.values()} == {("rooms_val",)}
+    assert len({cfg.SOLVER.MAX_ITER for cfg in cfgs.values()}) == 1
+    with pytest.raises(ValueError, match=r"adaptation is of --dataset rooms"):
+        plan_of("adaptation", dataset="nyuv2").runs()

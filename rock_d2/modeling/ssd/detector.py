@@ -17,6 +17,7 @@ from detectron2.structures import ImageList, Instances
 from torch import nn
 
 from rock_d2.layers import mean_over_processes, own_seed
+from rock_d2.modeling.ignored_classes import ignored_classes
 from rock_d2.modeling.num_classes import with_num_classes
 from rock_d2.modeling.ssd.detection import detect
 from rock_d2.modeling.ssd.head import build_ssd_head
@@ -32,12 +33,14 @@ class Truths(NamedTuple):
         classes: int64 (N, M).
         present: bool (N, M), false where a row is padding.
         known: bool (N,), false where nobody has looked for objects.
+        ignored: bool (N, C + 1), true for classes that nobody has looked for.
     """
 
     boxes: torch.Tensor
     classes: torch.Tensor
     present: torch.Tensor
     known: torch.Tensor
+    ignored: torch.Tensor
 
 
 @META_ARCH_REGISTRY.register()
@@ -45,10 +48,11 @@ class SSD(nn.Module):
     """Single-shot detector; takes images of any size.
 
     Training images without ``instances`` have unknown boxes: they have no loss, and the head's
-    batch normalisation sees them.
+    batch normalisation sees them. An item's ``ignored_classes`` have no part in its softmax.
     """
 
     takes_unknown_boxes = True
+    takes_ignored_classes = True
 
     @configurable
     def __init__(
@@ -170,6 +174,7 @@ class SSD(nn.Module):
             image_sizes: height and width of each image; default boxes of the padding learn nothing.
         """
         logits, deltas = logits.float(), deltas.float()
+        logits = logits.masked_fill(truths.ignored[:, None], -torch.inf)
         positive, negative, match = self.matcher(pairwise_iou(truths.boxes, boxes), truths.present)
         positive = positive & truths.known[:, None]
         negative = negative & truths.known[:, None] & centres_inside(boxes, image_sizes)
@@ -246,4 +251,5 @@ def pad_truths(
     if not (boxes[..., 2:] > boxes[..., :2])[present].all():
         raise ValueError("batch item's `instances` hold a box without area; leave it out")
     tables = (boxes, classes, present, known)
-    return Truths(*(table.to(device, non_blocking=True) for table in tables))
+    ignored = ignored_classes(batched_inputs, num_classes + 1, device)
+    return Truths(*(table.to(device, non_blocking=True) for table in tables), ignored)

@@ -39,7 +39,8 @@ def random_batch(seed: int, counts: tuple[int, ...]) -> Batch:
     logits = torch.randn(len(counts), 300, NUM_CLASSES + 1)
     deltas = torch.randn(len(counts), 300, 4)
     known = torch.ones(len(counts), dtype=torch.bool)
-    truths = Truths(gt_boxes, gt_classes, present, known)
+    ignored = torch.zeros(len(counts), NUM_CLASSES + 1, dtype=torch.bool)
+    truths = Truths(gt_boxes, gt_classes, present, known, ignored)
     return logits, deltas, boxes, truths, [SIZE] * len(counts)
 
 
