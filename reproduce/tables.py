@@ -90,9 +90,10 @@ TABLES = (
         notes=(
             _LETTERS,
             "The paper has no baseline in this table.",
-            "The last row is pre-trained with depth and normals on rooms of another style, with 23 "
-            "classes and no scenes (the paper: on MLT, ROCK (DNS+MLT)); then it has as many "
-            "iterations as the others. One pre-training, of the first seed, serves all seeds: "
+            "The last row is pre-trained with depth and normals on a rendered set, without scenes "
+            "(the paper: MLT, with 23 classes; rooms: those of another style, with 23), "
+            "and then has the other rows' iterations. One pre-training, of the first seed, serves "
+            "all seeds: "
             "differences between seeds are those of the fine-tuning.",
         ),
     ),
