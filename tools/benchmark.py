@@ -50,7 +50,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--batch-size", type=int, default=8, help="(default: %(default)s)")
     add("--config", action="append", help="file in configs/ (repeatable for infer)")
     add("--other", type=Path, metavar="DIR", help="of against: the folder of the other checkout")
-    add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
+    add("opts", nargs="*", metavar="KEY VALUE", help="settings, such as MODEL.DEVICE cuda")
     args = parser.parse_intermixed_args(argv)
     args.config = args.config or CONFIGS.get(args.what, [])
     for name in args.imports:
