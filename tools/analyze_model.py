@@ -80,8 +80,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     single = "config of a network for one task, that the sizes are given relative to"
     add("--single", metavar="FILE", help=single)
     add("--latency", action="store_true", help="also measure the time for an image, in turns")
-    add("--rounds", type=int, default=30, help="times that --latency measures (%(default)s)")
-    add("--warm-up", type=int, default=5, help="times before that are not counted (%(default)s)")
+    add("--rounds", type=int, default=30, metavar="N", help="measurements (default: 30)")
+    warm_up = "measurements before these that do not count (default: 5)"
+    add("--warm-up", type=int, default=5, metavar="N", help=warm_up)
     add("--device", help="that --latency measures on: cpu or cuda (default: cuda if there is one)")
     args = parse(parser, argv)
     files = list(takewhile(lambda word: word.endswith(".yaml"), args.config_file))

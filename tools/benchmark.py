@@ -49,7 +49,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--threads", type=int, help="of the CPU (default: PyTorch's)")
     add("--batch-size", type=int, default=8, help="(default: %(default)s)")
     add("--config", action="append", help="file in configs/ (repeatable for infer and steps)")
-    add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
+    add("opts", nargs="*", metavar="KEY VALUE", help="settings, such as MODEL.DEVICE cuda")
     args = parser.parse_intermixed_args(argv)
     args.config = args.config or CONFIGS.get(args.what, [])
     for name in args.imports:

@@ -1,14 +1,14 @@
 #!/usr/bin/env python
 r"""Runs a trained model on one's own images, a video or the webcam.
 
-    python tools/demo.py kitchen.jpg office.jpg
+    rock-d2 predict kitchen.jpg office.jpg
     python tools/demo.py --config-file configs/rock/rock_rooms.yaml \
         --weights output/rock_rooms/model_final.pth --input kitchen.jpg office.jpg --output seen
     python tools/demo.py --config-file ... --weights ... --input walk.mp4 --output seen.mp4
 
-The first takes the model that comes with the project, trained on rendered rooms. A model with
-MODEL.ROCK.GIVEN takes labels of these tasks, each by an option of the task's name.
-tools/web_demo.py does it in a page of the browser.
+The first, `python tools/demo.py` in a checkout, takes the model that comes with the project, which
+was trained on rendered rooms. A model with MODEL.ROCK.GIVEN takes labels of these tasks, each by an
+option of the task's name. tools/web_demo.py does it in a page of the browser.
 """
 
 import argparse

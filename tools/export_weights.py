@@ -57,7 +57,7 @@ def export(weights: str, output: Path, *, half: bool, classes: Mapping[str, list
         # Statistics and biases are few, and 16 bits hold nothing above 65504.
         tensors = {name: x.half() if is_large(x) else x for name, x in tensors.items()}
     facts = {"style": content.get("style", {}), "classes": classes or content.get("classes", {})}
-    stored = {key: json.dumps(value) for key, value in facts.items()}
+    stored = {key: json.dumps(value) for key, value in facts.items() if value}
     with atomic_file(output) as file:
         file.write(save(tensors, metadata={"format": "pt", **stored}))
     print(f"{output}: {len(tensors)} tensors, {output.stat().st_size / 1e6:.1f} MB")

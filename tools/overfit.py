@@ -37,7 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--iterations", type=int, default=300, metavar="N", help=iterations)
     rate = "Adam's learning rate at first; it falls to zero along a cosine (default: %(default)s)"
     add("--lr", type=float, default=1e-3, help=rate)
-    add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
+    add("opts", nargs="*", metavar="KEY VALUE", help="settings, such as MODEL.DEVICE cuda")
     return parser
 
 

@@ -46,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--output-dir", type=Path, default=folder, metavar="DIR", help=output)
     count = "images that are drawn, evenly spaced over the set (default: %(default)s)"
     add("--num-images", type=int, default=8, metavar="N", help=count)
-    add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
+    add("opts", nargs="*", metavar="KEY VALUE", help="settings, such as MODEL.DEVICE cuda")
     return parser
 
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python
 r"""Shows a trained model in a page of the browser: upload an image, see its predictions.
 
-    python tools/web_demo.py
+    rock-d2 page
     python tools/web_demo.py --config-file configs/rock/rock_rooms.yaml \
         --weights output/rock_rooms/model_final.pth
 
-The first shows the model that comes with the project, trained on rendered rooms. Only this machine
-sees the page, unless --host says otherwise.
+The first, `python tools/web_demo.py` in a checkout, takes the model that comes with the project,
+which was trained on rendered rooms. Only this machine sees the page, unless --host says otherwise.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--port", type=int, default=7860, help="port to listen at (default: %(default)s)")
     names = "name by which browsers reach the page, if it is not --host (repeatable)"
     add("--allowed-host", action="append", default=[], metavar="NAME", help=names)
-    add("opts", nargs="*", metavar="KEY VALUE", help="settings of the config")
+    add("opts", nargs="*", metavar="KEY VALUE", help="settings, such as MODEL.DEVICE cuda")
     return parser
 
 

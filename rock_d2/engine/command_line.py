@@ -31,7 +31,9 @@ def tool_parser(description: str) -> argparse.ArgumentParser:
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the config and the weights of a trained model, by default of the project's own."""
     add = parser.add_argument
-    config = "the model's yaml file, or its name in configs/ (default: %(default)s, trained)"
+    config = (
+        "the model's yaml file, or its name in configs/ (default: %(default)s, which comes trained)"
+    )
     add("--config-file", default="rock_rooms", metavar="FILE", help=config)
     weights = "the trained model's file (default: MODEL.WEIGHTS of the config)"
     add("--weights", metavar="FILE", help=weights)

@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -103,8 +105,10 @@ def test_poly_schedule(period, warmup, resume_at):
 
 
 @pytest.mark.parametrize(("warmup", "warnings"), [(9, 0), (10, 1)])
-def test_a_warmup_that_never_ends_is_mentioned(warmup, warnings, caplog):
-    learning_rates(10, "SOLVER.WARMUP_ITERS", warmup)
+def test_a_warmup_that_never_ends_is_mentioned(warmup, warnings, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("rock_d2"), "propagate", True)
+    cfg = settings("SOLVER.MAX_ITER", 10, "SOLVER.WARMUP_ITERS", warmup, "SOLVER.STEPS", ())
+    build_lr_scheduler(cfg, build_optimizer(cfg, network()))
     assert caplog.text.count("SOLVER.WARMUP_ITERS is 10 and SOLVER.MAX_ITER 10") == warnings
 
 

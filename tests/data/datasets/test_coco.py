@@ -1,6 +1,7 @@
 """COCO-format data sets with labels for whole images."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,8 @@ def test_labels_of_an_image_come_along(registered):
     assert not {"depth_file_name", "scene_id", "normals_file_name"} & second.keys()
 
 
-def test_ids_need_not_start_at_one(registered, caplog):
+def test_ids_need_not_start_at_one(registered, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("detectron2"), "propagate", True)
     document = json.loads((registered / "train.json").read_text())
     for thing in (*document["categories"], *document["annotations"]):
         thing["category_id" if "category_id" in thing else "id"] += 5
