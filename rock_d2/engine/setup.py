@@ -17,6 +17,7 @@ from rock_d2.checkpoint.identity import flat_settings
 from rock_d2.config import load_config
 from rock_d2.data.loader import check_registered
 from rock_d2.engine.machine import environment
+from rock_d2.evaluation.protocols import protocol_of
 from rock_d2.registry import registered
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ def check_config(cfg: CfgNode) -> None:
     registered(BACKBONE_REGISTRY, cfg.MODEL.BACKBONE.NAME, setting="MODEL.BACKBONE.NAME")
     for key in ("TRAIN", "TEST"):
         check_registered(cfg.DATASETS[key], f"DATASETS.{key}")
+    for name in cfg.DATASETS.TEST:
+        protocol_of(cfg, name)
 
 
 def start_run(cfg: CfgNode, args: argparse.Namespace) -> None:
