@@ -100,15 +100,16 @@ def build_gain(cfg: CfgNode) -> Callable[[Mapping[str, float]], dict[str, float]
             f"TEST.BEST_METRIC: {DELTA} would choose a model by the test images of "
             f"{protocol.name}; name a validation split in DATASETS.TEST, not {name}"
         )
-    measured_by, tasks = protocol.on(name, len(DatasetCatalog.get(name))), main_tasks(cfg)
+    measured_by, tasks = protocol.on(name, len(DatasetCatalog.get(name))), tuple(main_tasks(cfg))
+    missing = gain_over(Measured(baseline.metrics, measured_by, tasks), baseline).missing
+    if missing:
+        raise ValueError(f"TEST.BASELINE {cfg.TEST.BASELINE}: there is no {missing[-1]}")
 
     def delta(results: Mapping[str, float]) -> dict[str, float]:
         prefix = f"{name}/" if several else ""
         metrics = {key.removeprefix(prefix): value for key, value in results.items()}
-        found = gain_over(Measured(metrics, measured_by, tuple(tasks)), baseline)
-        if found.missing:
-            logger.warning(f"no {DELTA}: there is no {', no '.join(found.missing)}")
-        return {} if found.delta is None else {DELTA: found.delta}
+        found = gain_over(Measured(metrics, measured_by, tasks), baseline).delta
+        return {} if found is None else {DELTA: found}
 
     return delta
 

@@ -16,6 +16,7 @@ from detectron2.utils.logger import setup_logger
 from rock_d2.config import find_config, load_config
 from rock_d2.data.loader import check_registered
 from rock_d2.engine.machine import git_commit, machine
+from rock_d2.evaluation.protocols import protocol_of
 from rock_d2.registry import registered
 
 
@@ -43,6 +44,8 @@ def check_config(cfg: CfgNode) -> None:
     registered(BACKBONE_REGISTRY, cfg.MODEL.BACKBONE.NAME, setting="MODEL.BACKBONE.NAME")
     for key in ("TRAIN", "TEST"):
         check_registered(cfg.DATASETS[key], f"DATASETS.{key}")
+    for name in cfg.DATASETS.TEST:
+        protocol_of(cfg, name)
 
 
 def start_run(cfg: CfgNode, args: argparse.Namespace) -> None:

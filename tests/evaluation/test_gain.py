@@ -76,5 +76,8 @@ def test_a_model_is_chosen_by_its_gain_on_validation_images_only(tmp_path, rooms
     derived = build_gain(load_config(cfg, [*wanted, '("rooms_train",)']))
     assert derived({"sem_seg/miou": 0.22, "depth/rmse": 0.8}) == {"delta_m": pytest.approx(15)}
     assert derived({"sem_seg/miou": 0.22}) == {}
+    save(baseline, name, miou=0.2)
+    with pytest.raises(ValueError, match=r"TEST.BASELINE .* no depth/rmse of the baseline"):
+        build_gain(load_config(cfg, [*wanted, '("rooms_train",)']))
     with pytest.raises(ValueError, match=r"choose a model by the test images of rooms; name a"):
         build_gain(load_config(cfg, [*wanted, '("rooms_val",)']))
