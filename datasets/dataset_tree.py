@@ -13,12 +13,13 @@ from pycocotools import mask as coco_mask
 from rock_d2.data.datasets.nyuv2 import THING_CLASSES
 from rock_d2.files import atomic_file, remove_unfinished
 from rock_d2.tasks.depth import encode_depth
+from rock_d2.tasks.disparity import encode_disparity
 from rock_d2.tasks.normals import encode_normals
 
 # COCO ids start at 1; the order is alphabetical, as in Gupta et al., ECCV 2014.
 CATEGORY_IDS: Mapping[str, int] = {name: i for i, name in enumerate(THING_CLASSES, start=1)}
 
-LABEL_FOLDERS = ("depth", "normals", "sem_seg", "edges")
+LABEL_FOLDERS = ("depth", "normals", "sem_seg", "edges", "disparity")
 
 # PNG's fastest setting that still filters rows: for depth and photographs a higher level costs
 # three times the time for a few per cent of the size.
@@ -33,10 +34,12 @@ class DatasetTree:
     Attributes:
         root: the folder of the data set.
         image_format: "png" (lossless) or "jpg".
+        categories: names of the classes of objects, whose COCO ids count from 1.
     """
 
     root: Path
     image_format: str = "png"
+    categories: Sequence[str] = THING_CLASSES
 
     def write_frame(
         self,
@@ -46,6 +49,7 @@ class DatasetTree:
         normals: np.ndarray | None = None,
         sem_seg: np.ndarray | None = None,
         edges: np.ndarray | None = None,
+        disparity: np.ndarray | None = None,
     ) -> dict[str, str]:
         """Write one image and its labels.
 
@@ -56,6 +60,7 @@ class DatasetTree:
             normals: float32 (H, W, 3), unit vectors, (0, 0, 0) = unknown.
             sem_seg: uint8 (H, W), the class of each pixel, 255 = unknown.
             edges: bool (H, W).
+            disparity: float32 (H, W), pixels, 0 = unknown.
 
         Returns:
             The fields of the image's COCO record that name files, relative to ``root``.
@@ -75,6 +80,9 @@ class DatasetTree:
         if edges is not None:
             files["edges_file_name"] = f"edges/{stem}.png"
             write_image(self.root / files["edges_file_name"], edges.astype(np.uint8))
+        if disparity is not None:
+            files["disparity_file_name"] = f"disparity/{stem}.png"
+            write_image(self.root / files["disparity_file_name"], encode_disparity(disparity))
         return files
 
     def remove_unfinished(self) -> None:
@@ -92,10 +100,12 @@ class DatasetTree:
         annotations: Sequence[Mapping[str, Any]],
         info: Mapping[str, Any],
     ) -> Path:
-        """Write ``annotations/<name>.json`` in COCO's format with the 19 categories."""
+        """Write ``annotations/<name>.json`` in COCO's format."""
         document = {
             "info": dict(info),
-            "categories": [{"id": i, "name": name} for name, i in CATEGORY_IDS.items()],
+            "categories": [
+                {"id": i, "name": kind} for i, kind in enumerate(self.categories, start=1)
+            ],
             "images": list(images),
             "annotations": list(annotations),
         }

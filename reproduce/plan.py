@@ -30,6 +30,7 @@ SPLITS = {
     "rooms_plain": dict.fromkeys(("val", "test"), ("rooms_plain_train", "rooms_plain_val")),
     # From random weights.
     "rooms_scratch": {},
+    "cityscapes": {},
 }
 # Settings of the place, the speed and the observation of a training; it learns the same.
 NO_DIFFERENCE = (
@@ -99,6 +100,11 @@ class Plan:
     iterations: float = 1.0
     options: Sequence[str] = ()
     detector: str = "SSD"
+
+    def __post_init__(self) -> None:
+        for table in self.tables:
+            if table.dataset not in ("", self.dataset):
+                raise ValueError(f"table {table.name} needs --dataset {table.dataset}")
 
     def runs(self) -> list[Run]:
         """Return all runs: trainings by their seeds, then evaluations."""

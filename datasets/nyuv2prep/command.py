@@ -1,26 +1,23 @@
 """The command behind datasets/prepare_nyuv2.py."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
+
+from conversion import add_options
 
 from nyuv2prep.boxes import CONVENTIONS
 from nyuv2prep.convert import Options, convert
 from nyuv2prep.splits import OFFICIAL_VAL
 from rock_d2.engine.command_line import parse, tool_parser
 
-# Each process takes some 40 MB beside what they share.
-MOST_JOBS = 8
-
 
 def get_parser(description: str) -> argparse.ArgumentParser:
     parser = tool_parser(description)
-    root = Path(os.getenv("DETECTRON2_DATASETS") or Path(__file__).parents[1])
+    add_options(parser, "nyuv2")
     add = parser.add_argument
     add("--mat", type=Path, required=True, help="nyu_depth_v2_labeled.mat")
     add("--splits", type=Path, required=True, help="splits.mat")
-    add("--root", type=Path, default=root, help="data go to ROOT/nyuv2 (default: %(default)s)")
     add("--normals", type=Path, help="folder of normals; without it they come from the depth")
     add(
         "--depth",
@@ -28,7 +25,6 @@ def get_parser(description: str) -> argparse.ArgumentParser:
         default="filled",
         help="filled (default): all of `depths`; raw: `depths` where `rawDepths` has a value",
     )
-    add("--image-format", choices=("png", "jpg"), default="png", help="png (default) is lossless")
     add(
         "--boxes",
         choices=CONVENTIONS,
@@ -39,9 +35,6 @@ def get_parser(description: str) -> argparse.ArgumentParser:
     add("--min-area", type=int, default=0, help="leave out objects with fewer pixels")
     add("--val-scenes", type=Path, help="file with a video name a line to validate on")
     add("--val-images", type=int, default=OFFICIAL_VAL, help="of nyuv2_val122 (%(default)s)")
-    jobs = min(os.cpu_count() or 1, MOST_JOBS)
-    add("--jobs", type=int, default=jobs, help="processes (default: %(default)s)")
-    add("--overwrite", action="store_true", help="replace data of other settings")
     return parser
 
 

@@ -1,8 +1,6 @@
 """The whole conversion: the frames that are not there yet, JSON files, a summary."""
 
 import functools
-import json
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -11,19 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dataset_tree import CATEGORY_IDS, LABEL_FOLDERS, DatasetTree, write_file
-from processes import map_over
+from conversion import convert_frames, prepare_tree, write_split
+from dataset_tree import CATEGORY_IDS, DatasetTree
 from tqdm import tqdm
 
 from nyuv2prep.axes import Candidate, find_axes, sample_frames, sample_pixels
-from nyuv2prep.frames import (
-    WORK_FOLDER,
-    FrameJob,
-    convert_frame,
-    has_normal,
-    measured_normals,
-    read_record,
-)
+from nyuv2prep.frames import FrameJob, convert_frame, has_normal, measured_normals, stem
 from nyuv2prep.mat_reader import LabeledMat
 from nyuv2prep.normals_source import NormalsSource, open_normals
 from nyuv2prep.splits import Splits, make_splits, shared_scenes
@@ -73,12 +64,12 @@ def convert(options: Options) -> None:
     status = options.mat.stat()
     # Another file of the same name is recognised without reading 2.8 GB.
     inputs = [status.st_size, status.st_mtime_ns, source.fingerprint() if source else None]
-    tree.remove_unfinished()
-    _prepare_tree(tree, {"info": info, "inputs": inputs, "splits": splits}, options.overwrite)
-    _convert_frames(job, len(scenes), options.jobs)
-    records = [read_record(tree.root, index) for index in range(len(scenes))]
+    prepare_tree(tree, {"info": info, "inputs": inputs, "splits": splits}, options.overwrite)
+    stems = [stem(index) for index in range(len(scenes))]
+    work = functools.partial(convert_frame, job=job)
+    records = list(convert_frames(tree, work, stems, options.jobs, name="nyuv2").values())
     for name, frames in splits.items():
-        _write_split(tree, name, [records[frame - 1] for frame in frames], info)
+        write_split(tree, name, [records[frame - 1] for frame in frames], info)
     print("\n".join(_summary(tree, splits, scenes, records)))
     print(_normals_summary(records, source, candidates))
 
@@ -115,54 +106,6 @@ def _info(job: FrameJob) -> dict[str, Any]:
         "image_format": job.tree.image_format,
         "normals": normals,
     }
-
-
-def _prepare_tree(tree: DatasetTree, settings: Mapping[str, Any], overwrite: bool) -> None:
-    """Make sure that everything in the tree is of this conversion.
-
-    The JSON files go first and the note of the settings comes last, so that whenever the process
-    dies, no JSON names frames of two conversions.
-    """
-    note = tree.root / WORK_FOLDER / "settings.json"
-    wanted = json.loads(json.dumps(settings))
-    found = json.loads(note.read_text()) if note.exists() else None
-    if found == wanted:
-        return
-    finished = [file for file in map(tree.annotation_file, wanted["splits"]) if file.exists()]
-    if finished and not overwrite:
-        there, asked = (x["info"] if x else {} for x in (found, wanted))
-        other = ", ".join(f"{k}={there.get(k)}" for k in asked if there.get(k) != asked[k])
-        raise ValueError(
-            f"{finished[0]} was made with {other or 'other input files or splits'}: use "
-            "--overwrite or another --root"
-        )
-    for file in finished:
-        file.unlink()
-    # Splits only concern the JSON files: frames of the same settings stay.
-    if found and {**found, "splits": None} != {**wanted, "splits": None}:
-        for folder in (WORK_FOLDER, *LABEL_FOLDERS, "images"):
-            shutil.rmtree(tree.root / folder, ignore_errors=True)
-    write_file(note, json.dumps(wanted).encode())
-
-
-def _convert_frames(job: FrameJob, num_frames: int, jobs: int) -> None:
-    left = [index for index in range(num_frames) if read_record(job.tree.root, index) is None]
-    done = map_over(functools.partial(convert_frame, job=job), left, jobs)
-    for _ in tqdm(done, initial=num_frames - len(left), total=num_frames, desc="nyuv2"):
-        pass
-
-
-def _write_split(
-    tree: DatasetTree, name: str, records: Sequence[Mapping[str, Any]], info: Mapping[str, Any]
-) -> None:
-    annotations = [
-        {"id": 0, "image_id": record["image"]["id"]} | annotation
-        for record in records
-        for annotation in record["annotations"]
-    ]
-    for number, annotation in enumerate(annotations, start=1):
-        annotation["id"] = number
-    tree.write_annotations(name, [record["image"] for record in records], annotations, info)
 
 
 def _summary(

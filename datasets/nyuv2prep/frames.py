@@ -1,13 +1,12 @@
 """Convert one frame of NYUv2 to files of the tree and a record of their content."""
 
 import functools
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from dataset_tree import DatasetTree, write_file
+from conversion import Converted, save_frame
+from dataset_tree import DatasetTree
 from scipy.ndimage import distance_transform_edt
 
 from nyuv2prep.axes import Axes, face_camera, in_our_axes
@@ -24,8 +23,6 @@ from nyuv2prep.normals_source import NormalsSource
 from rock_d2.data.datasets.normals_from_depth import normals_from_depth
 from rock_d2.data.datasets.nyuv2 import GUPTA_INTRINSICS, INTRINSICS, SCENE_CLASSES
 from rock_d2.tasks.thinning import outlines
-
-WORK_FOLDER = ".conversion"
 
 
 @dataclass(frozen=True)
@@ -56,22 +53,9 @@ def stem(index: int) -> str:
     return f"{index + 1:04d}"
 
 
-def record_file(root: Path, index: int) -> Path:
-    return root / WORK_FOLDER / "frames" / f"{stem(index)}.json"
-
-
-def read_record(root: Path, index: int) -> dict[str, Any] | None:
-    """Return the record of ``convert_frame``, or None unless it and all its files are there."""
-    path = record_file(root, index)
-    if not path.exists():
-        return None
-    record = json.loads(path.read_text())
-    names = [value for key, value in record["image"].items() if key.endswith("file_name")]
-    return record if all((root / name).is_file() for name in names) else None
-
-
-def convert_frame(index: int, job: FrameJob) -> None:
-    """Write frame ``index``, counted from 0; with its record, the last file, it is complete."""
+def convert_frame(name: str, job: FrameJob) -> None:
+    """Write the frame of a ``stem``."""
+    index = int(name) - 1
     mat = _open_mat(job.mat_file)
     frame = mat.frame(index)
     normals, turned = frame_normals(frame, index, job)
@@ -88,27 +72,15 @@ def convert_frame(index: int, job: FrameJob) -> None:
     depth = depth_map(frame, job.depth)[rows, columns]
     classes = class_table(mat.names)[frame.labels[rows, columns]]
     edges = object_edges(frame)[rows, columns]
-    labels = {
+    fields = {
+        "id": index + 1,
         "scene_id": SCENE_CLASSES.index(mat.scene_types[index]),
         "sequence": mat.scenes[index],
         "intrinsics": list(GUPTA_INTRINSICS if job.boxes == "gupta-crop" else INTRINSICS),
     }
-    size = {"height": image.shape[0], "width": image.shape[1]}
-    try:
-        files = job.tree.write_frame(
-            stem(index), image, depth, normals[rows, columns], sem_seg=classes, edges=edges
-        )
-        record = {
-            "image": {"id": index + 1, **size, **files, **labels},
-            "annotations": annotations,
-            "turned_normals": turned,
-        }
-        write_file(record_file(job.tree.root, index), json.dumps(record).encode())
-    except OSError as error:
-        raise OSError(
-            f"{error.filename or job.tree.root}: frame {index + 1} cannot be written "
-            f"({error.strerror}): make room or correct --root and run again, finished frames stay"
-        ) from error
+    labels = {"depth": depth, "normals": normals[rows, columns], "sem_seg": classes, "edges": edges}
+    converted = Converted(image, annotations, labels, fields)
+    save_frame(job.tree, name, converted, turned_normals=turned)
 
 
 def depth_map(frame: MatFrame, mode: str) -> np.ndarray:

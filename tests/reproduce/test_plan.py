@@ -8,8 +8,8 @@ from reproduce.plan import Plan, check_stored_settings, differences, model_setti
 from reproduce.tables import TABLES, find_table
 from rock_d2 import model_zoo
 
-# The paper's.
-ALL = tuple(table.name for table in TABLES if table.name.isdigit())
+# The paper's on NYUv2.
+ALL = tuple(table.name for table in TABLES if table.name.isdigit() and not table.dataset)
 
 
 def plan_of(*tables: str, dataset: str = "rooms", seeds: int = 1, **options) -> Plan:
@@ -98,3 +98,19 @@ def test_a_folder_of_other_settings_is_refused(tmp_path):
     (run.folder / "config.yaml").write_text(stored.dump())
     with pytest.raises(ValueError, match=r"seed1.config.yaml.*SOLVER.BASE_LR 0.5, not 0.0"):
         check_stored_settings(plan.runs())
+
+
+def test_table_7_is_of_cityscapes_with_disparity():
+    for detector in ("SSD", "RetinaNet"):
+        baseline, rock = plan_of("7", dataset="cityscapes", detector=detector).runs()
+        assert {key for key, _, _ in differences(rock.config(), baseline.config())} == {
+            "MODEL.NECK.NAME"
+        }
+        cfg = rock.config()
+        assert (cfg.MODEL.TASKS.AUXILIARY, cfg.SOLVER.MAX_ITER) == (["Disparity"], 60000)
+        assert (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST) == (
+            ("cityscapes_train",),
+            ("cityscapes_val",),
+        )
+    with pytest.raises(ValueError, match="table 7 needs --dataset cityscapes"):
+        plan_of("7")
