@@ -29,20 +29,26 @@ class Converted:
         annotations: of COCO, still without ids.
         labels: arguments of ``DatasetTree.write_frame``.
         fields: further ones of the image's record.
+        file: the image's own, to be copied as it is; None writes ``image``.
     """
 
     image: np.ndarray
     annotations: list[dict[str, Any]]
     labels: Mapping[str, np.ndarray] = field(default_factory=dict)
     fields: Mapping[str, Any] = field(default_factory=dict)
+    file: Path | None = None
 
 
-def add_options(parser: argparse.ArgumentParser, folder: str) -> None:
+def add_options(
+    parser: argparse.ArgumentParser, folder: str, *, copies_images: bool = False
+) -> None:
     """Add the options that all converters have."""
     root = Path(os.getenv("DETECTRON2_DATASETS") or Path(__file__).parent)
     add = parser.add_argument
     add("--root", type=Path, default=root, help=f"data go to ROOT/{folder} (default: %(default)s)")
-    add("--image-format", choices=("png", "jpg"), default="png", help="png (default) is lossless")
+    if not copies_images:
+        formats = ("png", "jpg")
+        add("--image-format", choices=formats, default="png", help="png (default) is lossless")
     jobs = min(os.cpu_count() or 1, MOST_JOBS)
     add("--jobs", type=int, default=jobs, help="processes (default: %(default)s)")
     add("--overwrite", action="store_true", help="replace data of other settings")
@@ -70,7 +76,7 @@ def save_frame(tree: DatasetTree, stem: str, frame: Converted, **notes: Any) -> 
     """
     size = dict(zip(("height", "width"), frame.image.shape[:2], strict=True))
     try:
-        files = tree.write_frame(stem, frame.image, **frame.labels)
+        files = tree.write_frame(stem, frame.file or frame.image, **frame.labels)
         image = {**size, **files, **frame.fields}
         record = {"image": image, "annotations": frame.annotations, **notes}
         write_file(record_file(tree.root, stem), json.dumps(record).encode())
@@ -97,7 +103,7 @@ def prepare_tree(tree: DatasetTree, settings: Mapping[str, Any], overwrite: bool
     found = json.loads(note.read_text()) if note.exists() else None
     if found == wanted:
         return
-    finished = [file for file in map(tree.annotation_file, wanted["splits"]) if file.exists()]
+    finished = sorted(tree.annotation_file("any").parent.glob("*.json"))
     if finished and not overwrite:
         there, asked = (x["info"] if x else {} for x in (found, wanted))
         other = ", ".join(f"{k}={there.get(k)}" for k in asked if there.get(k) != asked[k])

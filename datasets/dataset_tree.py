@@ -19,7 +19,13 @@ from rock_d2.tasks.normals import encode_normals
 # COCO ids start at 1; the order is alphabetical, as in Gupta et al., ECCV 2014.
 CATEGORY_IDS: Mapping[str, int] = {name: i for i, name in enumerate(THING_CLASSES, start=1)}
 
-LABEL_FOLDERS = ("depth", "normals", "sem_seg", "edges", "disparity")
+# What the PNG of a label holds, by its folder; the others hold bytes.
+ENCODINGS = {
+    "depth": encode_depth,
+    "disparity": encode_disparity,
+    "normals": lambda normals: encode_normals(normals)[..., ::-1],
+}
+LABEL_FOLDERS = (*ENCODINGS, "sem_seg", "edges", "human_parts", "saliency")
 
 # PNG's fastest setting that still filters rows: for depth and photographs a higher level costs
 # three times the time for a few per cent of the size.
@@ -34,7 +40,7 @@ class DatasetTree:
     Attributes:
         root: the folder of the data set.
         image_format: "png" (lossless) or "jpg".
-        categories: names of the classes of objects, whose COCO ids count from 1.
+        categories: names of the classes of objects; their ids start at 1.
     """
 
     root: Path
@@ -42,47 +48,32 @@ class DatasetTree:
     categories: Sequence[str] = THING_CLASSES
 
     def write_frame(
-        self,
-        stem: str,
-        image: np.ndarray,
-        depth: np.ndarray | None = None,
-        normals: np.ndarray | None = None,
-        sem_seg: np.ndarray | None = None,
-        edges: np.ndarray | None = None,
-        disparity: np.ndarray | None = None,
+        self, stem: str, image: np.ndarray | Path, **labels: np.ndarray | None
     ) -> dict[str, str]:
         """Write one image and its labels.
 
         Args:
             stem: the files' common name, without a suffix.
-            image: uint8 (H, W, 3), RGB.
-            depth: float32 (H, W), metres, 0 = unknown.
-            normals: float32 (H, W, 3), unit vectors, (0, 0, 0) = unknown.
-            sem_seg: uint8 (H, W), the class of each pixel, 255 = unknown.
-            edges: bool (H, W).
-            disparity: float32 (H, W), pixels, 0 = unknown.
+            image: uint8 (H, W, 3), RGB, or a file to be copied as it is.
+            labels: by folder; None has no file. ``depth`` is float32 (H, W), metres, 0 = unknown;
+                ``disparity`` the same in pixels; ``normals`` float32 (H, W, 3), unit vectors,
+                (0, 0, 0) = unknown; the others are classes, uint8 (H, W), 255 = unknown, or bool.
 
         Returns:
             The fields of the image's COCO record that name files, relative to ``root``.
         """
-        files = {"file_name": f"images/{stem}.{self.image_format}"}
-        params = PNG_PARAMS if self.image_format == "png" else JPEG_PARAMS
-        write_image(self.root / files["file_name"], image[..., ::-1], params)
-        if depth is not None:
-            files["depth_file_name"] = f"depth/{stem}.png"
-            write_image(self.root / files["depth_file_name"], encode_depth(depth))
-        if normals is not None:
-            files["normals_file_name"] = f"normals/{stem}.png"
-            write_image(self.root / files["normals_file_name"], encode_normals(normals)[..., ::-1])
-        if sem_seg is not None:
-            files["sem_seg_file_name"] = f"sem_seg/{stem}.png"
-            write_image(self.root / files["sem_seg_file_name"], sem_seg)
-        if edges is not None:
-            files["edges_file_name"] = f"edges/{stem}.png"
-            write_image(self.root / files["edges_file_name"], edges.astype(np.uint8))
-        if disparity is not None:
-            files["disparity_file_name"] = f"disparity/{stem}.png"
-            write_image(self.root / files["disparity_file_name"], encode_disparity(disparity))
+        if isinstance(image, Path):
+            files = {"file_name": f"images/{stem}{image.suffix}"}
+            write_file(self.root / files["file_name"], image.read_bytes())
+        else:
+            files = {"file_name": f"images/{stem}.{self.image_format}"}
+            params = PNG_PARAMS if self.image_format == "png" else JPEG_PARAMS
+            write_image(self.root / files["file_name"], image[..., ::-1], params)
+        for folder, label in labels.items():
+            if label is not None:
+                files[f"{folder}_file_name"] = f"{folder}/{stem}.png"
+                pixels = ENCODINGS.get(folder, np.uint8)(label)
+                write_image(self.root / folder / f"{stem}.png", pixels)
         return files
 
     def remove_unfinished(self) -> None:
@@ -104,7 +95,7 @@ class DatasetTree:
         document = {
             "info": dict(info),
             "categories": [
-                {"id": i, "name": kind} for i, kind in enumerate(self.categories, start=1)
+                {"id": i, "name": name} for i, name in enumerate(self.categories, start=1)
             ],
             "images": list(images),
             "annotations": list(annotations),

@@ -90,7 +90,9 @@ def convert_frame(stem: str, *, source: Path, tree: DatasetTree) -> None:
     )
     fields = {"sequence": "_".join(stem.split("_")[1:3]), **read_camera(files["camera"])}
     labels = {"disparity": disparity_in_pixels(disparity)}
-    save_frame(tree, stem, Converted(image, objects_of(instances), labels, fields))
+    # A PNG is copied as it is.
+    file = files["leftImg8bit"] if tree.image_format == "png" else None
+    save_frame(tree, stem, Converted(image, objects_of(instances), labels, fields, file))
 
 
 def read_map(path: Path, size: tuple[int, int]) -> np.ndarray:

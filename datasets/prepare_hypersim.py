@@ -16,7 +16,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 from conversion import Converted, add_options, convert, save_frame
 from dataset_tree import DatasetTree, object_annotations
@@ -155,6 +154,8 @@ def read_hdf5(path: Path, channels: int) -> np.ndarray:
         raise FileNotFoundError(
             f"{path}: is missing; download the scene again, or leave it out by --scenes"
         )
+    import h5py  # Of the extra "nyuv2"; a missing package is named in one line, too.
+
     try:
         with h5py.File(path, "r") as file:
             values = np.asarray(file["dataset"])

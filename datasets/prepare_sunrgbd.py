@@ -53,14 +53,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--source", type=Path, required=True, help="folder of the official files")
     add("--depth", choices=DEPTH_FOLDERS, default="filled", help="in-painted, or as measured")
     add("--without-nyuv2", action="store_true", help="leave out the frames that are NYUv2's")
-    add_options(parser, "sunrgbd")
+    add_options(parser, "sunrgbd", copies_images=True)
     with one_line_errors():
         args = parse(parser, argv)
         frames = read_meta(args.source / META)
         splits = read_splits(args.source / SPLIT, frames, without_nyuv2=args.without_nyuv2)
         settings = {name: getattr(args, name) for name in ("depth", "without_nyuv2")}
-        info = {"description": "SUN RGB-D", "image_format": args.image_format, **settings}
-        tree = DatasetTree(args.root / "sunrgbd", args.image_format)
+        info = {"description": "SUN RGB-D", **settings}
+        tree = DatasetTree(args.root / "sunrgbd")
         work = functools.partial(convert_frame, source=args.source, depth=args.depth, tree=tree)
         convert(tree, splits, work, info=info, jobs=args.jobs, overwrite=args.overwrite)
         for (split, official), found in zip(OFFICIAL.items(), splits.values(), strict=True):
@@ -127,14 +127,15 @@ def convert_frame(number: str, *, source: Path, depth: str, tree: DatasetTree) -
     """Write a frame."""
     frame = read_meta(source / META)[number]
     folder = source / frame.name
-    image = read_color_image(only_file(folder / "image", "*.jpg"))
+    file = only_file(folder / "image", "*.jpg")
+    image = read_color_image(file)
     metres = read_depth(only_file(folder / DEPTH_FOLDERS[depth], "*.png"), image.shape[:2])
     fields: dict[str, Any] = {"intrinsics": read_intrinsics(folder / "intrinsics.txt")}
     scene = read_text(folder / "scene.txt").strip()
     if scene in SCENE_CLASSES:
         fields["scene_id"] = SCENE_CLASSES.index(scene)
     annotations = objects_of(frame, *image.shape[:2])
-    save_frame(tree, number, Converted(image, annotations, {"depth": metres}, fields))
+    save_frame(tree, number, Converted(image, annotations, {"depth": metres}, fields, file))
 
 
 def only_file(folder: Path, pattern: str) -> Path:

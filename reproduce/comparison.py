@@ -90,6 +90,6 @@ class Comparison:
     def settings(self) -> list[tuple[str, Any, Any]]:
         """Return where the table's runs differ from the paper's: setting, here, there."""
         config = self.table.rows[0].config
-        file, pairs = base("nyuv2", self.table.split)
+        file, pairs = base(self.table.dataset or "nyuv2", self.table.split)
         there = load_config(file, [*pairs, *model_settings(config)])
         return differences(self.plan.run(self.table, Row("", config), seed=1).config(), there)

@@ -10,7 +10,7 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
-from reproduce.tables import BASELINE, Row, Table
+from reproduce.tables import BASELINE, TABLES, Row, Table
 from rock_d2 import model_zoo
 from rock_d2.checkpoint.identity import flat_settings
 from rock_d2.config import load_config
@@ -102,9 +102,11 @@ class Plan:
     detector: str = "SSD"
 
     def __post_init__(self) -> None:
+        special = {table.dataset for table in TABLES}
         for table in self.tables:
-            if table.dataset not in ("", self.dataset):
-                raise ValueError(f"table {table.name} needs --dataset {table.dataset}")
+            fitting = [table.dataset] if table.dataset else [x for x in SPLITS if x not in special]
+            if self.dataset not in fitting:
+                raise ValueError(f"table {table.name} needs --dataset {' or '.join(fitting)}")
 
     def runs(self) -> list[Run]:
         """Return all runs: trainings by their seeds, then evaluations."""

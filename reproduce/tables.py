@@ -53,7 +53,8 @@ class Table:
         rows: the models; those that others are compared with are among them.
         split: "val", of the paper's division of the training images, or "test".
         notes: paragraphs for the reader.
-        dataset: the only one that it is for, a key of plan.SPLITS; "" for any.
+        dataset: the only one that it is for, a key of plan.SPLITS; "" for all that have the labels
+            of NYUv2.
     """
 
     name: str

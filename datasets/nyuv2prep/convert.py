@@ -65,13 +65,17 @@ def convert(options: Options) -> None:
     # Another file of the same name is recognised without reading 2.8 GB.
     inputs = [status.st_size, status.st_mtime_ns, source.fingerprint() if source else None]
     prepare_tree(tree, {"info": info, "inputs": inputs, "splits": splits}, options.overwrite)
-    stems = [stem(index) for index in range(len(scenes))]
-    work = functools.partial(convert_frame, job=job)
-    records = list(convert_frames(tree, work, stems, options.jobs, name="nyuv2").values())
+    indices = {stem(index): index for index in range(len(scenes))}
+    work = functools.partial(_convert_stem, indices=indices, job=job)
+    records = list(convert_frames(tree, work, list(indices), options.jobs, name="nyuv2").values())
     for name, frames in splits.items():
         write_split(tree, name, [records[frame - 1] for frame in frames], info)
     print("\n".join(_summary(tree, splits, scenes, records)))
     print(_normals_summary(records, source, candidates))
+
+
+def _convert_stem(stem: str, indices: Mapping[str, int], job: FrameJob) -> None:
+    convert_frame(indices[stem], job)
 
 
 def _normals(

@@ -53,9 +53,8 @@ def stem(index: int) -> str:
     return f"{index + 1:04d}"
 
 
-def convert_frame(name: str, job: FrameJob) -> None:
-    """Write the frame of a ``stem``."""
-    index = int(name) - 1
+def convert_frame(index: int, job: FrameJob) -> None:
+    """Write frame ``index``, counted from 0."""
     mat = _open_mat(job.mat_file)
     frame = mat.frame(index)
     normals, turned = frame_normals(frame, index, job)
@@ -80,7 +79,7 @@ def convert_frame(name: str, job: FrameJob) -> None:
     }
     labels = {"depth": depth, "normals": normals[rows, columns], "sem_seg": classes, "edges": edges}
     converted = Converted(image, annotations, labels, fields)
-    save_frame(job.tree, name, converted, turned_normals=turned)
+    save_frame(job.tree, stem(index), converted, turned_normals=turned)
 
 
 def depth_map(frame: MatFrame, mode: str) -> np.ndarray:

@@ -87,8 +87,8 @@ def write_room(index: int, recipe: Recipe, root: Path) -> Written:
     files = DatasetTree(root).write_frame(
         f"{index:06d}",
         frame.image,
-        depth,
-        frame.normals,
+        depth=depth,
+        normals=frame.normals,
         sem_seg=class_table([thing.name for thing in frame.objects])[frame.instances],
         edges=outlines(frame.instances),
     )

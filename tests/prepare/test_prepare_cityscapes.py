@@ -9,6 +9,7 @@ import pytest
 from detectron2.data import DatasetCatalog
 from prepare_cityscapes import FILES, main
 from pycocotools import mask as coco_mask
+from tiny import NARROW
 from trainings import metrics, new_trainer
 
 from rock_d2.tasks import Disparity
@@ -160,12 +161,12 @@ def test_rock_learns_disparity_from_the_converted_files(tmp_path):
         tmp_path / "run",
         *("MODEL.WEIGHTS", "", "INPUT.SIZE", [64, 128], "SOLVER.IMS_PER_BATCH", 2),
         *("SOLVER.MAX_ITER", 2, "SOLVER.STEPS", (), "SOLVER.LOG_PERIOD", 1),
-        *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64),
-        *("MODEL.RESNETS.RES5_DILATION", 1, "MODEL.SSD.NORM", ""),
+        *(*NARROW, "MODEL.SSD.NORM", ""),
         *("DATASETS.TEST", ("cityscapes_val",), "TEST.EVAL_PERIOD", 2),
         file="rock/rock_cityscapes.yaml",
     )
     trainer.train()
     lines = metrics(tmp_path / "run")
-    assert all(line["loss_disparity"] > 0 for line in lines if "loss_disparity" in line)
+    losses = [line["loss_disparity"] for line in lines if "loss_disparity" in line]
+    assert len(losses) == 2 and min(losses) > 0
     assert any("disparity/mean_abs" in line for line in lines)

@@ -114,3 +114,5 @@ def test_table_7_is_of_cityscapes_with_disparity():
         )
     with pytest.raises(ValueError, match="table 7 needs --dataset cityscapes"):
         plan_of("7")
+    with pytest.raises(ValueError, match="table 2 needs --dataset nyuv2 or rooms or"):
+        plan_of("2", dataset="cityscapes")
