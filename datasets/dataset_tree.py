@@ -13,14 +13,19 @@ from pycocotools import mask as coco_mask
 from rock_d2.data.datasets.nyuv2 import THING_CLASSES
 from rock_d2.files import atomic_file, remove_unfinished
 from rock_d2.tasks.depth import encode_depth
+from rock_d2.tasks.disparity import encode_disparity
 from rock_d2.tasks.normals import encode_normals
 
 # COCO ids start at 1; the order is alphabetical, as in Gupta et al., ECCV 2014.
 CATEGORY_IDS: Mapping[str, int] = {name: i for i, name in enumerate(THING_CLASSES, start=1)}
 
 # What the PNG of a label holds, by its folder; the others hold bytes.
-ENCODINGS = {"depth": encode_depth, "normals": lambda normals: encode_normals(normals)[..., ::-1]}
-LABEL_FOLDERS = ("depth", "normals", "sem_seg", "edges", "human_parts", "saliency")
+ENCODINGS = {
+    "depth": encode_depth,
+    "disparity": encode_disparity,
+    "normals": lambda normals: encode_normals(normals)[..., ::-1],
+}
+LABEL_FOLDERS = (*ENCODINGS, "sem_seg", "edges", "human_parts", "saliency")
 
 # PNG's fastest setting that still filters rows: for depth and photographs a higher level costs
 # three times the time for a few per cent of the size.
@@ -51,8 +56,8 @@ class DatasetTree:
             stem: the files' common name, without a suffix.
             image: uint8 (H, W, 3), RGB, or a file to be copied as it is.
             labels: by folder; None has no file. ``depth`` is float32 (H, W), metres, 0 = unknown;
-                ``normals`` float32 (H, W, 3), unit vectors, (0, 0, 0) = unknown; the others are
-                classes, uint8 (H, W), 255 = unknown, or bool.
+                ``disparity`` the same in pixels; ``normals`` float32 (H, W, 3), unit vectors,
+                (0, 0, 0) = unknown; the others are classes, uint8 (H, W), 255 = unknown, or bool.
 
         Returns:
             The fields of the image's COCO record that name files, relative to ``root``.

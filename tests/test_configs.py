@@ -66,8 +66,9 @@ def test_every_config_builds_for_the_classes_of_its_data(name):
     part = {"GeneralizedRCNN": "roi_heads", "SSD": "head"}.get(cfg.MODEL.DETECTOR)
     if cfg.MODEL.DETECTOR:
         # NYUv2's 19 classes of objects; the rooms have the same, but those of another style.
-        classes = 23 if "rooms_other" in name else 19
-        assert (getattr(detector, part) if part else detector).num_classes == classes
+        classes = {"rooms_other": 23, "cityscapes": 8}
+        wanted = next((count for word, count in classes.items() if word in name), 19)
+        assert (getattr(detector, part) if part else detector).num_classes == wanted
     assert cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS is False
 
 
@@ -85,9 +86,16 @@ def test_ablation_is_the_model_of_its_row(row):
     assert all(task.loss_weight == supervised * paper[task.name] for task in build_tasks(cfg))
 
 
-@pytest.mark.parametrize("data", ["nyuv2", "rooms", "rooms_scratch"])
-@pytest.mark.parametrize("neck", ["flat", "rock"])
-@pytest.mark.parametrize("detector", DETECTORS)
+THREE = [
+    (detector, neck, data)
+    for detector in DETECTORS
+    for neck in ("flat", "rock")
+    for data in ("nyuv2", "rooms", "rooms_scratch")
+]
+CITYSCAPES = [(name, "rock", "cityscapes") for name in ("ssd", "retinanet", "faster_rcnn")]
+
+
+@pytest.mark.parametrize(("detector", "neck", "data"), THREE + CITYSCAPES)
 def test_the_three_models_differ_by_one_word(detector, neck, data):
     folders = ("rooms_scratch",) * 2 if data == "rooms_scratch" else ("rock", "detectors")
     data = data.removesuffix("_scratch")
@@ -107,6 +115,11 @@ def test_paper_schedule():
     assert (solver.OPTIMIZER, solver.IMS_PER_BATCH, solver.BASE_LR) == ("Adam", 8, 5e-5)
     assert (solver.STEPS, solver.GAMMA, solver.MAX_ITER) == ((30000,), 0.1, 40000)
     assert (solver.WARMUP_ITERS, solver.WEIGHT_DECAY) == (0, 0.0)
+    # Table 7: depth's configuration for disparity, 60 000 iterations.
+    cfg = model_zoo.get_config("rock/rock_cityscapes.yaml")
+    (disparity,) = build_tasks(cfg)
+    assert (disparity.name, disparity.loss_weight, disparity.channels) == ("disparity", 3.0, 128)
+    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.BASE_LR) == (60000, solver.BASE_LR)
 
 
 # What differs from the recipe of another file, which is the same network.

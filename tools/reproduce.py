@@ -8,8 +8,9 @@
     python tools/reproduce.py decoders oracle unboxed --dataset rooms --seeds 3
     python tools/reproduce.py 1 --dataset rooms --detector RetinaNet --seeds 3
     python tools/reproduce.py mti2a mti3 mti4 --dataset rooms --seeds 3
+    python tools/reproduce.py 7 --dataset cityscapes --seeds 3
 
-TABLE is 1, 2, 3, 5 or 6, or one of
+TABLE is 1, 2, 3, 5, 6 or 7, or one of
 
     decoders    what ROCK loses when decoders are switched off at test time
     oracle      true labels in place of predictions: the most that a task can bring

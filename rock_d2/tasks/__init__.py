@@ -4,6 +4,7 @@ from rock_d2.tasks.base import TASK_REGISTRY, ColourScale, Drawing, Task, build_
 from rock_d2.tasks.binary_maps import BinaryMapTask
 from rock_d2.tasks.class_maps import ClassMapTask
 from rock_d2.tasks.depth import Depth
+from rock_d2.tasks.disparity import Disparity
 from rock_d2.tasks.edges import Edges
 from rock_d2.tasks.human_parts import HumanParts
 from rock_d2.tasks.maps import MapTask
@@ -23,6 +24,7 @@ __all__ = [
     "ClassMapTask",
     "ColourScale",
     "Depth",
+    "Disparity",
     "Drawing",
     "Edges",
     "HumanParts",

@@ -8,8 +8,8 @@ from reproduce.plan import Plan, available, check_stored_settings, differences, 
 from reproduce.tables import TABLES, find_table
 from rock_d2 import model_zoo
 
-# The paper's.
-ALL = tuple(table.name for table in TABLES if table.name.isdigit())
+# The paper's on NYUv2.
+ALL = tuple(table.name for table in TABLES if table.name.isdigit() and not table.dataset)
 
 
 def plan_of(*tables: str, dataset: str = "rooms", seeds: int = 1, **options) -> Plan:
@@ -134,5 +134,23 @@ def test_the_adaptation_is_its_yaml_file_and_of_the_rooms_alone():
     assert differences(adapted, model_zoo.get_config("rock/adapt_rooms.yaml")) == []
     assert {cfg.DATASETS.TEST for cfg in cfgs.values()} == {("rooms_val",)}
     assert len({cfg.SOLVER.MAX_ITER for cfg in cfgs.values()}) == 1
-    with pytest.raises(ValueError, match=r"adaptation is of --dataset rooms"):
+    with pytest.raises(ValueError, match="table adaptation needs --dataset rooms"):
         plan_of("adaptation", dataset="nyuv2").runs()
+
+
+def test_table_7_is_of_cityscapes_with_disparity():
+    for detector in ("SSD", "RetinaNet"):
+        baseline, rock = plan_of("7", dataset="cityscapes", detector=detector).runs()
+        assert {key for key, _, _ in differences(rock.config(), baseline.config())} == {
+            "MODEL.NECK.NAME"
+        }
+        cfg = rock.config()
+        assert (cfg.MODEL.TASKS.AUXILIARY, cfg.SOLVER.MAX_ITER) == (["Disparity"], 60000)
+        assert (cfg.DATASETS.TRAIN, cfg.DATASETS.TEST) == (
+            ("cityscapes_train",),
+            ("cityscapes_val",),
+        )
+    with pytest.raises(ValueError, match="table 7 needs --dataset cityscapes"):
+        plan_of("7").runs()
+    with pytest.raises(ValueError, match="table 2 needs --dataset nyuv2 or rooms or"):
+        plan_of("2", dataset="cityscapes").runs()
