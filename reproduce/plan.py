@@ -37,7 +37,10 @@ SPLITS = {
     "cityscapes": {},
 }
 # By the data set: the configs of a pre-training on another one, and of what goes on from there.
-PRETRAINING = {"rooms": ("rock/pretrain_rooms_other.yaml", "rock/finetune_rooms.yaml")}
+PRETRAINING = {
+    "nyuv2": ("rock/pretrain_hypersim.yaml", "rock/finetune_nyuv2.yaml"),
+    "rooms": ("rock/pretrain_rooms_other.yaml", "rock/finetune_rooms.yaml"),
+}
 # By their folders in configs/mti; rooms have such a folder, too.
 MTI_DATASETS = ("nyud", "pascal")
 # Settings of the place, the speed and the observation of a training; it learns the same.

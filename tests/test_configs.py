@@ -66,7 +66,7 @@ def test_every_config_builds_for_the_classes_of_its_data(name):
     part = {"GeneralizedRCNN": "roi_heads", "SSD": "head"}.get(cfg.MODEL.DETECTOR)
     if cfg.MODEL.DETECTOR:
         # NYUv2's 19 classes of objects; the rooms have the same, but those of another style.
-        classes = {"rooms_other": 23, "cityscapes": 8}
+        classes = {"rooms_other": 23, "hypersim": 17, "cityscapes": 8}
         wanted = next((count for word, count in classes.items() if word in name), 19)
         assert (getattr(detector, part) if part else detector).num_classes == wanted
     assert cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS is False

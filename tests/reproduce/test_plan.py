@@ -25,7 +25,7 @@ def test_a_model_is_trained_once_for_all_tables():
     # test set of its own.
     assert len(plan_of(*ALL, seeds=2).runs()) == 2 * (4 + 6 + 3 + 3 + 1) + 1
     runs = plan_of(*ALL, dataset="nyuv2", seeds=2).runs()
-    assert len({run.folder for run in runs}) == len(runs) == 2 * (4 + 6 + 3 + 3 + 3)
+    assert len({run.folder for run in runs}) == len(runs) == 2 * (4 + 6 + 3 + 3 + 3 + 1) + 1
 
 
 @pytest.mark.parametrize("name", ["1", "2", "5"])
