@@ -1,6 +1,7 @@
 """MTI-Net's tables: their models, the paper's gains, and protocols."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ def test_every_model_of_every_table_has_its_config():
 
 
 def write_results(folder: Path, protocol: str = "rooms", **metrics: float) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     found = {"sem_seg": {"miou": metrics["miou"]}, "depth": {"rmse": metrics["rmse"]}}
     tasks = {"single_hrnet18_semseg": ["sem_seg"], "single_hrnet18_depth": ["depth"]}
     main = tasks.get(folder.parent.name, ["sem_seg", "depth"])
@@ -90,7 +91,9 @@ def measured(tmp_path) -> Plan:
             folder = tmp_path / f"single_hrnet18_{task}" / f"seed{seed}"
             write_results(folder, miou=single, rmse=1.0)
         write_results(tmp_path / "mtl_hrnet18" / f"seed{seed}", miou=joint, rmse=rmse)
-    return plan_of("mti7a", output=tmp_path, seeds=[1, 2])
+    plan = plan_of("mti7a", output=tmp_path, seeds=[1, 2])
+    table = plan.tables[0]
+    return replace(plan, tables=[replace(table, rows=table.rows[:2])])
 
 
 def test_gains_are_over_single_tasks_of_the_same_seed(measured):
@@ -109,6 +112,6 @@ def test_gains_are_over_single_tasks_of_the_same_seed(measured):
 
 
 def test_two_protocols_do_not_come_into_one_table(measured):
-    write_results(measured.output / "pad_net_hrnet18/seed1", "rooms+eigen", miou=0.2, rmse=1)
+    write_results(measured.output / "mtl_hrnet18/seed1", "rooms+eigen", miou=0.2, rmse=1)
     with pytest.raises(ValueError, match=r"different protocols: .*by rooms, .*by rooms\+eigen"):
         Comparison(measured, measured.tables[0])
