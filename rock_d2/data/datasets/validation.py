@@ -2,7 +2,7 @@
 
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from numbers import Integral, Real
 from pathlib import Path
@@ -24,13 +24,17 @@ class Field(NamedTuple):
 
 
 def is_int(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    # Most are plain ones; an abstract class takes long to ask.
+    return type(value) is int or (isinstance(value, Integral) and not isinstance(value, bool))
 
 
 def are_numbers(values: Any) -> bool:
     if not isinstance(values, list | tuple | np.ndarray):
         return False
-    return all(isinstance(value, Real) and abs(value) < 1e9 for value in values)
+    return all(
+        (type(value) in (int, float) or isinstance(value, Real)) and abs(value) < 1e9
+        for value in values
+    )
 
 
 def is_segmentation(value: Any) -> bool:
@@ -100,13 +104,14 @@ def structure_problems(
     if wrong := missing_tables(document):
         yield f"lacks the list(s) {', '.join(f'`{name}`' for name in wrong)}"
         return
+    right: dict[str, list[dict[str, Any]]] = {}
     for table in TABLES:
-        yield from _table_problems(table, document[table])
-    images = {image["id"]: image for image in entries(document, "images")}
+        right[table] = yield from _table_problems(table, document[table])
+    images = {image["id"]: image for image in right["images"]}
     for image in images.values():
         yield from _image_problems(image, image_root)
-    kinds = {category["id"] for category in entries(document, "categories")}
-    for found in entries(document, "annotations"):
+    kinds = {category["id"] for category in right["categories"]}
+    for found in right["annotations"]:
         where = f"annotation id {found['id']}"
         if found["category_id"] not in kinds:
             yield f"{where}: `category_id` {found['category_id']} is no category"
@@ -136,20 +141,25 @@ def field_problems(entry: Any, fields: Mapping[str, Field]) -> Iterator[str]:
     if not isinstance(entry, Mapping):
         yield f"is {reprlib.repr(entry)}, not a dict"
         return
-    files = {name: IS_FILE for name in entry if name.endswith("_file_name")}
-    for name, field in {**fields, **files}.items():
+    files = [(name, IS_FILE) for name in entry if name.endswith("_file_name")]
+    for name, field in (*fields.items(), *files):
         value = entry.get(name)
         if not (field.is_right(value) or (field.optional and name not in entry)):
             yield f"`{name}` is {reprlib.repr(value)}; it must be {field.meaning}"
 
 
-def _table_problems(table: str, found: Sequence[Any]) -> Iterator[str]:
+def _table_problems(table: str, found: Sequence[Any]) -> Generator[str, None, list[dict[str, Any]]]:
+    """Yield a line for each problem, and return the entries without one."""
+    right = []
     for index, entry in enumerate(found):
-        yield from (f"`{table}` number {index}: {p}" for p in field_problems(entry, TABLES[table]))
-    identities = [e["id"] for e in found if not any(field_problems(e, {"id": IS_INT}))]
+        problems = list(field_problems(entry, TABLES[table]))
+        yield from (f"`{table}` number {index}: {problem}" for problem in problems)
+        right += [] if problems else [entry]
+    identities = [e["id"] for e in found if isinstance(e, Mapping) and is_int(e.get("id"))]
     for identity, count in Counter(identities).items():
         if count > 1:
             yield f"`{table}`: id {identity} is given {count} times"
+    return right
 
 
 def _image_problems(image: Mapping[str, Any], image_root: Path) -> Iterator[str]:
