@@ -30,8 +30,10 @@ from rock_d2.image_files import content, name_in_tar
 
 def make_shards(name: str, output: Path, *, max_bytes: float) -> Path:
     """Write a registered set below a folder; return its JSON there."""
-    import webdataset
-
+    try:
+        import webdataset
+    except ImportError:
+        raise ImportError('tar files need webdataset: pip install -e ".[shards]"') from None
     json_file, root = MetadataCatalog.get(name).get("files") or ("/", "/")
     if Path(json_file).is_absolute() or Path(root).is_absolute():
         raise ValueError(

@@ -42,6 +42,7 @@ def call(rooms_root, monkeypatch):
         ("overfit", (*QUICK, "--num-images", 0), "--num-images is 0; rooms_train has 15"),
         ("visualize_data", ("--dataset", "room"), f"--dataset: {NO_SET}"),
         ("check_dataset", ("room",), f"NAME: {NO_SET}"),
+        ("make_shards", ("room", "--output", "o"), f"NAME: {NO_SET}"),
         ("benchmark", ("train", "--config", "no.yaml"), "no.yaml is no config; there are: "),
         ("export_weights", ("no.pth", "a.safetensors"), "no.pth: is no file"),
     ],

@@ -2,7 +2,7 @@
 
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,13 +70,14 @@ def structure_problems(
     if wrong := missing_tables(document):
         yield f"lacks the list(s) {', '.join(f'`{name}`' for name in wrong)}"
         return
+    right: dict[str, list[dict[str, Any]]] = {}
     for table in TABLES:
-        yield from _table_problems(table, document[table])
-    images = {image["id"]: image for image in entries(document, "images")}
+        right[table] = yield from _table_problems(table, document[table])
+    images = {image["id"]: image for image in right["images"]}
     for image in images.values():
         yield from _image_problems(image, image_root)
-    kinds = {category["id"] for category in entries(document, "categories")}
-    for found in entries(document, "annotations"):
+    kinds = {category["id"] for category in right["categories"]}
+    for found in right["annotations"]:
         where = f"annotation id {found['id']}"
         if found["category_id"] not in kinds:
             yield f"{where}: `category_id` {found['category_id']} is no category"
@@ -113,13 +114,19 @@ def field_problems(entry: Any, table: str) -> Iterator[str]:
             yield f"`{name}` is {reprlib.repr(value)}; it must be {field.meaning}"
 
 
-def _table_problems(table: str, found: Sequence[Any]) -> Iterator[str]:
+def _table_problems(table: str, found: Sequence[Any]) -> Generator[str, None, list[dict[str, Any]]]:
+    """Yield a line for each problem, and return the entries without one."""
+    right = []
     for index, entry in enumerate(found):
-        yield from (f"`{table}` number {index}: {p}" for p in field_problems(entry, table))
+        problems = list(field_problems(entry, table))
+        yield from (f"`{table}` number {index}: {problem}" for problem in problems)
+        if not problems:
+            right.append(entry)
     identities = [entry.get("id") for entry in found if isinstance(entry, dict)]
     for identity, count in Counter(filter(is_int, identities)).items():
         if count > 1:
             yield f"`{table}`: id {identity} is given {count} times"
+    return right
 
 
 def _image_problems(image: Mapping[str, Any], image_root: Path) -> Iterator[str]:
