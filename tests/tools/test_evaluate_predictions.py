@@ -57,6 +57,10 @@ def test_same_results_without_a_model(evaluated, tmp_path, capsys):
         values = {key: math.nan if x is None else x for key, x in found[name].items()}
         assert values == pytest.approx(metrics, rel=1e-12, nan_ok=True), name
     assert "depth/rmse" in capsys.readouterr().out
+    score("--aux-dir", folder, "--output", output)
+    assert json.loads(output.read_text()) == {k: v for k, v in found.items() if k != "bbox"}
+    with pytest.raises(ValueError, match=r"--predictions, --aux-dir: one of them"):
+        score("--output", output)
 
 
 def test_predictions_are_not_overwritten(evaluated, tmp_path):
