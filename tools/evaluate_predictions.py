@@ -5,9 +5,9 @@ r"""Scores stored predictions, without a model.
         --predictions output/inference/rooms_val/coco_instances_results.json \
         --aux-dir output/inference/rooms_val
 
-Evaluation writes both into OUTPUT_DIR/inference/<data set>: the boxes always, the tasks'
-predictions with TEST.SAVE_AUXILIARY True. Settings such as TEST.EVAL_CROP can follow as KEY VALUE
-pairs.
+Evaluation writes both into OUTPUT_DIR/inference/<data set>: a detector's boxes always, the tasks'
+predictions with TEST.SAVE_AUXILIARY True; either may be left out here. Settings such as
+TEST.EVAL_CROP can follow as KEY VALUE pairs.
 
 A folder that `tools/demo.py --json --confidence-threshold 0` has filled is scored too: its files
 have the names of the images. It holds no tasks' predictions in this form.
@@ -41,7 +41,6 @@ def make_parser() -> argparse.ArgumentParser:
     add(
         "--predictions",
         type=Path,
-        required=True,
         metavar="PATH",
         help="JSON file of boxes in COCO's result format, or the folder that demo.py --json filled",
     )
@@ -122,10 +121,13 @@ def main(args: argparse.Namespace) -> None:
     add_rock_config(cfg)
     cfg = load_config(args.config_file or cfg, args.opts)
     check_registered([args.dataset], "--dataset")
-    output = args.output or folder_of(args.predictions) / "results.json"
-    if output.resolve() == args.predictions.resolve():
+    boxes = args.predictions
+    if not (boxes or args.aux_dir):
+        raise ValueError("--predictions, --aux-dir: one of them must name what is scored")
+    output = args.output or (folder_of(boxes) if boxes else args.aux_dir) / "results.json"
+    if boxes and output.resolve() == boxes.resolve():
         raise ValueError(f"--output {output} is --predictions itself; choose another file")
-    results = {"bbox": evaluate_boxes(cfg, args.dataset, args.predictions)}
+    results = {"bbox": evaluate_boxes(cfg, args.dataset, boxes)} if boxes else {}
     if args.aux_dir:
         results |= evaluate_tasks(cfg, args.dataset, args.aux_dir)
     protocol = protocol_of(cfg, args.dataset)

@@ -31,24 +31,36 @@ def line(column: int, width: int = 1) -> np.ndarray:
     return mask
 
 
-@pytest.mark.parametrize("settings", [{}, {"nms": True, "thresholds": 101}, {"max_dist": 0.0}])
-def test_a_perfect_prediction(settings):
+@pytest.mark.parametrize(
+    ("settings", "least"),
+    [
+        ({}, 1),
+        ({"max_dist": 0.0}, 1),
+        # A part of junctions and corners alone remains.
+        ({"nms": True, "thresholds": 101}, 0.85),
+        # Some outliers have no partner, and then pixels have none.
+        ({"matching": "outliers", "max_dist": 0.01}, 0.98),
+    ],
+)
+def test_a_perfect_prediction(settings, least):
     regions = np.random.default_rng(0).integers(0, 3, (8, 8)).repeat(6, axis=0).repeat(8, axis=1)
-    truth = boundaries(regions)
     # Non-maximum suppression fades what lies along the border, where nothing may be true then.
-    truth &= np.pad(np.ones((38, 54), bool), 5)
-    metrics = measure((0.99 * thin(truth), truth), **settings)
-    if "nms" in settings:
-        # It keeps a part of junctions and corners only.
-        assert metrics["odsF"] > 0.85
-    else:
-        assert metrics["odsF"] == metrics["oisF"] == 1
+    truth = thin(boundaries(regions) & np.pad(np.ones((38, 54), bool), 5))
+    metrics = measure((0.99 * truth, truth), **settings)
+    assert least <= metrics["odsF"] <= 1 and metrics["oisF"] == metrics["odsF"]
 
 
 @pytest.mark.parametrize(("shift", "f"), [(0, 1), (4, 1), (5, 0)])
 def test_edges_match_up_to_the_largest_distance(shift, f):
     # 0.05 of 80 pixels are 4, which still match.
     assert measure((line(30 + shift), line(30)))["odsF"] == pytest.approx(f)
+
+
+def test_thresholds_are_those_of_the_papers():
+    # At 0.01, which is reached, and at 0.001.
+    for value, thresholds, f in ((0.01, 99, 1), (0.005, 99, 0), (0.005, 101, 1)):
+        found = measure((value * line(30), line(30)), thresholds=thresholds)
+        assert found["odsF"] == f
 
 
 def test_thick_edges_are_thinned():
