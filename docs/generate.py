@@ -168,7 +168,7 @@ def write_site(folder: Path) -> None:
 
 def link_inside(link: re.Match) -> str:
     target = link[2]
-    is_kept = not target or "://" in target or (DOCS / target).exists()
+    is_kept = not target or "://" in target or (".." not in target and (DOCS / target).exists())
     return link[0] if is_kept else link[1]
 
 

@@ -128,7 +128,7 @@ class Plan:
             run for seed in self.seeds for table, row in rows for run in self.run(table, row, seed)
         ]
         needed = [run.needs for run in runs if run.needs is not None]
-        return sorted(dict.fromkeys([*needed, *runs]), key=lambda run: run.needs is not None)
+        return sorted(dict.fromkeys([*runs, *needed]), key=lambda run: run.needs is not None)
 
     def check(self, table: Table) -> None:
         """Raise ValueError where the data set, or the detector, is not one of the table's."""

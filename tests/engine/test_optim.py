@@ -104,12 +104,13 @@ def test_poly_schedule(period, warmup, resume_at):
     assert found == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize(("warmup", "warnings"), [(9, 0), (10, 1)])
-def test_a_warmup_that_never_ends_is_mentioned(warmup, warnings, caplog, monkeypatch):
+@pytest.mark.parametrize(("warmup", "is_mentioned"), [(9, False), (10, True)])
+def test_a_warmup_that_never_ends_is_mentioned(warmup, is_mentioned, caplog, monkeypatch):
     monkeypatch.setattr(logging.getLogger("rock_d2"), "propagate", True)
     cfg = settings("SOLVER.MAX_ITER", 10, "SOLVER.WARMUP_ITERS", warmup, "SOLVER.STEPS", ())
     build_lr_scheduler(cfg, build_optimizer(cfg, network()))
-    assert caplog.text.count("SOLVER.WARMUP_ITERS is 10 and SOLVER.MAX_ITER 10") == warnings
+    found = "SOLVER.WARMUP_ITERS is 10 and SOLVER.MAX_ITER 10" in caplog.text
+    assert found is is_mentioned
 
 
 @pytest.mark.parametrize(("key", "value"), [("POWER", 0.0), ("PERIOD", 0)])

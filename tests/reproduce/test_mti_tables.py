@@ -64,7 +64,7 @@ def test_every_model_of_every_table_has_its_config():
             runs = plan_of(table.name, dataset=dataset).runs()
             assert len({run.folder for run in runs}) == len(runs)
             assert all(f"configs/mti/{dataset}/" in run.base for run in runs)
-    with pytest.raises(ValueError, match="mti2b is not a table of rooms"):
+    with pytest.raises(ValueError, match="table mti2b needs --dataset pascal"):
         plan_of("mti2b").runs()
     runs = plan_of("mti4").runs()
     scales = [run.config().MODEL.MTI.EVALUATE_SCALE for run in runs if run.trained]

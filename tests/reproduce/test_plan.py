@@ -9,7 +9,7 @@ from reproduce.tables import TABLES, find_table
 from rock_d2 import model_zoo
 
 # The paper's on NYUv2.
-ALL = tuple(table.name for table in TABLES if table.name.isdigit() and not table.dataset)
+ALL = tuple(table.name for table in TABLES if table.name.isdigit() and not table.datasets)
 
 
 def plan_of(*tables: str, dataset: str = "rooms", seeds: int = 1, **options) -> Plan:
