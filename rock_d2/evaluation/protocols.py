@@ -13,6 +13,8 @@ import yaml
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
+from rock_d2.tasks import build_tasks
+
 FOLDER = Path(__file__).parents[1] / "data" / "datasets" / "protocols"
 # Rows and columns of NYUv2's 480 x 640 frames: the crop of Eigen et al. (NIPS 2014); where the
 # toolbox of Silberman et al. has the Kinect see anything (get_projection_mask.m, where MATLAB
@@ -152,7 +154,10 @@ def protocol_of(cfg: CfgNode, dataset_name: str) -> Protocol:
     protocol = load_protocol(file) if wanted else Protocol(name=dataset_name)
     names, crop = [protocol.name], cfg.TEST.EVAL_CROP or protocol.crop
     names += [crop] if crop != protocol.crop else []
+    tasks = {task.name.upper() for task in build_tasks(cfg)}
     for key, value in protocol.settings.items():
+        if key.startswith("MODEL.TASKS.") and key.split(".")[2] not in tasks:
+            continue
         found = reduce(getitem, key.split("."), cfg)
         names += [f"{key.removeprefix('MODEL.TASKS.')}={found}"] if found != value else []
     return replace(protocol, name="+".join(names), crop=crop)

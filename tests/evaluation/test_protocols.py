@@ -32,6 +32,14 @@ def test_a_name_says_what_it_is_not():
     assert find_protocol(cropped.on("nyuv2_test", 3)).metrics == protocol.metrics
     capped = protocol_of(load_config(cfg, ["MODEL.TASKS.DEPTH.EVAL_CAP", 10.0]), "nyuv2_test")
     assert capped.name == "nyud40_480x640+DEPTH.EVAL_CAP=10.0"
+    # Settings of tasks that a model has not do not count.
+    nms = ["MODEL.TASKS.EDGES.NMS", True]
+    assert protocol_of(load_config(cfg, nms), "nyuv2_test") == protocol
+    cfg = get_config("mti/nyud/mti_net_ne_hrnet18.yaml")
+    assert protocol_of(cfg, "nyuv2_test") == protocol
+    assert (
+        protocol_of(load_config(cfg, nms), "nyuv2_test").name == f"{protocol.name}+EDGES.NMS=True"
+    )
     plain = protocol_of(load_config(cfg, ["TEST.PROTOCOL", ""]), "nyuv2_test")
     assert plain.name == "nyuv2_det19"
     with pytest.raises(ValueError, match=r"TEST\.PROTOCOL is 'nyud41'; it must be a yaml file, or"):

@@ -21,4 +21,5 @@ for split, other in (("train", "val"), ("val", "train")):
         image_root="cityscapes",
         thing_classes=list(THING_CLASSES),
         disjoint_from=[f"cityscapes_{other}"],
+        protocol="cityscapes_det8",
     )

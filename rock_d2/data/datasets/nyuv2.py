@@ -160,4 +160,5 @@ for split, other in (("train", "val"), ("val", "train")):
         depth_range=DEPTH_RANGE,
         intrinsics=INTRINSICS,
         disjoint_from=[f"nyud_mt_{other}"],
+        protocol="nyud40_480x640",
     )

@@ -41,4 +41,5 @@ for split, others in SPLITS.items():
         thing_classes=list(THING_CLASSES),
         stuff_classes=list(STUFF_CLASSES),
         disjoint_from=[f"pascal_mt_{other}" for other in others],
+        protocol="pascal_mt_2498" if split == "val2498" else "pascal_mt_5105",
     )
