@@ -180,6 +180,9 @@ def start(
     """Return the config file of a row's model, and the KEY VALUE pairs that it differs by."""
     if table.configs == "mti":
         return mti_start(row.config, dataset)
+    if table.configs == "detectors":
+        name = f"{DETECTORS[detector].removesuffix('_plain')}_{row.config}_{dataset}"
+        return model_zoo.get_config_file(f"detectors/{name}.yaml"), ()
     file, pairs = base(dataset, table.split, detector)
     return file, pairs + model_settings(row.config)
 

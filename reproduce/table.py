@@ -90,7 +90,8 @@ class Table:
         notes: paragraphs for the reader.
         columns: the figures.
         compared: the column that models are compared by, seed by seed.
-        configs: the folder in configs/ of the rows' files; "ablations" are on top of a detector.
+        configs: the folder in configs/ of the rows' files; "ablations" are on top of a detector,
+            "detectors" are whole ones.
         datasets: those of reproduce/plan.py that it can be made on; () for all of a detector's.
         protocol: of the paper's figures; "" where none fits.
         sizes: the paper's changes of parameters and operations over the first row, in percent, by

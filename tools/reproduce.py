@@ -19,6 +19,7 @@ TABLE is 1, 2, 3, 5, 6 or 7, or one of
     adaptation  from the plain rooms to the rooms, of which one task is labelled
     deep_x      what ROCK brings where X holds shallow or deep features
     fusions     fusions beyond the paper
+    mti_detector    MTI-Net before SSD, or before RetinaNet with --detector
 
 or, of MTI-Net's paper,
 

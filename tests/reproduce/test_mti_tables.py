@@ -38,6 +38,15 @@ def test_rooms_have_the_models_of_their_files():
             assert differences(run.config(), model_zoo.get_config(str(file))) == []
 
 
+@pytest.mark.parametrize("detector", ["SSD", "RetinaNet"])
+def test_models_with_a_detector_differ_by_their_neck(detector):
+    plain, rock, mti = (run.config() for run in plan_of("mti_detector", detector=detector).runs())
+    assert [key for key, _, _ in differences(plain, mti)] == ["MODEL.NECK.NAME"]
+    assert (rock.MODEL.NECK.NAME, rock.MODEL.ROCK.IN_FEATURES) == ("ROCK", ["p3"])
+    wanted = model_zoo.get_config("rock/rock_rooms.yaml").MODEL.TASKS
+    assert wanted == rock.MODEL.TASKS
+
+
 @pytest.mark.parametrize(("name", "margin"), [("mti2a", 0.085), ("mtiS3", 0.035)])
 def test_gains_of_nyud_follow_from_the_papers_figures(name, margin):
     table = find_table(name)
