@@ -41,10 +41,9 @@ def test_rooms_have_the_models_of_their_files():
 @pytest.mark.parametrize("detector", ["SSD", "RetinaNet"])
 def test_models_with_a_detector_differ_by_their_neck(detector):
     plain, rock, mti = (run.config() for run in plan_of("mti_detector", detector=detector).runs())
-    assert [key for key, _, _ in differences(plain, mti)] == ["MODEL.NECK.NAME"]
-    assert (rock.MODEL.NECK.NAME, rock.MODEL.ROCK.IN_FEATURES) == ("ROCK", ["p3"])
-    wanted = model_zoo.get_config("rock/rock_rooms.yaml").MODEL.TASKS
-    assert wanted == rock.MODEL.TASKS
+    assert [key for key, _, _ in differences(rock, plain)] == ["MODEL.NECK.NAME"]
+    found = {key.split(".")[1] for key, _, _ in differences(mti, plain)}
+    assert found == {"NECK", "MTI", "TASKS"}
 
 
 @pytest.mark.parametrize(("name", "margin"), [("mti2a", 0.085), ("mtiS3", 0.035)])
