@@ -248,8 +248,8 @@ TABLES = (
             Row("MTI-Net", "mti", against=BASELINE.title),
         ),
         notes=(
-            "MTI-Net refines three maps of the pyramid; ROCK the finest of them before SSD, and the "
-            "deepest that goes into it before RetinaNet.",
+            "MTI-Net refines three maps of the pyramid; ROCK the finest of them before SSD, and "
+            "before RetinaNet the deepest map that goes into the pyramid.",
         ),
         configs="detectors",
         datasets=("rooms",),
