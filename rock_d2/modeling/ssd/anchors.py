@@ -73,12 +73,7 @@ class SSDAnchorGenerator(nn.Module):
     def forward(
         self, features: Sequence[torch.Tensor], image_size: tuple[int, int]
     ) -> torch.Tensor:
-        """Return the boxes of all maps, (A, 4) as x0 y0 x1 y1, cell by cell.
-
-        Args:
-            features: the maps.
-            image_size: (H, W) of the padded batch of images.
-        """
+        """Return the boxes of all maps, (A, 4) as x0 y0 x1 y1, cell by cell, in a padded batch."""
         boxes = []
         for i, feature in enumerate(features):
             size = tuple(feature.shape[-2:])
