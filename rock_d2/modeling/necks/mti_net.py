@@ -67,11 +67,7 @@ class MTINet(DistillingNeck):
         super().__init__(**settings)
         shapes = coarse_to_fine(input_shape, in_features, setting="MODEL.MTI.IN_FEATURES")
         widths = task_widths(shapes, width=width, norm=norm)
-        if evaluate_scale and evaluate_scale not in shapes:
-            raise ValueError(
-                f"MODEL.MTI.EVALUATE_SCALE is {evaluate_scale!r}; the scales are {list(shapes)}"
-            )
-        self.evaluate_scale = evaluate_scale
+        self.evaluate_scale = checked_scale(evaluate_scale, shapes)
         # In an order of their own: that of the settings then changes nothing.
         names = joined_order(self.tasks, fpm_order)
         receivers = self.receivers(fusion)
@@ -184,6 +180,13 @@ def task_widths(shapes: Mapping[str, ShapeSpec], *, width: int, norm: str) -> di
     widths = {scale: width or shape.channels for scale, shape in shapes.items()}
     check_norm(norm, list(widths.values()), setting="MODEL.MTI.NORM")
     return widths
+
+
+def checked_scale(name: str, shapes: Mapping[str, ShapeSpec]) -> str:
+    """Return the name of a scale, or "" for none."""
+    if name and name not in shapes:
+        raise ValueError(f"MODEL.MTI.EVALUATE_SCALE is {name!r}; the scales are {list(shapes)}")
+    return name
 
 
 def joined_order(tasks: Sequence[Task], wanted: Sequence[str]) -> list[str]:

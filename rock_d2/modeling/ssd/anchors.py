@@ -38,7 +38,6 @@ class SSDAnchorGenerator(nn.Module):
         """
         Args:
             image_size: (H, W) that the scales refer to.
-            num_maps: at least two.
             scales: of the first, the second and the last map; two maps have the first two.
             aspect_ratios: besides 1, each also as its inverse; the first and the last two maps
                 have the first of them only.
