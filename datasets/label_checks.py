@@ -10,8 +10,8 @@ from typing import Any
 import cv2
 import numpy as np
 from detectron2.data import Metadata
+from normals_from_depth import normals_from_depth
 
-from rock_d2.data.datasets.normals_from_depth import normals_from_depth
 from rock_d2.image_files import exif_orientation, read_color_image
 from rock_d2.tasks import Depth, Normals
 

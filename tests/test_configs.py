@@ -12,8 +12,8 @@ from rock_d2.tasks import build_tasks
 NAMES = sorted(
     str(file.relative_to(model_zoo.CONFIGS)) for file in model_zoo.CONFIGS.rglob("*.yaml")
 )
-# Those that a training can start from.
-WHOLE = [name for name in NAMES if "Base-" not in name]
+# Those that a training can start from, without the ablations, which have a test of their own.
+WHOLE = [name for name in NAMES if "Base-" not in name and not name.startswith("ablations/")]
 # Meta-architecture, and whether it finds masks.
 DETECTORS = {
     "ssd": ("SSD", False),

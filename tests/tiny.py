@@ -25,7 +25,6 @@ MODELS = {
     "baseline": ["MODEL.NECK.NAME", "IdentityNeck"],
     "flat": ["MODEL.NECK.NAME", "FlatMTL"],
     "rock": ["MODEL.NECK.NAME", "ROCK"],
-    "rock-none": ["MODEL.NECK.NAME", "ROCK", "MODEL.ROCK.FUSION.NAME", "NoFusion"],
 }
 # The detectors of configs/rooms_scratch, by the names of their files.
 DETECTORS = ("retinanet", "fcos", "faster_rcnn", "mask_rcnn")

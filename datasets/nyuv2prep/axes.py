@@ -4,10 +4,10 @@ The source is compared with normals from depth under all 48 signed permutations 
 which includes left-handed axes and vectors that face away from the camera.
 """
 
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
+from label_checks import AXES
 
 from rock_d2.data.datasets.nyuv2 import IMAGE_SIZE, INTRINSICS
 
@@ -23,6 +23,7 @@ PIXELS_PER_FRAME = 5000
 CLEARLY_AWAY = 0.17
 
 Axes = tuple[tuple[int, int, int], ...]
+ALL_AXES: list[Axes] = [tuple(map(tuple, axes)) for axes in AXES.astype(int).tolist()]
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def find_axes(stored: np.ndarray, from_depth: np.ndarray, source: str) -> list[C
     if len(stored) == 0:
         raise ValueError(f"{source}: no pixel has both a unit vector there and a depth")
     candidates = sorted(
-        (_judge(axes, stored, from_depth) for axes in signed_permutations()),
+        (_judge(axes, stored, from_depth) for axes in ALL_AXES),
         key=lambda candidate: candidate.mean,
     )
     best, second = candidates[:2]
@@ -91,16 +92,6 @@ def find_axes(stored: np.ndarray, from_depth: np.ndarray, source: str) -> list[C
         f"{source}: its axes do not follow from the depth, {problem}: {best}; {second}: give "
         "another --normals or none"
     )
-
-
-def signed_permutations() -> list[Axes]:
-    found = []
-    for order in itertools.permutations(range(3)):
-        for signs in itertools.product((1, -1), repeat=3):
-            matrix = np.zeros((3, 3), dtype=int)
-            matrix[range(3), order] = signs
-            found.append(tuple(map(tuple, matrix.tolist())))
-    return found
 
 
 def _judge(axes: Axes, stored: np.ndarray, from_depth: np.ndarray) -> Candidate:

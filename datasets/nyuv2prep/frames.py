@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from conversion import Converted, save_frame
 from dataset_tree import DatasetTree
+from normals_from_depth import normals_from_depth
 from scipy.ndimage import distance_transform_edt
 
 from nyuv2prep.axes import Axes, face_camera, in_our_axes
@@ -20,7 +21,6 @@ from nyuv2prep.boxes import (
 from nyuv2prep.classes import class_table
 from nyuv2prep.mat_reader import LabeledMat, MatFrame
 from nyuv2prep.normals_source import NormalsSource
-from rock_d2.data.datasets.normals_from_depth import normals_from_depth
 from rock_d2.data.datasets.nyuv2 import GUPTA_INTRINSICS, INTRINSICS, SCENE_CLASSES
 from rock_d2.tasks.thinning import outlines
 

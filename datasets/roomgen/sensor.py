@@ -1,4 +1,4 @@
-"""Model of a Kinect of the first generation: holes and coarse steps in an exact depth map.
+"""Model of a Kinect of the first generation: holes in an exact depth map.
 
 H x W pixels; depth is planar (z), in metres; 0 stands for a missing value, as in NYUv2's rawDepths.
 """
@@ -11,11 +11,6 @@ from roomgen.camera import intrinsics, pixel_rays
 
 # Seen from behind the device the infrared projector stands 7.5 cm to the right of its camera.
 BASELINE = 0.075
-# The infrared camera's focal length (NYUv2 toolbox, camera_params.m); disparity has steps of 1/8.
-INFRARED_FOCAL = 582.62
-DISPARITY_STEPS = 8
-# Slow drift of the measured disparity in pixels, peak to peak.
-DISPARITY_DRIFT = 0.2
 
 # Rows and columns of the colour image that the depth camera covers at 480 x 640
 # (get_projection_mask.m of the NYUv2 toolbox, counted from 0).
@@ -57,19 +52,6 @@ def kinect_holes(
         & ~_speckle(depth.shape, rng)
     )
     return np.where(measured, depth, 0).astype(np.float32)
-
-
-def kinect_noise(depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Round the disparity of every valid pixel to the sensor's steps, after a slow drift.
-
-    The steps grow with the square of the depth: 3 mm at 1 m, 46 mm at 4 m.
-    """
-    valid = depth > 0
-    scale = DISPARITY_STEPS * INFRARED_FOCAL * BASELINE
-    drift = DISPARITY_STEPS * DISPARITY_DRIFT * (_blotches(depth.shape, rng) - 0.5)
-    disparity = np.rint(scale / np.where(valid, depth, 1) + drift)
-    nearest, farthest = DEPTH_RANGE
-    return np.where(valid, np.clip(scale / disparity, nearest, farthest), 0).astype(np.float32)
 
 
 def projection_window(shape: tuple[int, int]) -> np.ndarray:

@@ -71,9 +71,6 @@ class RockCheckpointer(DetectionCheckpointer):
 
         Returns:
             the rest of the file.
-
-        Raises:
-            ValueError, OSError: if the file cannot be read or does not fit.
         """
         if not path:
             self.logger.info("No weights are loaded: the model is initialised from scratch")

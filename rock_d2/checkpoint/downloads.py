@@ -20,11 +20,7 @@ HASHED_NAMES = (
 
 
 def local_file(path: str) -> str:
-    """Return the file itself, downloaded first if ``path`` is an address.
-
-    Raises:
-        OSError, ValueError: if there is no such file, or another one than its name says.
-    """
+    """Return the file itself, downloaded first if ``path`` is an address."""
     address = path.replace(Detectron2Handler.PREFIX, Detectron2Handler.S3_DETECTRON2_PREFIX)
     if urlparse(address).scheme not in DOWNLOADED:
         found = PathManager.get_local_path(path)

@@ -26,12 +26,7 @@ class CheckpointFiles:
     """Writes checkpoints into a folder and finds the newest one that loads."""
 
     def __init__(self, folder: str | Path, num_kept: int = 0):
-        """
-        Args:
-            folder: must exist before something is written.
-            num_kept: numbered checkpoints that stay; 0 keeps all. model_final and model_best
-                always stay.
-        """
+        """Keep ``num_kept`` numbered checkpoints, or all (0); model_final and model_best stay."""
         if num_kept < 0:
             raise ValueError(f"SOLVER.CHECKPOINTS_KEPT is {num_kept}; it must be 0 (all) or more")
         self.folder = Path(folder)
@@ -65,11 +60,7 @@ class CheckpointFiles:
         return sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
     def newest(self) -> Path | None:
-        """Return the newest checkpoint that loads, or None in a folder without any.
-
-        Raises:
-            ValueError: if there are checkpoints, but none of them loads.
-        """
+        """Return the newest checkpoint that loads, or None in a folder without any."""
         files = self.resumable()
         for path in reversed(files):
             try:

@@ -19,11 +19,7 @@ class PackageHandler(PathHandler):
         return [self.PREFIX]
 
     def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
-        """Return the file itself, its content checked against the hash in its name.
-
-        Raises:
-            FileNotFoundError, ValueError: if there is none, or one with another content.
-        """
+        """Return the file itself, its content checked against the hash in its name."""
         package, _, name = path.removeprefix(self.PREFIX).partition("/")
         spec = find_spec(package) if package.isidentifier() else None
         if spec is None or not spec.submodule_search_locations:

@@ -33,12 +33,10 @@ class TrainingCheckpointer(RockCheckpointer):
     ):
         """
         Args:
-            cfg: of the training.
-            model: of the training, not wrapped.
+            model: not wrapped.
             identity: says which training this is.
-            average: of the model's weights, or None: the model has them within ``applied()``.
-            trainer: whose state is stored and loaded; its ``process_state()`` is what each process
-                has for itself.
+            average: of the model's weights, or None.
+            trainer: whose ``process_state()`` is what each process has for itself.
         """
         super().__init__(
             cfg,
@@ -72,11 +70,7 @@ class TrainingCheckpointer(RockCheckpointer):
             raise OSError(f"{problem}; earlier checkpoints are as they were")
 
     def find_last(self) -> Path | None:
-        """Return the checkpoint to resume from, the same for all processes, if there is one.
-
-        Raises:
-            ValueError: if there are checkpoints, but none of them loads.
-        """
+        """Return the checkpoint to resume from, the same for all processes, if there is one."""
         path = None
         if comm.is_main_process():
             remove_unfinished(self.files.folder)
@@ -84,11 +78,7 @@ class TrainingCheckpointer(RockCheckpointer):
         return comm.all_gather(path)[0]
 
     def start_from(self, weights: str) -> None:
-        """Start a training with these weights, or from scratch without any.
-
-        Raises:
-            ValueError, OSError: as ``load`` and ``adapt_predictors`` do.
-        """
+        """Start a training with these weights, or from scratch without any."""
         if weights:
             file = local_file(weights)
             checkpoint = self.read(file)
@@ -105,11 +95,7 @@ class TrainingCheckpointer(RockCheckpointer):
             remove_unfinished(self.files.folder)
 
     def resume_from(self, path: Path) -> dict[str, Any] | None:
-        """Load everything and return this process's own state, if it has one.
-
-        Raises:
-            ValueError: if it is another training's.
-        """
+        """Load everything and return this process's own state, if it has one."""
         file, rank = str(path), comm.get_rank()
         checkpoint = self.read(file)
         if not isinstance(checkpoint.get("trainer"), dict):
@@ -123,9 +109,6 @@ def load_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) -> 
     """Load the state of an optimizer whose values are like its parameters, and single numbers.
 
     Fused optimizers pair numbers by their place in memory: they would write beyond smaller values.
-
-    Raises:
-        ValueError: if a value has another shape.
     """
     optimizer.load_state_dict(stored)
     for parameter, values in optimizer.state.items():

@@ -52,8 +52,10 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         before.append(MinIoUCrop(min_ious=min_ious, min_area=crop.MIN_AREA, trials=crop.TRIALS))
     if cfg.INPUT.CROP.ENABLED:
         before.append(T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
-    if cfg.INPUT.ROTATION.ENABLED:
-        before.append(RandomRotation.from_config(cfg))
+    if (turn := cfg.INPUT.ROTATION).ENABLED:
+        before.append(
+            RandomRotation(degrees=turn.DEGREES, scales=turn.SCALES, sampling=turn.SAMPLING)
+        )
     if color.LIGHTING > 0:
         after.append(Lighting(scale=color.LIGHTING, rgb=rgb))
     if color.DISTORTION:

@@ -18,11 +18,6 @@ class RecordReader:
     """Maps the dataset dict of an index."""
 
     def __init__(self, records: Sequence[dict[str, Any]], mapper: Callable):
-        """
-        Args:
-            records: dataset dicts.
-            mapper: from a dataset dict to a batch item.
-        """
         # Serialised once: workers share the bytes instead of copying Python objects on use.
         self.records = DatasetFromList(records, copy=False)
         self.mapper = mapper

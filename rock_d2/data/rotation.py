@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
 
@@ -12,12 +11,6 @@ class RandomRotation(T.Augmentation):
     """Rotate and zoom an image about its centre; its size stays."""
 
     def __init__(self, *, degrees: Sequence[float], scales: Sequence[float], sampling: str):
-        """
-        Args:
-            degrees: of the rotation, counter-clockwise: the least and the largest, or all.
-            scales: of the zoom, likewise.
-            sampling: "range" or "choice", as Detectron2's MIN_SIZE_TRAIN_SAMPLING.
-        """
         if sampling not in ("range", "choice"):
             raise ValueError(f"INPUT.ROTATION.SAMPLING is {sampling!r}; it must be range or choice")
         for name, values in (("DEGREES", degrees), ("SCALES", scales)):
@@ -31,21 +24,14 @@ class RandomRotation(T.Augmentation):
         super().__init__()
         self._init(locals())
 
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> "RandomRotation":
-        node = cfg.INPUT.ROTATION
-        return cls(degrees=node.DEGREES, scales=node.SCALES, sampling=node.SAMPLING)
-
     def get_transform(self, image: np.ndarray) -> T.Transform:
-        draw = np.random.choice if self.sampling == "choice" else self._uniform
-        angle, scale = float(draw(self.degrees)), float(draw(self.scales))
+        if self.sampling == "choice":
+            angle, scale = map(float, map(np.random.choice, (self.degrees, self.scales)))
+        else:
+            angle, scale = np.random.uniform(*self.degrees), np.random.uniform(*self.scales)
         if angle == 0 and scale == 1:
             return T.NoOpTransform()
         return RotationZoomTransform(*image.shape[:2], angle, scale)
-
-    @staticmethod
-    def _uniform(bounds: Sequence[float]) -> float:
-        return np.random.uniform(*bounds)
 
 
 class RotationZoomTransform(T.RotationTransform):

@@ -2,5 +2,3 @@
 
 from rock_d2.engine.main import main
 from rock_d2.engine.trainer import RockTrainer
-
-__all__ = ["RockTrainer", "main"]

@@ -40,11 +40,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse a command line and import the modules that it names.
-
-    Raises:
-        ImportError, FileNotFoundError: if there is no such module or file.
-    """
+    """Parse a command line and import the modules that it names."""
     args = parser.parse_args(argv)
     for name in args.imports:
         import_module_or_file(name)

@@ -23,11 +23,8 @@ LEFT = (
 def in_own_folder(cfg: CfgNode, *, resume: bool, overwrite: bool, was_restarted: bool) -> CfgNode:
     """Return a config whose OUTPUT_DIR has no other training in it, the same for all processes.
 
-    Args:
-        cfg: of the training.
-        resume: whether it continues the training in OUTPUT_DIR.
-        overwrite: whether it takes the place of the training in OUTPUT_DIR, which is deleted.
-        was_restarted: whether torchrun has started its processes again.
+    With ``overwrite`` the training that is there is deleted. ``was_restarted`` says that torchrun
+    has started the processes again.
     """
     folder = Path(cfg.OUTPUT_DIR)
     if comm.is_main_process() and not resume:
@@ -36,7 +33,8 @@ def in_own_folder(cfg: CfgNode, *, resume: bool, overwrite: bool, was_restarted:
         elif not was_restarted:
             if folder.resolve() in Path(cfg.MODEL.WEIGHTS).resolve().parents:
                 raise ValueError(f"MODEL.WEIGHTS is in {folder}, which --overwrite would empty")
-            remove_training(folder)
+            for path in itertools.chain(*map(folder.glob, LEFT)):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
     cfg = cfg.clone()
     cfg.defrost()
     cfg.OUTPUT_DIR = str(comm.all_gather(folder)[0])
@@ -47,24 +45,12 @@ def in_own_folder(cfg: CfgNode, *, resume: bool, overwrite: bool, was_restarted:
 def free_folder(folder: Path, *, was_restarted: bool) -> Path:
     """Return the first of FOLDER, FOLDER-2, FOLDER-3, ... without a training, or the last with one.
 
-    Args:
-        folder: the first of them.
-        was_restarted: whether the last one's training is this one.
+    That is where a training that ``was_restarted`` has been.
     """
     last, free = folder, folder
     for number in itertools.count(2):
-        if not is_used(free):
+        if not ((free / METRICS).exists() or CheckpointFiles(free).resumable()):
             break
         last, free = free, Path(f"{folder}-{number}")
     # The processes may have been stopped before they left anything but the folder itself.
     return last if was_restarted and not free.is_dir() else free
-
-
-def is_used(folder: Path) -> bool:
-    """Return whether a training has left checkpoints or metrics in a folder."""
-    return (folder / METRICS).exists() or bool(CheckpointFiles(folder).resumable())
-
-
-def remove_training(folder: Path) -> None:
-    for path in itertools.chain(*map(folder.glob, LEFT)):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()

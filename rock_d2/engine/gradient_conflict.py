@@ -28,11 +28,7 @@ class GradientConflict(HookBase):
     """
 
     def __init__(self, period: int, *, precision: torch.dtype | None = None):
-        """
-        Args:
-            period: iterations from one measurement to the next.
-            precision: of autocast, as in the training's steps.
-        """
+        """Measure each ``period`` iterations under autocast, as the training's steps are."""
         self._period = period
         self._precision = precision
 
@@ -68,12 +64,7 @@ def unnoticed(model: nn.Module) -> Iterator[None]:
 def gradients_on_backbone(model: nn.Module, batch: Sequence[Any]) -> dict[str, torch.Tensor]:
     """Return the gradients of the detector and of each task, means over all processes.
 
-    Args:
-        model: a MultiTask, not wrapped.
-        batch: of this process.
-
-    Returns:
-        By ``DETECTOR`` and the tasks' names: (P,) over all P trained values of the backbone.
+    They are named ``DETECTOR`` and as the tasks: (P,) over all P trained values of the backbone.
     """
     groups = Balancer(task_losses=[f"loss_{task.name}" for task in model.neck.tasks])
     shared = [parameter for parameter in model.backbone.parameters() if parameter.requires_grad]

@@ -71,10 +71,8 @@ class Evaluations(HookBase):
         """
         Args:
             evaluate: returns results; only the first process has any.
-            checkpointer: writes ``model_best``.
             period: iterations; 0 evaluates at the end only.
             metric: ``<task>/<metric>``, or with ``<data set>/`` before it where there are several.
-            mode: whether "max" or "min" is best.
             derived: returns further metrics from those that were measured.
         """
         if mode not in ("max", "min"):

@@ -58,12 +58,7 @@ def launch(args: argparse.Namespace) -> None:
 
 
 def join(device: str, *, timeout: float) -> None:
-    """Join the other processes that torchrun has started, if it has.
-
-    Args:
-        device: MODEL.DEVICE.
-        timeout: seconds that processes wait for each other.
-    """
+    """Join torchrun's processes, if there are any; none waits longer than ``timeout`` seconds."""
     if not distributed.is_torchelastic_launched():
         return
     if device != "cpu":

@@ -53,13 +53,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
 def with_multipliers(
     groups: Iterable[dict[str, Any]], model: nn.Module, multipliers: Sequence[tuple[str, float]]
 ) -> list[dict[str, Any]]:
-    """Return groups of parameters whose learning rates have their parts' factors.
-
-    Args:
-        groups: with ``params`` and ``lr``.
-        model: of the parameters.
-        multipliers: a part's name and its factor; of several that hold a parameter the last counts.
-    """
+    """Return groups of the model's parameters whose learning rates have their parts' factors."""
     # As in checkpoints, where the modules' names may be others.
     names = {value: name for name, value in model.state_dict(keep_vars=True).items()}
     for entry in multipliers:
@@ -93,12 +87,6 @@ class Staircase(ParamScheduler):
     """Another schedule whose value stays the same for ``period`` iterations."""
 
     def __init__(self, schedule: ParamScheduler, *, period: int, max_iter: int):
-        """
-        Args:
-            schedule: of the share of the training that is done.
-            period: iterations with one value.
-            max_iter: those of the whole training.
-        """
         if period < 1:
             raise ValueError(f"SOLVER.POLY.PERIOD: {period} iterations are none")
         self.schedule, self.period, self.max_iter = schedule, period, max_iter

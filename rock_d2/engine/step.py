@@ -42,7 +42,6 @@ class TrainingStep:
             model: returns a dict of losses, or is DistributedDataParallel around such a model.
             data_loader: of this process's share of each batch.
             optimizer: of the parameters of the model and the balancer.
-            balancer: weights the losses against each other.
             precision: of autocast; None computes in the weights' own.
             accumulate: parts in which a process sees its share, to save memory. The gradient is
                 the mean of theirs.

@@ -84,12 +84,6 @@ class Exportable(nn.Module):
         suppress: Callable[..., torch.Tensor] | None,
         image_size: tuple[int, int],
     ):
-        """
-        Args:
-            model: in evaluation mode.
-            suppress: ``torch_nms`` or its equal; None without a detector.
-            image_size: H and W.
-        """
         super().__init__()
         divisor = model.backbone.size_divisibility or 1
         if suppress is None and any(n % divisor for n in image_size):

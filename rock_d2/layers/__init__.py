@@ -15,18 +15,3 @@ from rock_d2.layers.pooling import (
     known_average,
     resize,
 )
-
-__all__ = [
-    "block_average",
-    "block_repeat",
-    "check_norm",
-    "conv_norm_relu",
-    "global_average",
-    "known_average",
-    "known_mean",
-    "max_over_processes",
-    "mean_over_processes",
-    "own_seed",
-    "resize",
-    "share_over_processes",
-]

@@ -15,12 +15,7 @@ def mean_over_processes(count: torch.Tensor) -> torch.Tensor:
 
 
 def known_mean(losses: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """Return the mean of losses where ``known``, over the batch of all processes.
-
-    Args:
-        losses: any shape; finite everywhere.
-        known: bool, the same shape.
-    """
+    """Return the mean of finite losses where ``known`` is true, over the batch of all processes."""
     return (losses * known).sum() / mean_over_processes(known.sum())
 
 

@@ -2,5 +2,3 @@
 
 from rock_d2.modeling import backbones, fcos, no_detector, rock_pytorch, ssd
 from rock_d2.modeling.multi_task import MultiTask
-
-__all__ = ["MultiTask", "backbones", "fcos", "no_detector", "rock_pytorch", "ssd"]

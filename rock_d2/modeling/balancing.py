@@ -40,10 +40,7 @@ class Balancer(nn.Module):
 
     @configurable
     def __init__(self, *, task_losses: Sequence[str] = ()):
-        """
-        Args:
-            task_losses: the tasks' names in the dict of losses, ``loss_<task>``.
-        """
+        """``task_losses`` are the tasks' names in the dict of losses, ``loss_<task>``."""
         super().__init__()
         self.task_losses = tuple(task_losses)
 
@@ -146,12 +143,6 @@ class DynamicWeightAverage(Balancer):
     def __init__(
         self, *, task_losses: Sequence[str] = (), temperature: float = 2.0, period: int = 1000
     ):
-        """
-        Args:
-            task_losses: the tasks' names in the dict of losses.
-            temperature: T; the larger, the more equal are the weights.
-            period: calls from one change of the weights to the next.
-        """
         super().__init__(task_losses=task_losses)
         if temperature <= 0:
             raise ValueError(f"MODEL.BALANCING.DWA.TEMPERATURE: {temperature} is not above 0")
@@ -217,15 +208,12 @@ class GradientCosine(Balancer):
 
     The gradients that are compared are those of the whole batch, over all processes and all parts
     since the parameters' gradients were None (``zero_grad``); each is computed by itself, so a step
-    costs as many further passes backward through the backbone as there are groups.
+    costs as many further passes backward through the backbone as there are groups. ``task_losses``
+    are the auxiliary tasks' names in the dict of losses.
     """
 
     @configurable
     def __init__(self, *, task_losses: Sequence[str] = ()):
-        """
-        Args:
-            task_losses: the auxiliary tasks' names in the dict of losses.
-        """
         super().__init__(task_losses=task_losses)
         # By group, the gradient on the shared parameters so far, as one vector.
         self._gradients: dict[str, torch.Tensor] = {}
@@ -256,9 +244,10 @@ class GradientCosine(Balancer):
             self._gradients[group] = self._gradients.get(group, 0) + gradient
         # The usual pass, in which DistributedDataParallel averages the gradients of all parameters.
         super().backward(losses, shared=shared, scale=scale)
-        for parameter, part in zip(shared, split_like(self.gated(), shared), strict=True):
+        parts = self.gated().split([parameter.numel() for parameter in shared])
+        for parameter, part in zip(shared, parts, strict=True):
             if parameter.grad is not None:
-                parameter.grad.copy_(part)
+                parameter.grad.copy_(part.view_as(parameter))
 
     def gated(self) -> torch.Tensor:
         """Return the main gradient and those that point its way."""
@@ -278,12 +267,6 @@ def flat_gradient(loss: torch.Tensor, parameters: Sequence[nn.Parameter]) -> tor
         return torch.cat([torch.zeros_like(parameter).flatten() for parameter in parameters])
     gradients = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)
     return torch.cat([gradient.flatten() for gradient in gradients])
-
-
-def split_like(vector: torch.Tensor, like: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Return the parts of a flat vector in the shapes of these tensors."""
-    parts = vector.split([tensor.numel() for tensor in like])
-    return [part.view_as(tensor) for part, tensor in zip(parts, like, strict=True)]
 
 
 def average_over_processes(values: torch.Tensor) -> torch.Tensor:

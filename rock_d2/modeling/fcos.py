@@ -38,10 +38,6 @@ class FCOS(fcos.FCOS):
 
     @configurable
     def __init__(self, **settings: Any):
-        """
-        Args:
-            settings: of Detectron2's FCOS.
-        """
         super().__init__(**settings)
 
     @classmethod

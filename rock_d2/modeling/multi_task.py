@@ -42,12 +42,7 @@ class MultiTask(nn.Module):
 
     @configurable
     def __init__(self, *, detector: nn.Module, neck: Neck, neck_at: str):
-        """
-        Args:
-            detector: with a ``backbone`` of Detectron2.
-            neck: learns the tasks.
-            neck_at: "backbone" or "bottom_up", the part of the backbone whose output it refines.
-        """
+        """Refine the output of ``neck_at``: the "backbone" or the part "bottom_up" of it."""
         super().__init__()
         self.detector = detector
         self.neck = neck
@@ -94,11 +89,7 @@ class MultiTask(nn.Module):
     def forward(
         self, batched_inputs: Sequence[Mapping[str, Any]]
     ) -> dict[str, torch.Tensor] | list[dict[str, Any]]:
-        """Return the weighted losses in training, else the detector's outputs with ``<task>``.
-
-        Args:
-            batched_inputs: items of RockDatasetMapper.
-        """
+        """Return the weighted losses in training, else the detector's outputs with ``<task>``."""
         self._inputs = batched_inputs
         run = self._train_detector if self.training else self.detector
         outputs = run(batched_inputs)

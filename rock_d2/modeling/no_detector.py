@@ -22,11 +22,6 @@ class NoDetector(nn.Module):
     def __init__(
         self, *, backbone: nn.Module, pixel_mean: Sequence[float], pixel_std: Sequence[float]
     ):
-        """
-        Args:
-            backbone: of Detectron2.
-            pixel_mean, pixel_std: of each channel, in the images' order.
-        """
         super().__init__()
         self.backbone = backbone
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):

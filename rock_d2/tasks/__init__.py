@@ -16,24 +16,3 @@ from rock_d2.tasks.semseg import SemSeg
 
 # The auxiliary tasks of ROCK (sec. 3).
 PAPER_TASKS = ("Scene", "Depth", "Normals")
-
-__all__ = [
-    "PAPER_TASKS",
-    "TASK_REGISTRY",
-    "BinaryMapTask",
-    "ClassMapTask",
-    "ColourScale",
-    "Depth",
-    "Disparity",
-    "Drawing",
-    "Edges",
-    "HumanParts",
-    "MapTask",
-    "Meter",
-    "Normals",
-    "Saliency",
-    "Scene",
-    "SemSeg",
-    "Task",
-    "build_tasks",
-]

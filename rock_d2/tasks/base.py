@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any, ClassVar, NamedTuple
 
 import cv2
@@ -237,6 +237,39 @@ class Task(ABC):
         return {}
 
 
+class ClassesFromData:
+    """Of a task whose number of classes, a setting, can be left to the data set: 0.
+
+    Attributes:
+        class_list: the key of the data set's facts that names the classes.
+    """
+
+    class_list: ClassVar[str]
+
+    def for_data(self, metadata: Metadata) -> "Task":
+        if self.num_classes:
+            return self
+        classes = metadata.get(self.class_list, ())
+        if not classes:
+            raise ValueError(
+                f"MODEL.TASKS.{self.name.upper()}.NUM_CLASSES is 0, but data set "
+                f"`{metadata.name}` has no {self.class_list}; set the number"
+            )
+        return replace(self, num_classes=len(classes))
+
+    def check_metadata(self, metadata: Metadata) -> None:
+        found = len(metadata.get(self.class_list, ()))
+        if found not in (0, self.num_classes):
+            raise ValueError(
+                f"MODEL.TASKS.{self.name.upper()}.NUM_CLASSES is {self.num_classes}, but data set "
+                f"`{metadata.name}` has {found} {self.class_list}"
+            )
+
+    def check(self, record: Mapping[str, Any], metadata: Metadata) -> tuple[list[str], float]:
+        count = len(metadata.get(self.class_list, ())) or self.num_classes
+        return super(ClassesFromData, replace(self, num_classes=count)).check(record, metadata)
+
+
 def build_tasks(cfg: CfgNode) -> tuple[Task, ...]:
     """Return the tasks that ``cfg.MODEL.TASKS.MAIN`` and ``AUXILIARY`` name."""
     names = [*cfg.MODEL.TASKS.MAIN, *cfg.MODEL.TASKS.AUXILIARY]
@@ -246,13 +279,6 @@ def build_tasks(cfg: CfgNode) -> tuple[Task, ...]:
         raise ValueError(
             f"MODEL.TASKS.MAIN and AUXILIARY: {names} must be different names of: {known}"
         )
-    for name in names:
-        if missing := TASK_REGISTRY.get(name).__abstractmethods__:
-            methods = ", ".join(f"`{method}`" for method in sorted(missing))
-            raise ValueError(
-                f"MODEL.TASKS.MAIN and AUXILIARY: {name} has no {methods}; see Task in "
-                "rock_d2/tasks/base.py"
-            )
     tasks = (TASK_REGISTRY.get(name).from_config(cfg.MODEL.TASKS) for name in names)
     data_sets = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
     if not data_sets:

@@ -56,9 +56,6 @@ class BinaryMapTask(ClassMapTask):
     def draw(
         self, values: np.ndarray, metadata: Metadata, *, reference: np.ndarray | None = None
     ) -> Drawing:
-        """Draw the probability of yes as heat, unknown grey.
-
-        Args: see ``Task.draw``; maps are (H, W).
-        """
+        """Draw the probability of yes as heat, unknown grey."""
         heat = HEAT.colours[np.uint8(255 * values.clip(0, 1))]
         return Drawing(self.name, np.where(values[..., None] == UNKNOWN, GREY, heat), HEAT)

@@ -105,10 +105,7 @@ class ClassMapTask(MapTask):
     def draw(
         self, values: np.ndarray, metadata: Metadata, *, reference: np.ndarray | None = None
     ) -> Drawing:
-        """Draw each class in a colour of its own, with its name; unknown black.
-
-        Args: see ``Task.draw``; maps are (H, W).
-        """
+        """Draw each class in a colour of its own, with its name; unknown black."""
         classes = values.astype(int)
         sizes = np.bincount(classes[classes != UNKNOWN], minlength=1)
         names = [*self.class_names(metadata)]

@@ -83,10 +83,7 @@ class Depth(MapTask):
     def draw(
         self, values: np.ndarray, metadata: Metadata, *, reference: np.ndarray | None = None
     ) -> Drawing:
-        """Draw near in red, far in blue, unknown in black, on the reference's scale if it is known.
-
-        Args: see ``Task.draw``; maps are (H, W).
-        """
+        """Draw near in red, far in blue, unknown in black; a reference gives the scale."""
         spanning = values if reference is None else reference
         known = spanning[spanning > 0]
         if not known.size:
@@ -104,11 +101,6 @@ class DepthMeter(Meter):
     RATIOS = (1.25, 1.25**2, 1.25**3)
 
     def __init__(self, *, floor: float, cap: float):
-        """
-        Args:
-            floor: metres; nearer predictions count as this, so that the logarithm is bounded.
-            cap: metres; farther labels do not count, farther predictions count as this.
-        """
         self.floor = floor
         self.cap = cap
 

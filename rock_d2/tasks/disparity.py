@@ -75,10 +75,7 @@ class Disparity(MapTask):
     def draw(
         self, values: np.ndarray, metadata: Metadata, *, reference: np.ndarray | None = None
     ) -> Drawing:
-        """Draw near in red, far in blue, unknown in black, on the reference's scale if it is known.
-
-        Args: see ``Task.draw``; maps are (H, W).
-        """
+        """Draw near in red, far in blue, unknown in black; a reference gives the scale."""
         spanning = values if reference is None else reference
         largest = float(spanning.max(initial=1 / UNITS_PER_PIXEL))
         spectrum = rgb_colours(cv2.COLORMAP_TURBO)
@@ -95,10 +92,6 @@ class DisparityMeter(Meter):
     WRONG = (3, 0.05)
 
     def __init__(self, *, floor: float):
-        """
-        Args:
-            floor: pixels; smaller predictions count as this, so that the logarithm is bounded.
-        """
         self.floor = floor
 
     def count(self, prediction: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -118,17 +118,14 @@ class MapTask(Task):
         shape = (len(batched_inputs), self.label_channels, *size)
         labels = torch.full(shape, self.unknown_value, device=device)
         for target, item in zip(labels, batched_inputs, strict=True):
-            label = item.get(self.name)
-            if label is None:
-                continue
-            wanted = (self.label_channels, *item["image"].shape[-2:])
-            if tuple(label.shape) != wanted or label.dtype != torch.float32:
-                raise ValueError(
-                    f"batch item `{self.name}` is {label.dtype} {tuple(label.shape)}; its image "
-                    f"wants torch.float32 {wanted}"
-                )
-            height, width = wanted[1:]
-            target[:, :height, :width] = label.to(device, non_blocking=True)
+            if self.name in item:
+                label, (height, width) = item[self.name], item["image"].shape[-2:]
+                if label.shape != (self.label_channels, height, width):
+                    raise ValueError(
+                        f"batch item `{self.name}` is {tuple(label.shape)}; its image wants "
+                        f"{(self.label_channels, height, width)}"
+                    )
+                target[:, :height, :width] = label.to(device, non_blocking=True)
         return labels
 
     def target_maps(

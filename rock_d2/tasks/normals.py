@@ -92,10 +92,7 @@ class Normals(MapTask):
     def draw(
         self, values: np.ndarray, metadata: Metadata, *, reference: np.ndarray | None = None
     ) -> Drawing:
-        """Draw red growing to the right, green upwards, blue towards the camera; unknown black.
-
-        Args: see ``Task.draw``; maps are (H, W, 3).
-        """
+        """Draw red growing to the right, green upwards, blue towards the camera; unknown black."""
         known = (values != 0).any(axis=2, keepdims=True)
         colours = np.uint8(127.5 * (1 + values * np.float32([1, -1, -1])).clip(0, 2)) * known
         return Drawing("normals: red right, green up, blue to us", colours)

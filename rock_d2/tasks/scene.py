@@ -2,7 +2,7 @@
 
 import reprlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from detectron2.data import Metadata
 from torch.nn import functional as F
 
 from rock_d2.layers import global_average, mean_over_processes
-from rock_d2.tasks.base import TASK_REGISTRY, Drawing, Task
+from rock_d2.tasks.base import TASK_REGISTRY, ClassesFromData, Drawing, Task
 from rock_d2.tasks.meters import Meter
 
 UNKNOWN = -1
@@ -19,7 +19,7 @@ UNKNOWN = -1
 
 @TASK_REGISTRY.register()
 @dataclass(frozen=True)
-class Scene(Task):
+class Scene(ClassesFromData, Task):
     """Scene classification by cross-entropy (sec. 3.1).
 
     Attributes:
@@ -28,6 +28,7 @@ class Scene(Task):
 
     name = "scene"
     field = "scene_id"
+    class_list = "scene_classes"
 
     loss_weight: float = 3.0
     num_classes: int = 27
@@ -36,43 +37,14 @@ class Scene(Task):
     def num_outputs(self) -> int:
         return self.num_classes
 
-    def for_data(self, metadata: Metadata) -> "Scene":
-        if self.num_classes:
-            return self
-        classes = metadata.get("scene_classes", ())
-        if not classes:
-            raise ValueError(
-                "MODEL.TASKS.SCENE.NUM_CLASSES is 0, but data set "
-                f"`{metadata.name}` has no scene_classes; set the number"
-            )
-        return replace(self, num_classes=len(classes))
-
-    def check_metadata(self, metadata: Metadata) -> None:
-        found = len(metadata.get("scene_classes", ()))
-        if found not in (0, self.num_classes):
-            raise ValueError(
-                f"MODEL.TASKS.SCENE.NUM_CLASSES is {self.num_classes}, but data set "
-                f"`{metadata.name}` has {found} scene_classes"
-            )
-
     def load(self, record: Mapping[str, Any]) -> int | None:
-        if record.get(self.field) is None:
-            return None
-        problem = self._problem(record[self.field], self.num_classes)
-        if problem:
-            raise ValueError(f"{record.get('file_name')}: {problem}")
-        return record[self.field]
-
-    def check(self, record: Mapping[str, Any], metadata: Metadata) -> tuple[list[str], float]:
-        count = len(metadata.get("scene_classes", ())) or self.num_classes
-        problem = self._problem(record[self.field], count)
-        return ([problem], 0.0) if problem else ([], 1.0)
-
-    def _problem(self, label: Any, count: int) -> str:
-        if type(label) is int and 0 <= label < count:
-            return ""
-        shown = reprlib.repr(label)
-        return f"`{self.field}` is {shown}; it must be an int from 0 to {count - 1}"
+        label = record.get(self.field)
+        if label is not None and not (type(label) is int and 0 <= label < self.num_classes):
+            raise ValueError(
+                f"{record.get('file_name')}: `{self.field}` is {reprlib.repr(label)}; it must be "
+                f"an int from 0 to {self.num_classes - 1}"
+            )
+        return label
 
     def collate(
         self,
@@ -82,14 +54,8 @@ class Scene(Task):
         device: torch.device,
     ) -> torch.Tensor:
         """Return int64 (N,)."""
-        labels = [item.get(self.name, UNKNOWN) for item in batched_inputs]
-        for label in labels:
-            if not (isinstance(label, int) and UNKNOWN <= label < self.num_classes):
-                raise ValueError(
-                    f"batch item `{self.name}` is {label!r}; it must be an int below "
-                    f"MODEL.TASKS.SCENE.NUM_CLASSES = {self.num_classes}"
-                )
-        return torch.tensor(labels).to(device, non_blocking=True)
+        labels = torch.tensor([item.get(self.name, UNKNOWN) for item in batched_inputs])
+        return labels.to(device, non_blocking=True)
 
     def target_maps(
         self, target: torch.Tensor, size: tuple[int, int]

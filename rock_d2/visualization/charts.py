@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +66,9 @@ def training_chart(metrics: Path) -> np.ndarray:
     losses = {name: points for name, points in series.items() if "loss" in name}
     # Those of single classes have a dash.
     measured = {n: p for n, p in series.items() if "/" in n and "-" not in n and n not in losses}
-    groups = {"losses": losses} | by_first_word(measured)
+    groups = {"losses": losses}
+    for name, points in measured.items():
+        groups.setdefault(name.rpartition("/")[0], {})[name] = points
     figure = Figure(figsize=(WIDTH, 2.6 * len(groups)), layout="constrained")
     rows = figure.subplots(len(groups), squeeze=False, sharex=True)[:, 0]
     for axes, (title, lines) in zip(rows, groups.items(), strict=True):
@@ -80,14 +82,6 @@ def training_chart(metrics: Path) -> np.ndarray:
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7)
     axes.set_xlabel("iteration")
     return pixels(figure)
-
-
-def by_first_word(series: Mapping[str, list]) -> dict[str, dict[str, list]]:
-    """Return series named ``<group>/<name>`` by their groups."""
-    groups: dict[str, dict[str, list]] = {}
-    for name, points in series.items():
-        groups.setdefault(name.rpartition("/")[0], {})[name] = points
-    return groups
 
 
 def pixels(figure: Figure) -> np.ndarray:

@@ -15,34 +15,20 @@ def contents(root):
     return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 
-def times(root):
-    return {path: path.stat().st_mtime_ns for path in root.rglob("*.png")}
-
-
 @pytest.fixture
 def convert(official, tmp_path):
-    def run(*more, root=tmp_path / "data"):
-        main([*official.arguments, "--root", str(root), *map(str, more)])
-
-    return run
+    root = str(tmp_path / "data")
+    return lambda *more: main([*official.arguments, "--root", root, *more])
 
 
-@pytest.fixture(scope="module")
-def undisturbed(official, tmp_path_factory):
-    """The tree of one conversion."""
-    root = tmp_path_factory.mktemp("undisturbed")
-    main([*official.arguments, "--root", str(root)])
-    return root / "nyuv2"
+# One that was not disturbed.
+each_from_depth = pytest.mark.parametrize("conversion", ["from_depth"], indirect=True)
 
 
-@pytest.fixture
-def tree(undisturbed, tmp_path):
-    return shutil.copytree(undisturbed, tmp_path / "data/nyuv2")
-
-
-def test_killed_run_continues_to_the_same_bytes(official, convert, undisturbed, tmp_path):
-    tree = tmp_path / "data/nyuv2"
-    command = [prepare_nyuv2.__file__, *official.arguments, "--root", tree.parent, "--jobs", 2]
+@each_from_depth
+def test_killed_run_continues_to_the_same_bytes(official, convert, conversion, tmp_path):
+    tree, options = tmp_path / "data/nyuv2", [*official.arguments, *conversion.options]
+    command = [prepare_nyuv2.__file__, *options, "--root", tree.parent, "--jobs", 2]
     process = subprocess.Popen([sys.executable, *map(str, command)], stderr=subprocess.DEVNULL)
     records = tree / ".conversion/frames"
     while not list(records.glob("*.json")):
@@ -51,17 +37,19 @@ def test_killed_run_continues_to_the_same_bytes(official, convert, undisturbed, 
     process.kill()
     process.wait()
     assert not (tree / "annotations").exists()
-    convert()
-    assert contents(tree) == contents(undisturbed)
+    convert(*conversion.options)
+    assert contents(tree) == contents(conversion.tree)
 
 
-def test_other_settings_need_overwrite(convert, tree, tmp_path):
+@each_from_depth
+def test_other_settings_need_overwrite(convert, conversion, tmp_path):
+    tree = shutil.copytree(conversion.tree, tmp_path / "data/nyuv2")
     before = contents(tree)
-    other = ("--depth", "raw", "--image-format", "jpg")
+    other = (*conversion.options, "--depth", "raw", "--image-format", "jpg")
     with pytest.raises(SystemExit, match="with depth=filled, image_format=png: use --overwrite"):
         convert(*other)
     assert contents(tree) == before
-
     convert(*other, "--overwrite")
-    convert(*other, root=tmp_path / "fresh")
-    assert contents(tree) == contents(tmp_path / "fresh/nyuv2")
+    after = contents(tree)
+    assert {name.replace(".jpg", ".png") for name in after} == before.keys()
+    assert after["depth/0001.png"] != before["depth/0001.png"]

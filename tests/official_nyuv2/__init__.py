@@ -8,8 +8,7 @@ of one scene, normals that are unknown where the raw depth is missing.
 What a test may take as the truth about a frame:
 
 - `depths` is the exact rendered depth, hence has no holes. (NYUv2 in-paints a measured one.)
-- `rawDepths` is the same after `kinect_holes` and `kinect_noise`: it differs by millimetres to
-  centimetres where it is known and is 0 elsewhere.
+- `rawDepths` is a centimetre more where `kinect_holes` leaves it known, and 0 elsewhere.
 - instances are those of the frame, with `label_gaps(frame.instances)` set to nothing.
 - the image is the frame's, after `with_white_border`.
 """

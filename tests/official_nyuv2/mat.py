@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import scipy.io
 from roomgen.frame import Frame
-from roomgen.sensor import kinect_holes, kinect_noise
+from roomgen.sensor import kinect_holes
 
 from official_nyuv2.labels import label_ids, labels_and_instances, with_white_border
 from official_nyuv2.normals import NormalsTree
@@ -95,4 +95,5 @@ def _write_splits(path: Path, num_frames: int, test_frames: Collection[int]) -> 
 
 
 def _sensor_depth(frame: Frame, rng: np.random.Generator) -> np.ndarray:
-    return kinect_noise(kinect_holes(frame.depth, frame.normals, frame.instances, rng), rng)
+    holed = kinect_holes(frame.depth, frame.normals, frame.instances, rng)
+    return np.where(holed > 0, holed + np.float32(0.01), 0)

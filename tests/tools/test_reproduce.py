@@ -9,8 +9,8 @@ from command_line import ROOT
 
 from reproduce.outcomes import read_outcome
 from reproduce.plan import Plan
-from reproduce.runner import Runner
 from reproduce.tables import ROCK, Table
+from rock_d2.engine import main
 
 # The package `reproduce` has the name of the tool.
 SPEC = importlib.util.spec_from_file_location("reproduce_tool", ROOT / "tools" / "reproduce.py")
@@ -38,10 +38,11 @@ def test_a_training_leaves_an_outcome(rooms_root, tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(rooms_root))
     table = Table("x", "one training", (ROCK,))
     plan = Plan([table], dataset="rooms", seeds=[1], output=tmp_path, options=TINY)
-    runner = Runner(ROOT / "tools" / "train_net.py")
-    runner.run(plan.runs())
-    assert runner.failed == {}
-    outcome = read_outcome(plan.runs()[0])
+    (run,) = plan.runs()
+    # The runner starts the same command in a process of its own.
+    options, pairs = run.arguments()
+    main([*options, *pairs])
+    outcome = read_outcome(run)
     assert len([name for name in outcome.metrics if not name.startswith("bbox/")]) > 10
     assert outcome.costs().keys() == {"hours", "memory_gb", "images_per_second"}
     assert (tmp_path / "table1_rock/seed1/model_final.pth").is_file()

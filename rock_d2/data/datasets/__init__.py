@@ -1,6 +1,6 @@
 """Data sets. Importing this package registers them; a new data set adds one line here."""
 
-from rock_d2.data.datasets import (  # noqa: F401
+from rock_d2.data.datasets import (
     cityscapes,
     hypersim,
     nyuv2,
@@ -9,5 +9,3 @@ from rock_d2.data.datasets import (  # noqa: F401
     sunrgbd,
 )
 from rock_d2.data.datasets.coco import load_multitask_coco, register_multitask_coco
-
-__all__ = ["load_multitask_coco", "register_multitask_coco"]

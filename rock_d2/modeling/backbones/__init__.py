@@ -5,11 +5,3 @@ from rock_d2.modeling.backbones.pyramid import (
     build_timm_fpn_backbone,
 )
 from rock_d2.modeling.backbones.timm import TimmBackbone, add_timm_config, timm_names
-
-__all__ = [
-    "TimmBackbone",
-    "add_timm_config",
-    "build_retinanet_timm_fpn_backbone",
-    "build_timm_fpn_backbone",
-    "timm_names",
-]

@@ -24,11 +24,6 @@ class SelectiveFPN(FPN):
     """
 
     def __init__(self, *, out_features: Sequence[str], **settings: Any):
-        """
-        Args:
-            out_features: names of levels.
-            settings: of ``FPN``.
-        """
         super().__init__(**settings)
         levels = list(super().output_shape())
         if not set(out_features) <= set(levels):

@@ -73,16 +73,7 @@ class TimmBackbone(Backbone):
         norm: str = "",
         in_channels: int = 3,
     ):
-        """
-        Args:
-            name: of timm.
-            out_features: "s<stride>" each: the deepest map of that stride.
-            pretrained: load timm's weights.
-            output_stride: of the last map; less than 32 dilates.
-            freeze_at: number of parts that are not trained: the stem, then stage by stage.
-            norm: one of NORMS.
-            in_channels: of the images.
-        """
+        """``add_timm_config`` explains the settings."""
         super().__init__()
         if norm not in NORMS:
             raise ValueError(f"MODEL.TIMM.NORM: {norm!r} is none of {', '.join(map(repr, NORMS))}")

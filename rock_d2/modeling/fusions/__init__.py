@@ -7,14 +7,3 @@ from rock_d2.modeling.fusions.gated import GatedFusion
 from rock_d2.modeling.fusions.none import NoFusion
 from rock_d2.modeling.fusions.product import ProductFusion
 from rock_d2.modeling.fusions.sum import SumFusion
-
-__all__ = [
-    "FUSION_REGISTRY",
-    "AttentionFusion",
-    "ContextFusion",
-    "DecoderFusion",
-    "GatedFusion",
-    "NoFusion",
-    "ProductFusion",
-    "SumFusion",
-]

@@ -7,15 +7,3 @@ from rock_d2.modeling.necks.mti_net import MTINet
 from rock_d2.modeling.necks.neck import NECK_REGISTRY, Neck, build_neck
 from rock_d2.modeling.necks.pad_net import PADNet
 from rock_d2.modeling.necks.rock import ROCK
-
-__all__ = [
-    "NECK_REGISTRY",
-    "ROCK",
-    "FlatMTL",
-    "HeadsNeck",
-    "IdentityNeck",
-    "MTINet",
-    "Neck",
-    "PADNet",
-    "build_neck",
-]

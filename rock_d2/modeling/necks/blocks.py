@@ -3,10 +3,10 @@
 N images, C channels, h x w places.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from detectron2.layers import Conv2d, get_norm
+from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from detectron2.modeling.backbone.resnet import BasicBlock, BottleneckBlock
 from torch import nn
 from torch.nn import functional as F
@@ -74,3 +74,16 @@ def for_each_task(
 def predictors(part: str, tasks: Sequence[Task], channels: int) -> nn.ModuleDict:
     """Return a 1 x 1 convolution a task, from its features to its maps."""
     return for_each_task(part, tasks, lambda task: nn.Conv2d(channels, task.num_outputs, 1))
+
+
+def coarse_to_fine(
+    input_shape: Mapping[str, ShapeSpec], names: Sequence[str], *, setting: str
+) -> dict[str, ShapeSpec]:
+    """Return the shapes of the maps that ``setting`` names, from the largest stride."""
+    unknown = [name for name in names if name not in input_shape]
+    if unknown or not names:
+        raise ValueError(
+            f"{setting}: {list(names)} must name feature maps; there are {list(input_shape)}"
+        )
+    ordered = sorted(names, key=lambda name: input_shape[name].stride, reverse=True)
+    return {name: input_shape[name] for name in ordered}

@@ -25,12 +25,7 @@ class Distillation(nn.Module):
     """
 
     def __init__(self, *, receivers: Sequence[str], tasks: Sequence[str], channels: int):
-        """
-        Args:
-            receivers: names of the tasks t.
-            tasks: names of the tasks a.
-            channels: C of each f.
-        """
+        """``receivers`` are the names of the tasks t, ``tasks`` those of the tasks a."""
         super().__init__()
         self.receivers = nn.ModuleDict()
         for task in receivers:
@@ -86,14 +81,7 @@ def build_fusion(
     *,
     norm: str,
 ) -> nn.ModuleDict:
-    """Return a fusion for each map that has encodings.
-
-    Args:
-        fusion: a class of FUSION_REGISTRY.
-        shapes: of the maps.
-        encoding_channels: of each task's features, by map and task.
-        norm: of the decoders.
-    """
+    """Return a fusion for each map that has encodings: their channels by map and task."""
     modules = nn.ModuleDict()
     for name, channels in encoding_channels.items():
         with own_seed(f"fusion.{name}"):

@@ -7,16 +7,8 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from torch import nn
 
-from rock_d2.modeling.necks.blocks import predictors
-from rock_d2.modeling.necks.neck import (
-    NECK_REGISTRY,
-    Extents,
-    Features,
-    Labels,
-    Neck,
-    Predictions,
-    coarse_to_fine,
-)
+from rock_d2.modeling.necks.blocks import coarse_to_fine, predictors
+from rock_d2.modeling.necks.neck import NECK_REGISTRY, Extents, Features, Labels, Neck, Predictions
 
 
 @NECK_REGISTRY.register()
@@ -30,12 +22,7 @@ class FlatMTL(Neck):
     def __init__(
         self, *, input_shape: Mapping[str, ShapeSpec], in_features: Sequence[str], **settings: Any
     ):
-        """
-        Args:
-            input_shape: of the features.
-            in_features: names of the maps that the tasks are predicted from.
-            settings: of ``Neck``.
-        """
+        """Predict the tasks from each of ``in_features``; ``settings`` are those of ``Neck``."""
         super().__init__(**settings)
         shapes = coarse_to_fine(input_shape, in_features, setting="MODEL.ROCK.IN_FEATURES")
         self.predictors = nn.ModuleDict(
@@ -44,11 +31,8 @@ class FlatMTL(Neck):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
-        return {
-            "input_shape": input_shape,
-            "in_features": cfg.MODEL.ROCK.IN_FEATURES,
-            **cls.task_settings(cfg),
-        }
+        own = {"input_shape": input_shape, "in_features": cfg.MODEL.ROCK.IN_FEATURES}
+        return super().from_config(cfg, input_shape) | own
 
     def forward(
         self, features: Features, extents: Extents | None = None, labels: Labels | None = None

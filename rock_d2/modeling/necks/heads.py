@@ -24,7 +24,7 @@ class HRNetHead(nn.Module):
 
     def __init__(self, *, input_shape: Mapping[str, ShapeSpec], num_outputs: int, norm: str):
         super().__init__()
-        self.names = fine_to_coarse(input_shape)
+        self.names = sorted(input_shape, key=lambda name: input_shape[name].stride)
         width = sum(shape.channels for shape in input_shape.values())
         self.mix = mixing_conv(width, norm=norm)
         self.predict = Conv2d(width, num_outputs, kernel_size=1)
@@ -71,8 +71,3 @@ def build_heads(
     return for_each_task(
         "heads", tasks, lambda task: head(input_shape=input_shape, num_outputs=task.num_outputs)
     )
-
-
-def fine_to_coarse(input_shape: Mapping[str, ShapeSpec]) -> list[str]:
-    """Return the names of the maps, from the smallest stride."""
-    return sorted(input_shape, key=lambda name: input_shape[name].stride)

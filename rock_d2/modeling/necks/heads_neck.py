@@ -6,16 +6,9 @@ from typing import Any
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 
+from rock_d2.modeling.necks.blocks import coarse_to_fine
 from rock_d2.modeling.necks.heads import Head, build_heads, head_of
-from rock_d2.modeling.necks.neck import (
-    NECK_REGISTRY,
-    Extents,
-    Features,
-    Labels,
-    Neck,
-    Predictions,
-    coarse_to_fine,
-)
+from rock_d2.modeling.necks.neck import NECK_REGISTRY, Extents, Features, Labels, Neck, Predictions
 
 
 @NECK_REGISTRY.register()
@@ -34,25 +27,15 @@ class HeadsNeck(Neck):
         head: Head,
         **settings: Any,
     ):
-        """
-        Args:
-            input_shape: of the features.
-            in_features: names of the maps that the tasks are predicted from.
-            head: makes a head of ``input_shape`` and ``num_outputs``.
-            settings: of ``Neck``.
-        """
+        """Predict from all ``in_features`` together; ``settings`` are those of ``Neck``."""
         super().__init__(**settings)
         shapes = coarse_to_fine(input_shape, in_features, setting="MODEL.MTI.IN_FEATURES")
         self.heads = build_heads(head, shapes, self.tasks)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
-        return {
-            "input_shape": input_shape,
-            "in_features": cfg.MODEL.MTI.IN_FEATURES,
-            "head": head_of(cfg),
-            **cls.task_settings(cfg),
-        }
+        own = {"input_shape": input_shape, "in_features": cfg.MODEL.MTI.IN_FEATURES}
+        return super().from_config(cfg, input_shape) | own | {"head": head_of(cfg)}
 
     def forward(
         self, features: Features, extents: Extents | None = None, labels: Labels | None = None

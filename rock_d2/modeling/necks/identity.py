@@ -3,26 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from detectron2.config import CfgNode, configurable
+from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 
-from rock_d2.modeling.necks.neck import (
-    NECK_REGISTRY,
-    Extents,
-    Features,
-    Labels,
-    Neck,
-    Predictions,
-)
+from rock_d2.modeling.necks.neck import NECK_REGISTRY, Extents, Features, Labels, Neck, Predictions
 
 
 @NECK_REGISTRY.register()
 class IdentityNeck(Neck):
     """Learns no task and returns the features as they are."""
-
-    @configurable
-    def __init__(self) -> None:
-        super().__init__()
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:

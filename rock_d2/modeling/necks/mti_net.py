@@ -9,7 +9,13 @@ from detectron2.layers import ShapeSpec
 from torch import nn
 
 from rock_d2.layers import check_norm, own_seed
-from rock_d2.modeling.necks.blocks import basic_blocks, for_each_task, join, predictors
+from rock_d2.modeling.necks.blocks import (
+    basic_blocks,
+    coarse_to_fine,
+    for_each_task,
+    join,
+    predictors,
+)
 from rock_d2.modeling.necks.distillation import (
     Distillation,
     DistillingNeck,
@@ -17,14 +23,7 @@ from rock_d2.modeling.necks.distillation import (
     fusion_of,
 )
 from rock_d2.modeling.necks.heads import Head, build_heads, head_of
-from rock_d2.modeling.necks.neck import (
-    NECK_REGISTRY,
-    Extents,
-    Features,
-    Labels,
-    Predictions,
-    coarse_to_fine,
-)
+from rock_d2.modeling.necks.neck import NECK_REGISTRY, Extents, Features, Labels, Predictions
 from rock_d2.modeling.necks.propagation import FeaturePropagation
 from rock_d2.registry import registered
 from rock_d2.tasks import TASK_REGISTRY, Task
@@ -57,19 +56,13 @@ class MTINet(DistillingNeck):
         fusion: type[nn.Module],
         **settings: Any,
     ):
-        """
+        """``add_config`` explains the settings that are not of ``Neck``.
+
         Args:
             input_shape: of the features.
-            in_features: names of the scales' maps.
             head: makes a head of ``input_shape`` and ``num_outputs``.
-            width: of a task's features at each scale; 0: that scale's own channels.
-            norm: normalisation, a name that Detectron2's get_norm knows.
-            fpm: whether a scale's features are propagated to the next finer one.
-            fpm_softmax: "tasks" or "channels", see ``FeaturePropagation``.
-            fpm_order: names of the tasks as they are joined there; by default by name.
-            evaluate_scale: whose initial predictions are the final ones at test time; "" for none.
+            fpm_order: names of tasks, not the registered ones.
             fusion: class of the module that merges the tasks' features into the detector's.
-            settings: of ``Neck``.
         """
         super().__init__(**settings)
         shapes = coarse_to_fine(input_shape, in_features, setting="MODEL.MTI.IN_FEATURES")
@@ -128,7 +121,7 @@ class MTINet(DistillingNeck):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
         node = cfg.MODEL.MTI
-        return {
+        return super().from_config(cfg, input_shape) | {
             "input_shape": input_shape,
             "in_features": node.IN_FEATURES,
             "head": head_of(cfg),
@@ -142,7 +135,6 @@ class MTINet(DistillingNeck):
             ],
             "evaluate_scale": node.EVALUATE_SCALE,
             "fusion": fusion_of(cfg),
-            **cls.task_settings(cfg),
         }
 
     def add_scale(self, scale: str, in_channels: int, channels: int, norm: str) -> None:
@@ -160,7 +152,8 @@ class MTINet(DistillingNeck):
         for scale, encoding in encodings.items():
             self.predict(self.predictors[scale], encoding, predictions, extents)
         distilled = {scale: self.distillation[scale](f) for scale, f in encodings.items()}
-        self.predict(self.heads, by_task(distilled), predictions, extents)
+        by_task = {t: {s: o[t] for s, o in distilled.items()} for t in self.heads}
+        self.predict(self.heads, by_task, predictions, extents)
         refined = {s: self.fusion[s](features[s], o) for s, o in distilled.items()}
         if self.evaluate_scale and not self.training:
             i = list(self.initial).index(self.evaluate_scale)
@@ -178,12 +171,6 @@ class MTINet(DistillingNeck):
             if scale in self.fpm:
                 coarser = self.fpm[scale](encodings[scale], extents)
         return encodings
-
-
-def by_task(maps: Encodings) -> Encodings:
-    """Return maps by scale and task by task and scale."""
-    tasks = next(iter(maps.values()))
-    return {task: {scale: of_scale[task] for scale, of_scale in maps.items()} for task in tasks}
 
 
 def task_widths(shapes: Mapping[str, ShapeSpec], *, width: int, norm: str) -> dict[str, int]:

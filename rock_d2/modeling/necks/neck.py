@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from fvcore.common.registry import Registry
 from torch import nn
@@ -49,6 +49,7 @@ class Neck(nn.Module):
         predict_auxiliary: whether the others are predicted at test time too.
     """
 
+    @configurable
     def __init__(
         self,
         *,
@@ -59,9 +60,7 @@ class Neck(nn.Module):
     ):
         """
         Args:
-            tasks: that this neck learns, the main ones first.
-            num_main: how many are main ones, which are always predicted.
-            predict_auxiliary: whether the others are predicted at test time too.
+            num_main: how many of the tasks are main ones, which are always predicted.
             compare_at: where the losses of maps compare, at the resolution of the "prediction" or
                 of the "label".
         """
@@ -81,7 +80,7 @@ class Neck(nn.Module):
         """Add the neck's settings to ``cfg.MODEL``."""
 
     @classmethod
-    def task_settings(cls, cfg: CfgNode) -> dict[str, Any]:
+    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
         """Return what necks that learn tasks take from ``cfg.MODEL.TASKS``."""
         tasks = build_tasks(cfg)
         if not tasks:
@@ -154,13 +153,7 @@ class Neck(nn.Module):
         sizes: Sequence[tuple[int, int]],
         extents: Extents | None = None,
     ) -> list[dict[str, torch.Tensor]]:
-        """Return each image's final predictions at its output size, by task.
-
-        Args:
-            predictions: of ``forward``.
-            sizes: height and width of each image's output.
-            extents: cut off the padding of maps.
-        """
+        """Return each image's final predictions at its output size (height, width), by task."""
         outputs: list[dict[str, torch.Tensor]] = [{} for _ in sizes]
         for task in self.tasks:
             if not predictions.get(task.name):
@@ -204,16 +197,3 @@ def final_output(
         )
     ]
     return task.postprocess(own, tuple(reached))[..., : size[0], : size[1]]
-
-
-def coarse_to_fine(
-    input_shape: Mapping[str, ShapeSpec], names: Sequence[str], *, setting: str
-) -> dict[str, ShapeSpec]:
-    """Return the shapes of the maps that ``setting`` names, from the largest stride."""
-    unknown = [name for name in names if name not in input_shape]
-    if unknown or not names:
-        raise ValueError(
-            f"{setting}: {list(names)} must name feature maps; there are {list(input_shape)}"
-        )
-    ordered = sorted(names, key=lambda name: input_shape[name].stride, reverse=True)
-    return {name: input_shape[name] for name in ordered}

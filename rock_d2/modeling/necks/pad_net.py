@@ -8,21 +8,21 @@ from detectron2.layers import ShapeSpec
 from torch import nn
 
 from rock_d2.layers import check_norm, own_seed
-from rock_d2.modeling.necks.blocks import bottlenecks, for_each_task, join, mixing_conv, predictors
+from rock_d2.modeling.necks.blocks import (
+    bottlenecks,
+    coarse_to_fine,
+    for_each_task,
+    join,
+    mixing_conv,
+    predictors,
+)
 from rock_d2.modeling.necks.distillation import (
     Distillation,
     DistillingNeck,
     build_fusion,
     fusion_of,
 )
-from rock_d2.modeling.necks.neck import (
-    NECK_REGISTRY,
-    Extents,
-    Features,
-    Labels,
-    Predictions,
-    coarse_to_fine,
-)
+from rock_d2.modeling.necks.neck import NECK_REGISTRY, Extents, Features, Labels, Predictions
 
 
 @NECK_REGISTRY.register()
@@ -44,15 +44,7 @@ class PADNet(DistillingNeck):
         fusion: type[nn.Module],
         **settings: Any,
     ):
-        """
-        Args:
-            input_shape: of the features.
-            in_features: names of the maps, joined at the finest one's size.
-            width: of each task's features.
-            norm: normalisation, a name that Detectron2's get_norm knows.
-            fusion: class of the module that merges the tasks' features into the detector's.
-            settings: of ``Neck``.
-        """
+        """Join ``in_features`` at the finest one's size; the rest is as in ``MTINet``."""
         super().__init__(**settings)
         shapes = coarse_to_fine(input_shape, in_features, setting="MODEL.MTI.IN_FEATURES")
         if width < 4:
@@ -87,13 +79,12 @@ class PADNet(DistillingNeck):
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
-        return {
+        return super().from_config(cfg, input_shape) | {
             "input_shape": input_shape,
             "in_features": cfg.MODEL.MTI.IN_FEATURES,
             "width": cfg.MODEL.PADNET.WIDTH,
             "norm": cfg.MODEL.MTI.NORM,
             "fusion": fusion_of(cfg),
-            **cls.task_settings(cfg),
         }
 
     def forward(

@@ -24,13 +24,7 @@ class FeaturePropagation(nn.Module):
     """
 
     def __init__(self, *, tasks: Sequence[str], channels: int, softmax: str, norm: str):
-        """
-        Args:
-            tasks: their names, in the order in which they are joined.
-            channels: C.
-            softmax: one of SOFTMAXES.
-            norm: normalisation, a name that Detectron2's get_norm knows.
-        """
+        """Join the tasks of these names in this order."""
         super().__init__()
         if softmax not in SOFTMAXES:
             raise ValueError(

@@ -10,15 +10,8 @@ from torch import nn
 
 from rock_d2.layers import block_average, block_repeat, check_norm, conv_norm_relu, own_seed
 from rock_d2.modeling.fusions import FUSION_REGISTRY
-from rock_d2.modeling.necks.neck import (
-    NECK_REGISTRY,
-    Extents,
-    Features,
-    Labels,
-    Neck,
-    Predictions,
-    coarse_to_fine,
-)
+from rock_d2.modeling.necks.blocks import coarse_to_fine
+from rock_d2.modeling.necks.neck import NECK_REGISTRY, Extents, Features, Labels, Neck, Predictions
 from rock_d2.registry import registered
 from rock_d2.tasks import TASK_REGISTRY, Task
 
@@ -45,18 +38,11 @@ class ROCK(Neck):
         given_probability: float = 1.0,
         **settings: Any,
     ):
-        """
+        """``add_config`` explains the settings that are not of ``Neck``.
+
         Args:
             input_shape: of the features.
-            in_features: names of the maps X.
-            shared_trunk: whether all maps have one trunk, which needs equal channels.
-            width: of the trunk; the paper has C / 4 = 512.
-            norm: normalisation of trunk and decoders, a name that Detectron2's get_norm knows.
-            fusion: registered name of the module that merges the encodings into X.
-            switched_off: names of tasks whose decoders are left out at test time.
-            given: names of tasks whose true labels the decoders take.
-            given_probability: with which an image's label of each of these is, in training.
-            settings: of ``Neck``.
+            switched_off, given: names of tasks, not the registered ones.
         """
         super().__init__(**settings)
         shapes = coarse_to_fine(input_shape, in_features, setting="MODEL.ROCK.IN_FEATURES")
@@ -65,7 +51,8 @@ class ROCK(Neck):
         if len(self.given) < len(given):
             names = [task.name for task in self.tasks]
             raise ValueError(f"MODEL.ROCK.GIVEN: {list(given)} must be different ones of {names}")
-        self.given_probability = check_probability(given_probability)
+        check_probability(given_probability)
+        self.given_probability = given_probability
         fusion_type = registered(FUSION_REGISTRY, fusion, setting="MODEL.ROCK.FUSION.NAME")
         # By the name of the map whose encoders it feeds.
         self.trunk_of = {name: next(iter(shapes)) if shared_trunk else name for name in shapes}
@@ -111,7 +98,7 @@ class ROCK(Neck):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
         rock = cfg.MODEL.ROCK
-        return {
+        return super().from_config(cfg, input_shape) | {
             "input_shape": input_shape,
             "in_features": rock.IN_FEATURES,
             "shared_trunk": rock.SHARED_TRUNK,
@@ -127,7 +114,6 @@ class ROCK(Neck):
                 for name in rock.GIVEN
             ],
             "given_probability": rock.GIVEN_PROBABILITY,
-            **cls.task_settings(cfg),
         }
 
     def make_trunk(self, channels: int, width: int, norm: str) -> nn.Module:
@@ -172,12 +158,7 @@ class ROCK(Neck):
         encodings: Mapping[str, torch.Tensor],
         given: Mapping[str, tuple[torch.Tensor, torch.Tensor]],
     ) -> dict[str, torch.Tensor]:
-        """Return the encodings, those of given tasks replaced where their labels are known.
-
-        Args:
-            encodings: by task.
-            given: labels and the images whose are given, by task.
-        """
+        """Return the encodings, those of given tasks replaced where their labels are known."""
         tasks = [task for task in self.given if task.name in given]
         truth = {t.name: true_encoding(t, *given[t.name], encodings[t.name]) for t in tasks}
         return {**encodings, **truth}
@@ -202,13 +183,11 @@ def true_encoding(
     return torch.where(known & chosen, truth, encoding)
 
 
-def check_probability(value: float) -> float:
-    """Return it; raise ValueError if it is none, or 0."""
+def check_probability(value: float) -> None:
     if not 0 < value <= 1:
         raise ValueError(
             f"MODEL.ROCK.GIVEN_PROBABILITY is {value}; it must be above 0 and at most 1"
         )
-    return value
 
 
 def check_settings(

@@ -3,5 +3,3 @@
 from rock_d2.modeling.ssd.anchors import SSDAnchorGenerator
 from rock_d2.modeling.ssd.detector import SSD
 from rock_d2.modeling.ssd.head import SSD_HEAD_REGISTRY, SSDHead
-
-__all__ = ["SSD", "SSD_HEAD_REGISTRY", "SSDAnchorGenerator", "SSDHead"]

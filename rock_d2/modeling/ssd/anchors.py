@@ -38,7 +38,6 @@ class SSDAnchorGenerator(nn.Module):
         """
         Args:
             image_size: (H, W) that the scales refer to.
-            num_maps: at least two.
             scales: of the first, the second and the last map; two maps have the first two.
             aspect_ratios: besides 1, each also as its inverse; the first and the last two maps
                 have the first of them only.
@@ -73,12 +72,7 @@ class SSDAnchorGenerator(nn.Module):
     def forward(
         self, features: Sequence[torch.Tensor], image_size: tuple[int, int]
     ) -> torch.Tensor:
-        """Return the boxes of all maps, (A, 4) as x0 y0 x1 y1, cell by cell.
-
-        Args:
-            features: the maps.
-            image_size: (H, W) of the padded batch of images.
-        """
+        """Return the boxes of all maps, (A, 4) as x0 y0 x1 y1, cell by cell, in a padded batch."""
         boxes = []
         for i, feature in enumerate(features):
             size = tuple(feature.shape[-2:])

@@ -136,11 +136,7 @@ class SSD(nn.Module):
     def forward(
         self, batched_inputs: Sequence[Mapping[str, Any]]
     ) -> dict[str, torch.Tensor] | list[dict[str, Any]]:
-        """Return the weighted losses in training, else each image's ``instances``.
-
-        Args:
-            batched_inputs: as Detectron2's meta-architectures take them.
-        """
+        """Return the weighted losses in training, else each image's ``instances``."""
         images = self.preprocess_image(batched_inputs)
         logits, deltas, boxes = self.predict(images.tensor)
         if self.training:
@@ -168,10 +164,7 @@ class SSD(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """Return SSD's objective (SSD, equation 1): both sums over the number of positives.
 
-        Args:
-            logits, deltas, boxes: of ``predict``.
-            truths: of the batch.
-            image_sizes: height and width of each image; default boxes of the padding learn nothing.
+        Default boxes of the padding, beyond ``image_sizes``, learn nothing.
         """
         logits, deltas = logits.float(), deltas.float()
         logits = logits.masked_fill(truths.ignored[:, None], -torch.inf)

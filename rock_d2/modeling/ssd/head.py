@@ -51,8 +51,6 @@ class SSDHead(nn.Module):
             in_features: names of the backbone's maps.
             map_shapes: of all maps, from the largest.
             extra_layers: each makes one more map from the last.
-            anchor_generator: the default boxes.
-            num_classes: C.
             prior_prob: probability of 'some object' that every default box starts with.
         """
         super().__init__()
@@ -132,12 +130,7 @@ class SSDHead(nn.Module):
 
     @staticmethod
     def make_extra_layers(shapes: Sequence[ShapeSpec], norm: str) -> list[nn.Module]:
-        """Return the layers from each of these maps to the next.
-
-        Args:
-            shapes: of the backbone's last map and the extra ones.
-            norm: normalisation, a name that Detectron2's get_norm knows.
-        """
+        """Return the layers from each map to the next: the backbone's last and the extra ones."""
         halving = {"kernel_size": 3, "stride": 2, "padding": 1}
         return [
             extra_layer(a.channels, b.channels // 2, b.channels, norm=norm, **halving)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch.nn import functional as F
+from torchvision.ops import box_convert
 
 
 def hard_negative_loss(
@@ -65,15 +66,10 @@ def matched_deltas(
         match: index of a ground truth, int64 (N, A).
         weights: of Detectron2's ``Box2BoxTransform``.
     """
-    centres, sizes = _centres_and_sizes(boxes)
     matched = truths.gather(1, match[..., None].expand(-1, -1, 4))
-    truth_centres, truth_sizes = _centres_and_sizes(matched)
+    centres, sizes = box_convert(boxes, "xyxy", "cxcywh").split(2, dim=-1)
+    truth_centres, truth_sizes = box_convert(matched, "xyxy", "cxcywh").split(2, dim=-1)
     deltas = [(truth_centres - centres) / sizes, (truth_sizes / sizes).log()]
     # A plain copy from the host would wait for the device.
     factors = torch.tensor(weights).to(boxes.device, non_blocking=True)
     return torch.cat(deltas, dim=-1) * factors
-
-
-def _centres_and_sizes(boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    start, end = boxes[..., :2], boxes[..., 2:]
-    return (start + end) / 2, end - start

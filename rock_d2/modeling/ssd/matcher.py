@@ -34,10 +34,6 @@ class SSDMatcher:
     """
 
     def __init__(self, thresholds: Sequence[float]):
-        """
-        Args:
-            thresholds: the lower and the upper one.
-        """
         if len(thresholds) != 2 or sorted([0, *thresholds, 1]) != [0, *thresholds, 1]:
             raise ValueError(
                 f"MODEL.SSD.IOU_THRESHOLDS is {list(thresholds)}, not two that rise from 0 to 1"

@@ -184,7 +184,7 @@ def test_settings_without_sense_are_refused(changed, message):
             ("MODEL.TASKS.AUXILIARY", ["Depth"]),
             "MODEL.TASKS.MAIN and MODEL.DETECTOR are both empty",
         ),
-        (("MODEL.TASKS.MAIN", ["Depth"], "MODEL.MTI.HEAD", "unet"), "MODEL.MTI.HEAD is 'unet'"),
+        (("MODEL.MTI.HEAD", "unet"), "MODEL.MTI.HEAD is 'unet'"),
     ],
 )
 def test_configs_without_sense_are_refused(options, message):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
+from normals_from_depth import normals_from_depth
 from roomgen.render import render_frame
 
-from rock_d2.data.datasets.normals_from_depth import normals_from_depth
 from rock_d2.data.datasets.nyuv2 import INTRINSICS
 
 CAMERA = (120.0, 110.0, 39.5, 29.5)
