@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from reproduce.other_papers import OTHERS_5, OTHERS_6
 from reproduce.table import GAIN, Column, Row, Table
 
 NYUD = ("SemSeg", "Depth")
@@ -261,6 +262,7 @@ MTI_TABLES = (
         "PASCAL-Context, other backbones",
         table_5(),
         (*PASCAL_COLUMNS, Column(GAIN, "Δm R50-FPN", digits=2, over=f"{SINGLE}, R50-FPN")),
+        others=OTHERS_5,
     ),
     table(
         "mti6",
@@ -268,6 +270,7 @@ MTI_TABLES = (
         TABLE_6,
         (*DEPTH_COLUMNS, *SEG_COLUMNS, DELTA),
         datasets=("nyud",),
+        others=OTHERS_6,
     ),
     table("mti7a", "sizes, NYUD-v2 with HRNet-18", TABLE_7A, (DELTA,), sizes=SIZES_7A),
     table("mti7b", "sizes, PASCAL-Context with R50-FPN", TABLE_7B, (DELTA,), sizes=SIZES_7B),

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from tabulate import tabulate
@@ -84,7 +85,11 @@ def results_section(comparison: Comparison, figure: Path) -> str:
     papers = {row.title: table.papers(row)[table.compared] for row in rows}
     known = {title: figure for title, figure in papers.items() if figure is not None}
     dot_chart(figure, measured, known, unit=unit(table))
-    lines = grid(header, [_result_row(comparison, row) for row in rows])
+    cells = [
+        [title, "", *chain.from_iterable(("", figure or "") for figure in figures)]
+        for title, figures in table.others.items()
+    ]
+    lines = grid(header, [*cells, *(_result_row(comparison, row) for row in rows)])
     return "\n\n".join(["## Results", *notes, METHOD, lines, f"![Results]({figure.name})"])
 
 

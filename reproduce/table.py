@@ -94,6 +94,7 @@ class Table:
             "detectors" are whole ones.
         datasets: those of reproduce/plan.py that it can be made on; () for all of a detector's.
         protocol: of the paper's figures; "" where none fits.
+        others: figures of other papers that the table has, by title and column.
         sizes: the paper's changes of parameters and operations over the first row, in percent, by
             title; {} for a table without.
     """
@@ -108,6 +109,7 @@ class Table:
     configs: str = "ablations"
     datasets: tuple[str, ...] = ()
     protocol: str = ""
+    others: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     sizes: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def papers(self, row: Row) -> dict[Column, float | None]:

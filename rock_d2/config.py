@@ -237,6 +237,9 @@ def _add_test_config(cfg: CfgNode) -> None:
     # Instead of the protocol's, the part of maps that is measured: "none" (no crop) or, of NYUv2's
     # 480 x 640 frames, "eigen", "toolbox" or "gupta" (docs/METRICS.md).
     cfg.TEST.EVAL_CROP = ""
+    # Measure predictions as 8-bit PNGs hold them, as MTI-Net's published code does
+    # (docs/METRICS.md); a protocol may want that, too.
+    cfg.TEST.QUANTISE = False
     # Files results.json of single-task networks, of one seed or several, for TEST.BEST_METRIC
     # "delta_m": the mean gain over them, by the protocol's metrics.
     cfg.TEST.BASELINE = []

@@ -50,11 +50,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         image_size=tuple(cfg.INPUT.SIZE),
         batch_size=args.batch_size,
     )
+    classes = "thing_classes" if cfg.MODEL.DETECTOR else "stuff_classes"
     facts = {
         "images": ["uint8", *inputs],
         "channels": cfg.INPUT.FORMAT,
         "outputs": outputs,
-        "classes": predictor.metadata.get("thing_classes"),
+        "classes": predictor.metadata.get(classes),
     }
     Path(f"{args.output}.json").write_text(json.dumps(facts, indent=2) + "\n")
     print(f"{args.output}: {', '.join(outputs)} of images {facts['images'][1:]}")

@@ -19,7 +19,7 @@ from rock_d2.data import RockDatasetMapper
 from rock_d2.evaluation.boxes import coco_scores, known_images, prepared, read_truth
 from rock_d2.evaluation.confusion import confusion_matrix
 from rock_d2.evaluation.gain import gain_over, read_means
-from rock_d2.evaluation.protocols import protocol_of
+from rock_d2.evaluation.protocols import is_test_set, protocol_of
 from rock_d2.evaluation.results import Measured, results_table, save_results
 from rock_d2.tasks import build_tasks
 from rock_d2.visualization import (
@@ -95,10 +95,10 @@ def build_gain(cfg: CfgNode) -> Callable[[Mapping[str, float]], dict[str, float]
         return None
     name, several = cfg.DATASETS.TEST[0], len(cfg.DATASETS.TEST) > 1
     protocol, baseline = protocol_of(cfg, name), read_means(cfg.TEST.BASELINE)
-    if name in protocol.datasets:
+    if name in protocol.datasets or is_test_set(name):
         raise ValueError(
-            f"TEST.BEST_METRIC: {DELTA} would choose a model by the test images of "
-            f"{protocol.name}; name a validation split in DATASETS.TEST, not {name}"
+            f"TEST.BEST_METRIC: {DELTA} would choose a model by the test images {name}; name a "
+            "validation split in DATASETS.TEST"
         )
     measured_by, tasks = protocol.on(name, len(DatasetCatalog.get(name))), tuple(main_tasks(cfg))
     missing = gain_over(Measured(baseline.metrics, measured_by, tasks), baseline).missing

@@ -1,5 +1,6 @@
 """The evaluators that a config asks for."""
 
+import logging
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -11,11 +12,14 @@ from rock_d2.evaluation.protocols import protocol_of
 from rock_d2.evaluation.task_evaluator import TaskEvaluator, measured_ids
 from rock_d2.tasks import build_tasks
 
+logger = logging.getLogger(__name__)
+
 
 def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
     """Return evaluators of the detector's boxes, masks and keypoints, and one for each task."""
     folder = Path(cfg.OUTPUT_DIR, "inference", dataset_name)
     protocol = protocol_of(cfg, dataset_name)
+    logger.info(f"{dataset_name}, evaluated by protocol {protocol.name}")
     evaluators, kinds = [], {"segm": cfg.MODEL.MASK_ON, "keypoints": cfg.MODEL.KEYPOINT_ON}
     if cfg.MODEL.DETECTOR:
         classes = class_names(cfg)

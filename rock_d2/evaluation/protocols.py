@@ -44,6 +44,7 @@ class Protocol:
             their own.
         classes: for tasks with classes of pixels the class that each of the labels' counts as.
         settings: of a config that decide about the figures, such as caps.
+        quantise: whether predictions are measured as 8-bit PNGs hold them.
     """
 
     name: str = ""
@@ -54,6 +55,7 @@ class Protocol:
     size: tuple[int, ...] = ()
     classes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    quantise: bool = False
 
     def __post_init__(self) -> None:
         if self.crop not in CROPS:
@@ -154,10 +156,17 @@ def protocol_of(cfg: CfgNode, dataset_name: str) -> Protocol:
     protocol = load_protocol(file) if wanted else Protocol(name=dataset_name)
     names, crop = [protocol.name], cfg.TEST.EVAL_CROP or protocol.crop
     names += [crop] if crop != protocol.crop else []
+    quantise = cfg.TEST.QUANTISE or protocol.quantise
+    names += ["quantised"] if quantise != protocol.quantise else []
     tasks = {task.name.upper() for task in build_tasks(cfg)}
     for key, value in protocol.settings.items():
         if key.startswith("MODEL.TASKS.") and key.split(".")[2] not in tasks:
             continue
         found = reduce(getitem, key.split("."), cfg)
         names += [f"{key.removeprefix('MODEL.TASKS.')}={found}"] if found != value else []
-    return replace(protocol, name="+".join(names), crop=crop)
+    return replace(protocol, name="+".join(names), crop=crop, quantise=quantise)
+
+
+def is_test_set(dataset_name: str) -> bool:
+    """Return whether a protocol of the project is measured on a data set."""
+    return any(dataset_name in load_protocol(file).datasets for file in FOLDER.glob("*.yaml"))

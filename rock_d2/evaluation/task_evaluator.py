@@ -82,6 +82,8 @@ class TaskEvaluator(DatasetEvaluator):
                     f"{where}: the label is {size}, the prediction {prediction.shape[-2:]}; "
                     "tools/check_dataset.py finds labels that have not their image's size"
                 )
+            if self.protocol.quantise:
+                prediction = self.task.quantised(prediction)
             prediction, label = self.protocol.applied(self.task.name, prediction, label)
         return prediction, label
 

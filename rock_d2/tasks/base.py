@@ -212,6 +212,13 @@ class Task(ABC):
     def postprocess(self, prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:
         """Return one image's prediction in the label's units, at ``output_size`` (H, W)."""
 
+    def quantised(self, prediction: np.ndarray) -> np.ndarray:
+        """Return an image's prediction, in the form of ``postprocess``, as an 8-bit PNG holds it.
+
+        A task whose predictions are not kept in such a file leaves them as they are.
+        """
+        return prediction
+
     @abstractmethod
     def meter(self) -> Meter:
         """Return the metric of the predictions."""

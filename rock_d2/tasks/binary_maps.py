@@ -53,6 +53,9 @@ class BinaryMapTask(ClassMapTask):
         """Return the probability of yes, fp32 (1, H, W)."""
         return resize(prediction[None], output_size)[0].sigmoid()
 
+    def quantised(self, prediction: np.ndarray) -> np.ndarray:
+        return np.floor(255 * prediction) / np.float32(255)
+
     def draw(
         self, values: np.ndarray, metadata: Metadata, *, reference: np.ndarray | None = None
     ) -> Drawing:

@@ -30,7 +30,7 @@ class Depth(MapTask):
         berhu_fraction: the loss turns quadratic at this fraction of the batch's largest error
             (Laina et al., 3DV 2016, sec. 3.2).
         min_depth: metres; nearer targets count as this, so that the logarithm is bounded, and so
-            do nearer predictions when they are measured.
+            do nearer predictions in logarithms and ratios when they are measured.
         eval_cap: metres; when measured, farther labels do not count and farther predictions count
             as this. 0 is no cap.
     """
@@ -107,8 +107,8 @@ class DepthMeter(Meter):
     def count(self, prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
         known = (label > 0) & (label <= self.cap)
         target = label[known].astype(np.float64)
-        found = prediction[0][known].astype(np.float64).clip(self.floor, self.cap)
-        error = found - target
+        found = prediction[0][known].astype(np.float64).clip(max=self.cap)
+        error, found = found - target, found.clip(self.floor)
         ratio = np.maximum(found / target, target / found)
         return np.array(
             [

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from detectron2.data.transforms import ResizeTransform
+from detectron2.data.transforms import ResizeTransform, RotationTransform
 from fvcore.transforms.transform import ScaleTransform
 
 from rock_d2.tasks.base import TASK_REGISTRY
@@ -18,7 +18,7 @@ from rock_d2.tasks.edge_matching import (
     non_maxima_suppressed,
     outlier_matching,
 )
-from rock_d2.tasks.geometry import resize_lines
+from rock_d2.tasks.geometry import resize_lines, rotate_lines
 from rock_d2.tasks.meters import Meter
 from rock_d2.tasks.thinning import boundaries, thin
 
@@ -77,6 +77,7 @@ class Edges(BinaryMapTask):
         super().register_transforms()
         for transform in (ResizeTransform, ScaleTransform):
             transform.register_type(cls.name, resize_lines)
+        RotationTransform.register_type(cls.name, rotate_lines)
 
     def positive_weight(self, share: torch.Tensor, known: torch.Tensor) -> float:
         return self.edge_weight

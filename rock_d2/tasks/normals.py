@@ -86,6 +86,9 @@ class Normals(MapTask):
         """Return unit vectors, fp32 (3, H, W)."""
         return F.normalize(resize(prediction[None], output_size)[0], dim=0)
 
+    def quantised(self, prediction: np.ndarray) -> np.ndarray:
+        return np.floor(127.5 * (1 + prediction)) / np.float32(127.5) - 1
+
     def meter(self) -> Meter:
         return NormalsMeter()
 

@@ -79,5 +79,8 @@ def test_a_model_is_chosen_by_its_gain_on_validation_images_only(tmp_path, rooms
     save(baseline, name, miou=0.2)
     with pytest.raises(ValueError, match=r"TEST.BASELINE .* no depth/rmse of the baseline"):
         build_gain(load_config(cfg, [*wanted, '("rooms_train",)']))
-    with pytest.raises(ValueError, match=r"choose a model by the test images of rooms; name a"):
-        build_gain(load_config(cfg, [*wanted, '("rooms_val",)']))
+    # By another protocol they are the test images, too.
+    for protocol in ("rooms", "nyud40_480x640"):
+        opts = [*wanted, '("rooms_val",)', "TEST.PROTOCOL", protocol]
+        with pytest.raises(ValueError, match=r"choose a model by the test images rooms_val; name"):
+            build_gain(load_config(cfg, opts))

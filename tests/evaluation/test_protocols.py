@@ -32,6 +32,8 @@ def test_a_name_says_what_it_is_not():
     assert find_protocol(cropped.on("nyuv2_test", 3)).metrics == protocol.metrics
     capped = protocol_of(load_config(cfg, ["MODEL.TASKS.DEPTH.EVAL_CAP", 10.0]), "nyuv2_test")
     assert capped.name == "nyud40_480x640+DEPTH.EVAL_CAP=10.0"
+    rounded = protocol_of(load_config(cfg, ["TEST.QUANTISE", True]), "nyuv2_test")
+    assert (rounded.name, rounded.quantise) == ("nyud40_480x640+quantised", True)
     # Settings of tasks that a model has not do not count.
     nms = ["MODEL.TASKS.EDGES.NMS", True]
     assert protocol_of(load_config(cfg, nms), "nyuv2_test") == protocol

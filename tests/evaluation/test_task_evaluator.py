@@ -39,6 +39,9 @@ def test_depth_is_pooled_over_pixels_and_bounded():
     # A prediction of zero counts as the smallest depth.
     found = evaluate(Depth(min_depth=0.01), [depth_pair((0,), (1,))])
     assert found["rmse_log"] == pytest.approx(np.log(100))
+    # Behind the camera it is wrong in all ratios; its error is as large as it is.
+    found = evaluate(Depth(), [depth_pair((-1,), (2,))])
+    assert (found["rmse"], found["abs_rel"], found["delta3"]) == (3, 1.5, 0)
 
 
 def test_depth_as_scikit_learn_has_it():
@@ -104,6 +107,21 @@ def measure(record, *predictions, **options):
     for prediction in predictions:
         evaluator.process([record], [{"depth": torch.as_tensor(prediction)[None]}])
     return evaluator.evaluate()
+
+
+def test_predictions_are_measured_as_8_bits_hold_them(tmp_path):
+    path = str(tmp_path / "normals.png")
+    cv2.imwrite(path, np.uint8([[[0, 127, 127]]]))
+    found = []
+    for protocol in (Protocol(), Protocol(quantise=True)):
+        evaluator = TaskEvaluator(Normals(), protocol=protocol)
+        towards_us = torch.tensor([0.0, 0.0, -1.0]).view(3, 1, 1)
+        evaluator.process([{"normals_file_name": path}], [{"normals": towards_us}])
+        found.append(evaluator.evaluate()["normals"]["mean_angle"])
+    # x and y are 127 of 255, -1 / 255 each.
+    assert found == pytest.approx([0, np.degrees(np.arctan(2**0.5 / 255))])
+    probabilities = np.float32([0, 0.5, 0.999, 1])
+    assert Edges().quantised(probabilities) * 255 == pytest.approx([0, 127, 254, 255])
 
 
 def test_images_add_up_and_those_without_a_label_are_not_counted(record):
