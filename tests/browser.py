@@ -41,7 +41,7 @@ class Page:
         return answer["result"]
 
     def _read(self) -> dict[str, Any]:
-        message = b""
+        message = bytearray()
         while not message.endswith(b"\0"):
             byte = self._from.read(1)
             assert byte, "Chromium has ended"

@@ -28,6 +28,7 @@ class Scene(Task):
 
     name = "scene"
     field = "scene_id"
+    unit = "probability of each class"
 
     loss_weight: float = 3.0
     num_classes: int = 27

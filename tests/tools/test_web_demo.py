@@ -67,14 +67,16 @@ def test_page_in_a_browser(address, predictor, tmp_path):
         page.open(address)
         page.wait_for("document.querySelector('input[type=file]') !== null")
         page.choose_file("input[type=file]", photo)
-        # Detections, the scene's heat map, depth and normals: each 960 x 1280 below a caption.
+        # Detections, the scene's heat map, depth and normals: each 960 x 1280, captions as text.
         panels = "[...document.images].filter(i => i.naturalWidth == 960)"
         page.wait_for(f"{panels}.length == 4")
-        assert page.evaluate(f"{panels}.map(i => i.naturalHeight)") == [1280 + 26] * 4
+        assert page.evaluate(f"{panels}.map(i => i.naturalHeight)") == [1280] * 4
         text = page.evaluate("document.body.innerText")
         names = predictor.metadata.scene_classes
         for best in output["scene"].argsort(descending=True)[:5]:
             assert names[best] in text and f"{output['scene'][best]:.0%}" in text
+        row = output.objects()[0]
+        assert f"{row['category']}\n{row['score']:.2f}".rstrip("0") in text
         # Nothing comes from other machines.
         others = "e => !e.name.startsWith(location.origin)"
         assert page.evaluate(f"performance.getEntriesByType('resource').some({others})") is False
@@ -87,10 +89,16 @@ def test_page_in_a_browser(address, predictor, tmp_path):
         # No detection scores more than 0.95, and many more than 0.05.
         page.call("Page.bringToFront")
         changed_by(page.type_into, "input[type=number]", "0.95")
+        best = f"the best is {row['category']} {row['score']:.2f}: lower the threshold"
+        assert f"no object scores 0.95 or more; {best}" in page.evaluate("document.body.innerText")
         changed_by(page.type_into, "input[type=number]", "0.05")
         page.evaluate("document.querySelector('input[type=range]').focus()")
         changed_by(page.press, "ArrowRight")
         changed_by(page.click_at, "input[type=range]", 0.9)
+        # An example of 240 x 320, by the keyboard.
+        page.evaluate("document.querySelector('button.gallery-item').focus()")
+        page.press("Enter")
+        page.wait_for("[...document.images].filter(i => i.naturalWidth == 480).length == 4")
 
 
 def post(address: str, path: str, data: bytes, **headers: str) -> str:
@@ -109,7 +117,7 @@ def upload(address: str, content: bytes, name: str = "room.png", **headers: str)
 
 def look(address: str, file: object, **headers: str) -> str:
     """Return the events that the page's endpoint answers with."""
-    data = json.dumps({"data": [file, THRESHOLD]}).encode()
+    data = json.dumps({"data": [file, THRESHOLD, []]}).encode()
     kind = {"Content-Type": "application/json"}
     event = json.loads(post(address, "/call/look", data, **kind | headers))["event_id"]
     with urllib.request.urlopen(f"{address}{API}/call/look/{event}") as reply:
@@ -140,6 +148,10 @@ def test_requests_name_no_file_of_the_server(address, folder, small, tmp_path):
             assert refusal(look, address, {"path": str(name), **meta}) == 403
             assert refusal(look, address, [{"x": {"path": str(name), **meta}}]) == 403
     assert refusal(post, address, "/call/look", b"{", **{"Content-Type": "text/plain"}) == 403
+    example = str(web_demo.EXAMPLES / "kitchen.jpg")
+    assert "event: complete" in look(address, {"path": example, **META})
+    outside = f"{web_demo.EXAMPLES}/../trained/rock_rooms.md"
+    assert refusal(look, address, {"path": outside, **META}) == 403
 
 
 def test_other_sites_are_refused_and_other_machines_cannot_connect(address, small):
