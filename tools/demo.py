@@ -218,11 +218,12 @@ def main(args: argparse.Namespace) -> None:
         raise ValueError("one video at a time, and no images with it")
     if wrong := [*given_labels(args), *["maps"] * args.maps]:
         raise ValueError(f"--{wrong[0]}: is for images, not for a video")
+    source = str(items[0])
     if not output.suffix:
-        output /= f"{stem_of(inputs[0])}.mp4"
+        output /= f"{stem_of(source)}.mp4"
     predictor = Predictor(args.config_file, args.weights, opts=args.opts)
-    count = run_on_video(predictor, inputs[0], output, args)
-    print(f"{count} frames of {inputs[0]} drawn in {output}")
+    count = run_on_video(predictor, source, output, args)
+    print(f"{count} frames of {source} drawn in {output}")
 
 
 if __name__ == "__main__":
