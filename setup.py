@@ -28,7 +28,7 @@ setup(
     package_dir={"rock_d2.model_zoo.configs": "configs", **PROGRAMS},
     package_data={
         "rock_d2.data.datasets": ["protocols/*.yaml"],
-        "rock_d2.model_zoo": ["trained/*"],
+        "rock_d2.model_zoo": ["trained/*", "examples/*"],
         "rock_d2.model_zoo.configs": ["**/*.yaml"],
         "rock_d2_tools.datasets.nyuv2prep": ["*.csv"],
     },

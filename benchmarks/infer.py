@@ -1,11 +1,13 @@
 """Inference of a batch, also by ONNX Runtime, against Detectron2's RetinaNet R50-FPN.
 
-Weights are random: nothing scores enough for non-maximum suppression, in none of the models.
+With SOLVER.COMPILE, also with backbone and neck compiled in this mode. Weights are random: nothing
+scores enough for non-maximum suppression, in none of the models.
 """
 
 import argparse
 import tempfile
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,10 @@ def run(args: argparse.Namespace) -> None:
             candidates["Detectron2's RetinaNet R50-FPN"] = partial(model, batch)
             continue
         candidates[file] = partial(model, batch)
+        if cfg.SOLVER.COMPILE:
+            compiled = deepcopy(model)
+            compiled.backbone.compile(mode=cfg.SOLVER.COMPILE)
+            candidates[f"{file}, torch.compile"] = partial(compiled, batch)
         if args.device == "cpu" and isinstance(model.detector, SSD):
             session = onnx_session(model, size, args)
             feed = {"images": images.numpy()}

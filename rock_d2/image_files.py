@@ -29,10 +29,15 @@ def read_color_image(
         field: of the dataset dict that names the file, if one does.
     """
     with _opened(path, field) as image:
-        if image.mode.startswith(("I", "F")):
-            raise ValueError(f"holds {image.mode} pixels; colour images have 8 bits a channel")
-        pixels = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        pixels = rgb_pixels(image)
     return pixels if rgb else np.ascontiguousarray(pixels[..., ::-1])
+
+
+def rgb_pixels(image: Image.Image) -> np.ndarray:
+    """Return uint8 (H, W, 3), turned upright by the image's EXIF tag."""
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"holds {image.mode} pixels; colour images have 8 bits a channel")
+    return np.array(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def read_pixels(path: str | PathLike, *, field: str | None = None) -> np.ndarray:

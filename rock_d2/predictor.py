@@ -3,13 +3,16 @@
 from rock_d2 import Predictor
 
 predictor = Predictor("rock_rooms")  # or a config and weights of one's own
-outputs = predictor(["kitchen.jpg", "office.jpg"])
+for result in predictor(["kitchen.jpg", "office.jpg"]):
+    print(result.threshold(0.5).instances)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
+from itertools import chain, repeat
 from os import PathLike
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,15 +20,15 @@ from detectron2.config import CfgNode
 from detectron2.data import Metadata
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
+from tqdm import tqdm
 
 from rock_d2.checkpoint.checkpointer import CompleteCheckpointer
 from rock_d2.classes import class_names, with_class_names
 from rock_d2.config import load_config
 from rock_d2.data.augmentation import build_augmentations
-from rock_d2.image_files import read_color_image
+from rock_d2.results import Result
+from rock_d2.sources import Source, images_of, is_video, items_of
 from rock_d2.visualization import recorded_encodings
-
-Image: TypeAlias = np.ndarray | str | PathLike
 
 
 class Predictor:
@@ -77,45 +80,84 @@ class Predictor:
         self._reverse_channels = cfg.INPUT.FORMAT == "BGR"
 
     def __call__(
-        self, images: Image | Sequence[Image], *, encodings: bool = False, **labels: Any
-    ) -> dict[str, Any] | list[dict[str, Any]]:
-        """Return the model's output for an image, or for each of several, on the CPU.
+        self, source: Source, *, encodings: bool = False, progress: bool = False, **labels: Any
+    ) -> Result | list[Result]:
+        """Return the result of an image, or those of several.
 
         Args:
-            images: file names, or uint8 (H, W, 3) arrays in RGB order.
-            encodings: whether an output has ``encodings``, each task's maps (K, h, w) before the
+            source: an image: a file, an http(s) address, a PIL image or a uint8 (H, W, 3) array in
+                RGB order; or several: a folder, a pattern such as "*/*.jpg", a video's file,
+                "webcam", an address of a stream, a cv2.VideoCapture, or a sequence of these.
+            encodings: whether a result has ``encodings``, each task's maps (K, h, w) before the
                 pooling; images are then seen one by one, since a batch would pad them.
+            progress: whether to show a bar.
             labels: by the names of given tasks (MODEL.ROCK.GIVEN) what a dataset dict has, such as
                 a PNG's name; for several images a sequence, with None where one is missing.
         """
-        if isinstance(images, np.ndarray | str | PathLike):
-            single = {name: [label] for name, label in labels.items()}
-            return self([images], encodings=encodings, **single)[0]
-        pairs = list(zip(images, self._records(labels, len(images)), strict=True))
-        size, outputs = 1 if encodings else self.batch_size, []
-        for start in range(0, len(images), size):
-            batch = [self._item(*pair) for pair in pairs[start : start + size]]
-            recording = recorded_encodings(self.model) if encodings else nullcontext({})
-            with torch.inference_mode(), recording as found:
-                outputs += self.model(batch)
-            if encodings:
-                outputs[-1]["encodings"] = {name: maps[0].cpu() for name, maps in found.items()}
-        return [
-            {key: value if key == "encodings" else value.to("cpu") for key, value in output.items()}
-            for output in outputs
-        ]
+        items = list(items_of(source))
+        single = len(items) == 1 and items[0] is source and not is_video(source)
+        if single:
+            labels = {name: [label] for name, label in labels.items()}
+        results = list(self.stream(items, encodings=encodings, progress=progress, **labels))
+        return results[0] if single else results
 
-    def rankings(self, output: Mapping[str, Any], count: int) -> dict[str, dict[str, float]]:
-        """Return the ``count`` most probable classes, best first, by each task that has classes."""
-        found = {
-            task.name: task.ranking(output[task.name].numpy(), self.metadata, count)
-            for task in self.tasks
-            if task.name in output
-        }
-        return {name: ranking for name, ranking in found.items() if ranking}
+    def stream(
+        self,
+        source: Source,
+        *,
+        encodings: bool = False,
+        progress: bool = False,
+        on_error: Callable[[str], Any] | None = None,
+        **labels: Any,
+    ) -> Iterator[Result]:
+        """Yield the results of images, batch by batch, for inputs of any length.
 
-    def _records(self, labels: Mapping[str, Sequence[Any]], count: int) -> list[dict[str, Any]]:
+        Args:
+            source, encodings, progress, labels: see ``__call__``; an iterator is read on the way.
+            on_error: gets what is wrong with an image, which is then left out; by default a
+                ValueError ends it all.
+        """
+        # The labels need the number of images.
+        items = source if isinstance(source, Iterator) and not labels else list(items_of(source))
+        total = None if isinstance(items, Iterator) or any(map(is_video, items)) else len(items)
+        records = self._records(labels, total) if labels else repeat({})
+        images = chain.from_iterable(map(images_of, items_of(items)))
+        images = tqdm(images, desc="predicting", total=total, disable=not progress)
+        batch: list[tuple[dict[str, Any], Callable[..., Result]]] = []
+        for (name, read), record in zip(images, records, strict=False):
+            try:
+                image = read()
+                item = self._item(image, record)
+            except ValueError as error:
+                if on_error is None:
+                    raise
+                on_error(str(error))
+                continue
+            facts = {"image": image, "name": name, "metadata": self.metadata}
+            batch.append((item, partial(Result, tasks=self.tasks, **facts)))
+            if len(batch) == (1 if encodings else self.batch_size):
+                yield from self._results(batch, encodings)
+                batch = []
+        if batch:
+            yield from self._results(batch, encodings)
+
+    def _results(
+        self, batch: Sequence[tuple[dict[str, Any], Callable[..., Result]]], encodings: bool
+    ) -> list[Result]:
+        recording = recorded_encodings(self.model) if encodings else nullcontext({})
+        with torch.inference_mode(), recording as found:
+            outputs = self.model([item for item, _ in batch])
+        outputs = [{key: value.to("cpu") for key, value in out.items()} for out in outputs]
+        if encodings:
+            outputs[-1]["encodings"] = {name: maps[0].cpu() for name, maps in found.items()}
+        return [make(output) for (_, make), output in zip(batch, outputs, strict=True)]
+
+    def _records(
+        self, labels: Mapping[str, Sequence[Any]], count: int | None
+    ) -> list[dict[str, Any]]:
         """Return the labels of each of ``count`` images as its dataset dict has them."""
+        if count is None:
+            raise ValueError(f"{', '.join(labels)}: labels are given for images, not for a video")
         fields = {task.name: task.field for task in self.given}
         if unknown := sorted(labels.keys() - fields.keys()):
             raise ValueError(
@@ -130,10 +172,8 @@ class Predictor:
             for i in range(count)
         ]
 
-    def _item(self, image: Image, labels: Mapping[str, Any]) -> dict[str, Any]:
+    def _item(self, image: np.ndarray, labels: Mapping[str, Any]) -> dict[str, Any]:
         """Return a batch item; its ``height`` and ``width`` are the size of the outputs."""
-        if not isinstance(image, np.ndarray):
-            image = read_color_image(image)
         shape = image.shape
         if image.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or not image.size:
             raise ValueError(f"image is {image.dtype} {shape}; it must be uint8 (H, W, 3), RGB")

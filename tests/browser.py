@@ -41,7 +41,7 @@ class Page:
         return answer["result"]
 
     def _read(self) -> dict[str, Any]:
-        message = b""
+        message = bytearray()
         while not message.endswith(b"\0"):
             byte = self._from.read(1)
             assert byte, "Chromium has ended"
@@ -83,8 +83,9 @@ class Page:
 
     def press(self, key: str) -> None:
         """Press a key in the element that has the focus."""
-        codes = {"code": key, "windowsVirtualKeyCode": {"ArrowRight": 39, "Enter": 13}[key]}
-        for kind in ("rawKeyDown", "keyUp"):
+        code, text = {"ArrowRight": (39, ""), "Enter": (13, "\r")}[key]
+        codes = {"code": key, "windowsVirtualKeyCode": code, "text": text}
+        for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, **codes)
 
     def type_into(self, selector: str, text: str) -> None:

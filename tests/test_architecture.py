@@ -22,6 +22,7 @@ ORDER = (
     ("modeling", "data", "evaluation"),
     ("config", "checkpoint", "export", "visualization"),
     ("engine",),
+    ("results", "sources"),
     ("model_zoo", "predictor"),
 )
 

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,16 @@ def test_every_link_leads_to_a_file_and_a_heading(page):
         if not linked.exists() or (anchor and anchor not in anchors(linked)):
             broken.append(target)
     assert broken == []
+
+
+def test_python_in_the_readme_runs(tmp_path, monkeypatch):
+    """With the trained weights, and with a rendered room for each image that it names."""
+    monkeypatch.chdir(tmp_path)
+    program = "".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S))
+    for name in re.findall(r'"([\w/]+\.jpg)"', program):
+        shutil.copy(ROOT / "rock_d2/model_zoo/examples/kitchen.jpg", name)
+    assert "Predictor(" in program
+    exec(program, {})
 
 
 def test_config_page_is_that_of_the_code():

@@ -67,6 +67,7 @@ def test_wheel_predicts_with_the_trained_weights(site, tmp_path, rooms_root):
     annotations = json.loads((rooms_root / "rooms/annotations/rooms_val.json").read_text())
     photo = annotations["images"][0]["file_name"]
     shutil.copy(rooms_root / "rooms" / photo, tmp_path / "photo.png")
+    assert (site / "rock_d2/model_zoo/examples/kitchen.jpg").is_file()
     printed = run(site, tmp_path, site / "bin/rock-d2", "predict", "photo.png", "--json")
     assert "1 images drawn in output/predictions" in printed
     picture = tmp_path / "output/predictions/photo.png"

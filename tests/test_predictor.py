@@ -1,12 +1,19 @@
 """The Python API: the numbers of the test loader, for images as files and as arrays."""
 
 import os
+import shutil
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import chain
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from detectron2.data import detection_utils
 from detectron2.modeling import build_model
+from PIL import Image
 from tiny import detector_cfg
 from tiny_model import CONFIG, OPTS, tiny_config
 
@@ -57,6 +64,69 @@ def test_files_arrays_one_and_many_agree(predictor, images):
     for output, path, array in zip(together, images, arrays, strict=True):
         assert_equal(predictor(str(path)), output)
         assert_equal(predictor(array), output)
+
+
+@pytest.fixture
+def folder(images, tmp_path):
+    """Two images, a file that is none, and a video of them that loses nothing."""
+    folder = tmp_path / "rooms"
+    folder.mkdir()
+    for name, image in zip(("a.png", "b.png"), images, strict=False):
+        shutil.copy(image, folder / name)
+    (folder / "notes.txt").write_text("no image")
+    codec = cv2.VideoWriter_fourcc(*"FFV1")
+    video = cv2.VideoWriter(str(folder / "walk.avi"), codec, 5, (160, 120))
+    for name in ("a.png", "b.png"):
+        video.write(cv2.imread(str(folder / name)))
+    video.release()
+    return folder
+
+
+@pytest.fixture
+def address(folder):
+    """That of the folder, and one that nobody serves."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_every_kind_of_source_gives_the_same(predictor, folder, address):
+    first, second = wanted = predictor([folder / "a.png", folder / "b.png"])
+    with Image.open(folder / "a.png") as photo:
+        assert_equal(predictor(photo), first)
+    assert_equal(predictor(f"{address}/a.png?size=full"), first)
+    video = cv2.VideoCapture(str(folder / "walk.avi"))
+    several = [folder, f"{folder}/*.png", [f"{address}/a.png", [folder / "b.png"]], video]
+    for source in several:
+        for found, truth in zip(predictor(source), wanted, strict=True):
+            assert_equal(found, truth)
+    assert [found.name for found in predictor(folder)] == [f"{folder}/a.png", f"{folder}/b.png"]
+    # Without an end: the results come as the images do.
+    endless = chain([folder / "walk.avi", folder / "b.png"], iter(lambda: folder / "a.png", None))
+    stream = predictor.stream(endless)
+    for truth in (first, second, second, first, first):
+        assert_equal(next(stream), truth)
+
+
+def test_what_cannot_be_read_is_named_or_left_out(predictor, folder, address):
+    for source, problem in (
+        (f"{address}/c.png", r"c\.png: cannot be downloaded \(HTTP Error 404"),
+        ("http://127.0.0.1:1/a.png", r"a\.png: cannot be downloaded .*save the image"),
+        (f"{address}/notes.txt", r"http.*notes\.txt: is no image of the formats"),
+        (folder / "*.jpg", r"\*\.jpg: is missing"),
+        (str(folder / "notes.mp4"), r"notes\.mp4: is missing"),
+    ):
+        with pytest.raises((OSError, ValueError), match=problem):
+            predictor(source)
+    (folder / "aa.png").write_text("no image")
+    problems = []
+    found = list(predictor.stream(folder, on_error=problems.append))
+    assert [result.name[-5:] for result in found] == ["a.png", "b.png"]
+    assert len(problems) == 1 and "aa.png: is no image" in problems[0]
 
 
 def test_takes_labels_as_the_test_loader_does(tiny_weights, rooms_root, images):

@@ -13,16 +13,15 @@ option of the task's name. tools/web_demo.py does it in a page of the browser.
 
 import argparse
 import json
+import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
-from detectron2.structures import BoxMode
-from PIL import Image
 from tqdm import tqdm
 
 from rock_d2.engine.command_line import (
@@ -32,15 +31,10 @@ from rock_d2.engine.command_line import (
     tool_parser,
 )
 from rock_d2.files import atomic_file
-from rock_d2.image_files import FORMATS, read_color_image
 from rock_d2.predictor import Predictor
+from rock_d2.sources import WEBCAM, Item, is_video, items_of, scheme_of
 from rock_d2.tasks import TASK_REGISTRY
-from rock_d2.visualization import class_title, draw_output, write_picture
 
-WEBCAM = "webcam"
-IMAGE_SUFFIXES = {
-    suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS
-}
 VIDEO_CODECS = {".avi": "MJPG", ".mkv": "mp4v", ".mov": "mp4v", ".mp4": "mp4v"}
 # Of cameras and files that do not have their own.
 FRAMES_PER_SECOND = 25.0
@@ -49,18 +43,19 @@ FRAMES_PER_SECOND = 25.0
 def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
     add = parser.add_argument
-    inputs = "images, folders of images, one video, or the word webcam (until Ctrl-C)"
+    inputs = (
+        "images, folders and patterns of them, their http addresses; or a video, the address of a "
+        "stream, or the word webcam (until Ctrl-C)"
+    )
     add("paths", nargs="*", metavar="PATH", help=inputs)
     add("--input", nargs="+", default=[], metavar="PATH", help="the same, after other options")
     output = "folder for the pictures, or the file for one image or a video (default: %(default)s)"
     add("--output", type=Path, default="output/predictions", metavar="PATH", help=output)
     add_model_options(parser)
-    add(
-        "--json",
-        action="store_true",
-        help="also write the predictions: <picture>.json with <picture>_<task>.npy for the maps, "
-        "or <video>.jsonl",
-    )
+    predictions = "also write the predictions without the maps: <picture>.json, or <video>.jsonl"
+    add("--json", action="store_true", help=predictions)
+    maps = "also write each map (C, H, W): <picture>_<task>.npy"
+    add("--maps", action="store_true", help=maps)
     add(
         "--confidence-threshold",
         type=float,
@@ -81,35 +76,17 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def is_video(inputs: Sequence[str]) -> bool:
-    """Return whether the one input is a video file or the webcam."""
-    return len(inputs) == 1 and (
-        inputs[0] == WEBCAM or Path(inputs[0]).suffix.lower() in VIDEO_CODECS
-    )
+def stem_of(item: Item) -> str:
+    return Path(urlsplit(item).path if scheme_of(item) else item).stem
 
 
-def list_images(inputs: Sequence[str]) -> list[Path]:
-    """Return the image files, and those in folders among them, in the order of their names."""
-    images = []
-    for path in map(Path, inputs):
-        if not path.exists():
-            raise FileNotFoundError(f"{path}: is missing; --input takes images, folders or a video")
-        if not path.is_dir():
-            images.append(path)
-            continue
-        found = [file for file in sorted(path.iterdir()) if file.suffix.lower() in IMAGE_SUFFIXES]
-        if not found:
-            raise ValueError(f"{path}: holds no image ({' '.join(sorted(IMAGE_SUFFIXES))})")
-        images += found
-    return images
-
-
-def output_files(inputs: Sequence[str], images: Sequence[Path], output: Path) -> list[Path]:
+def output_files(inputs: Sequence[str], items: Sequence[Item], output: Path) -> list[Path]:
     """Return the place of each image's picture: in ``output``, or that file if it has a suffix."""
+    images = [Path(item) for item in items]
     if len(images) == 1 and output.suffix and not output.is_dir():
         files = [output]
     else:
-        files = [output / f"{image.stem}.png" for image in images]
+        files = [output / f"{stem_of(item)}.png" for item in items]
     file, times = Counter(files).most_common(1)[0]
     if times > 1:
         raise ValueError(f"{file}: two inputs have this name; run them into different folders")
@@ -132,38 +109,38 @@ def check_output(file: Path, inputs: Sequence[Path]) -> None:
 
 
 def run_on_images(
-    predictor: Predictor,
-    images: Sequence[Path],
-    files: Sequence[Path],
-    *,
-    score_threshold: float,
-    write_json: bool,
-    labels: Mapping[str, Sequence[Any]],
-) -> None:
-    """Write a picture for each image; with ``write_json`` its predictions in a file beside it.
+    predictor: Predictor, images: Sequence[Item], files: Sequence[Path], args: argparse.Namespace
+) -> list[str]:
+    """Write a picture for each image, and what else ``args`` ask for.
 
-    Each image's ``labels``, by task, are given to the model.
+    Returns:
+        What is wrong with images that cannot be read.
     """
+    problems: list[str] = []
+
+    def report(problem: str) -> None:
+        problems.append(problem)
+        tqdm.write(f"skipped: {problem}", file=sys.stderr)
+
+    labels, places = given_labels(args), dict(zip(map(str, images), files, strict=True))
     for name, values in labels.items():
         if len(values) != len(images):
             raise ValueError(f"--{name}: has {len(values)} labels for {len(images)} images")
-    places = zip(tqdm(images, desc="predicting", disable=None), files, strict=True)
-    for i, (image, file) in enumerate(places):
-        rgb = read_color_image(image)
-        given = {name: values[i] for name, values in labels.items()}
-        found = predictor(rgb, encodings=True, **given)
-        write_picture(file, draw(predictor, rgb, found, score_threshold))
-        if write_json:
-            facts = {"file_name": str(image), **summary(predictor, rgb, found, score_threshold)}
-            facts |= write_maps(predictor, found, file)
+    choices = {"encodings": True, "progress": sys.stderr.isatty(), "on_error": report}
+    for found in predictor.stream(images, **choices, **labels):
+        file = places[found.name]
+        shown = found.threshold(args.confidence_threshold)
+        shown.save(file)
+        maps = shown.save_maps(file.with_suffix("")) if args.maps else {}
+        if args.json:
             with atomic_file(file.with_suffix(".json")) as document:
-                document.write(json.dumps(facts, indent=1).encode())
+                document.write(json.dumps(shown.summary() | maps, indent=1).encode())
+        tqdm.write(f"{found.name}: {found.describe(args.confidence_threshold)}")
+    return problems
 
 
-def run_on_video(
-    predictor: Predictor, source: str, output: Path, *, score_threshold: float, write_json: bool
-) -> int:
-    """Write a video of pictures; with ``write_json`` a line for each frame in a file beside it.
+def run_on_video(predictor: Predictor, source: str, output: Path, args: argparse.Namespace) -> int:
+    """Write a video of pictures; with --json a line for each frame in a file beside it.
 
     Returns:
         The number of frames.
@@ -174,28 +151,27 @@ def run_on_video(
         check_output(file, [Path(source)])
     output.parent.mkdir(parents=True, exist_ok=True)
     capture = cv2.VideoCapture(0 if source == WEBCAM else source)
+    if not capture.isOpened():
+        raise ValueError(f"{source}: is no video that OpenCV reads")
     rate = capture.get(cv2.CAP_PROP_FPS) or FRAMES_PER_SECOND
     count = 0
     with ExitStack() as closing:
         closing.callback(capture.release)
         try:
-            for frame in tqdm(frames_of(capture), desc="frames", disable=None):
-                found = predictor(frame, encodings=True)
-                picture = even_sided(draw(predictor, frame, found, score_threshold))
+            for found in predictor.stream(capture, encodings=True, progress=sys.stderr.isatty()):
+                shown = found.threshold(args.confidence_threshold)
+                picture = even_sided(shown.plot())
                 if not count:
                     writer = open_video(output, rate, picture)
                     closing.callback(writer.release)
-                    if write_json:
+                    if args.json:
                         lines = closing.enter_context(output.with_suffix(".jsonl").open("w"))
                 writer.write(picture[..., ::-1])
-                if write_json:
-                    facts = {"frame": count, **summary(predictor, frame, found, score_threshold)}
-                    lines.write(json.dumps(facts) + "\n")
+                if args.json:
+                    lines.write(json.dumps({"frame": count, **shown.summary()}) + "\n")
                 count += 1
         except KeyboardInterrupt:
             print("stopped")
-    if not count:
-        raise ValueError(f"{source}: gives no frame that OpenCV reads")
     return count
 
 
@@ -208,58 +184,10 @@ def open_video(path: Path, rate: float, picture: np.ndarray) -> cv2.VideoWriter:
     return writer
 
 
-def frames_of(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
-    """Yield RGB frames."""
-    while True:
-        read, frame = capture.read()
-        if not read:
-            return
-        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-
-
 def even_sided(picture: np.ndarray) -> np.ndarray:
     """Cut off the last row or column where their number is odd, which video codecs refuse."""
     height, width = picture.shape[:2]
     return np.ascontiguousarray(picture[: height // 2 * 2, : width // 2 * 2])
-
-
-def draw(
-    predictor: Predictor, image: np.ndarray, output: Mapping[str, Any], score_threshold: float
-) -> np.ndarray:
-    return draw_output(image, output, predictor.tasks, predictor.metadata, score_threshold)
-
-
-def summary(
-    predictor: Predictor, image: np.ndarray, output: Mapping[str, Any], score_threshold: float
-) -> dict[str, Any]:
-    """Return a model's output in words and numbers: objects, and rankings of classes."""
-    facts: dict[str, Any] = {"height": image.shape[0], "width": image.shape[1]}
-    if "instances" in output:
-        found = output["instances"]
-        found = found[found.scores >= score_threshold]
-        # As in COCO: left, top, width, height.
-        boxes = BoxMode.convert(found.pred_boxes.tensor, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
-        boxes = boxes.numpy().astype(float).round(2).tolist()
-        objects = zip(found.pred_classes.tolist(), found.scores.tolist(), boxes, strict=True)
-        facts["instances"] = [
-            {"category": class_title(label, predictor.metadata), "score": score, "bbox": box}
-            for label, score, box in objects
-        ]
-    return facts | predictor.rankings(output, count=5)
-
-
-def write_maps(
-    predictor: Predictor, output: Mapping[str, Any], picture: Path
-) -> dict[str, dict[str, str]]:
-    """Write each predicted map (C, H, W) to ``<picture>_<task>.npy``; return the names."""
-    files = {}
-    for task in predictor.tasks:
-        if task.name in output and output[task.name].ndim == 3:
-            path = picture.with_name(f"{picture.stem}_{task.name}.npy")
-            with atomic_file(path) as file:
-                np.save(file, output[task.name].numpy())
-            files[task.name] = {"file_name": str(path)}
-    return files
 
 
 def given_labels(args: argparse.Namespace) -> dict[str, list[int | str]]:
@@ -276,23 +204,26 @@ def main(args: argparse.Namespace) -> None:
     inputs = [*args.paths, *args.input]
     if not inputs:
         raise ValueError("name an image, a folder of images, a video or the word webcam")
-    video, output = is_video(inputs), args.output
-    if video and not output.suffix:
-        output /= f"{Path(inputs[0]).stem}.mp4"
     # Wrong names are found before a model is built.
-    images = [] if video else list_images(inputs)
-    files = [] if video else output_files(inputs, images, output)
-    labels = given_labels(args)
-    if labels and video:
-        raise ValueError(f"--{next(iter(labels))}: labels are given for images, not for a video")
+    items, output = list(items_of(inputs)), args.output
+    if not any(map(is_video, items)):
+        files = output_files(inputs, items, output)
+        predictor = Predictor(args.config_file, args.weights, opts=args.opts)
+        problems = run_on_images(predictor, items, files, args)
+        print(f"{len(items) - len(problems)} images drawn in {output}")
+        if problems:
+            raise ValueError(f"{len(problems)} of {len(items)} images could not be read")
+        return
+    if len(items) > 1:
+        raise ValueError("one video at a time, and no images with it")
+    if wrong := [*given_labels(args), *["maps"] * args.maps]:
+        raise ValueError(f"--{wrong[0]}: is for images, not for a video")
+    source = str(items[0])
+    if not output.suffix:
+        output /= f"{stem_of(source)}.mp4"
     predictor = Predictor(args.config_file, args.weights, opts=args.opts)
-    choices = {"score_threshold": args.confidence_threshold, "write_json": args.json}
-    if video:
-        count = run_on_video(predictor, inputs[0], output, **choices)
-        print(f"{count} frames of {inputs[0]} drawn in {output}")
-    else:
-        run_on_images(predictor, images, files, labels=labels, **choices)
-        print(f"{len(images)} images drawn in {output}")
+    count = run_on_video(predictor, source, output, args)
+    print(f"{count} frames of {source} drawn in {output}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-r"""Shows a trained model in a page of the browser: upload an image, see its predictions.
+r"""Shows a trained model in a page of the browser: choose an image, see its predictions.
 
     rock-d2 page
     python tools/web_demo.py --config-file configs/rock/rock_rooms.yaml \
@@ -14,8 +14,10 @@ import json
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
+from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,14 +35,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from untrusted_images import read_untrusted_image
 
-from rock_d2.engine.command_line import (
-    add_model_options,
-    one_line_errors,
-    parse,
-    tool_parser,
-)
+from rock_d2 import model_zoo
+from rock_d2.engine.command_line import add_model_options, one_line_errors, parse, tool_parser
 from rock_d2.predictor import Predictor
-from rock_d2.visualization import panel_row, prediction_drawings
+from rock_d2.results import Result
+from rock_d2.tasks.base import Drawing
+from rock_d2.visualization import panel_size, prediction_drawings, resized
 
 MAX_FILE = 20 * 2**20
 # The form around a file, and all requests without one.
@@ -50,7 +50,14 @@ MAX_VOLUME = 500 * 2**20
 FILE_SECONDS = 3600
 # Even an empty file takes a block of the disk.
 BLOCK = 4096
-RANKED = 5
+EXAMPLES = Path(model_zoo.__file__).resolve().parent / "examples"
+INTRODUCTION = """# rock_d2
+The objects of an image, and the other tasks of the network.
+The model that comes with the project has seen rendered rooms only, as the examples are, and finds
+next to nothing in photos; there was no photo at hand whose licence allows to ship it.
+"""
+# Of the table of objects; boxes in pixels of the image.
+COLUMNS = ["object", "score", "left", "top", "width", "height"]
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -104,7 +111,9 @@ class Guard(BaseHTTPMiddleware):
     def names_uploads_only(self, body: bytes) -> bool:
         def check(item: dict[str, Any]) -> None:
             if "path" in item:
-                Path(item["path"]).resolve().relative_to(self.folder)
+                path = Path(item["path"]).resolve()
+                if path.parent != EXAMPLES:
+                    path.relative_to(self.folder)
 
         try:
             json.loads(body or "{}", object_hook=check)
@@ -127,44 +136,126 @@ def make_room(folder: Path, size: int) -> None:
 
 
 def build_page(predictor: Predictor, score_threshold: float) -> gr.Blocks:
-    """Return the page: upload and threshold, panels, and a ranking of each task with classes."""
+    """Return the page: what one chooses, and below it what the model sees."""
 
-    def look(path: str | None, score: float) -> list[Any]:
-        if path is None:
-            return [None] * (1 + len(rankings))
+    @lru_cache(maxsize=4)
+    def predict(path: str) -> Result:
+        # The name of an upload has the hash of its content.
+        return predictor(read_untrusted_image(path), encodings=True)
+
+    def look(path: str | None, score: float, classes: list[str]) -> list[Any]:
         try:
-            image = read_untrusted_image(path)
+            return answer(predict(path), score, classes) if path else [None] * len(outputs)
         except ValueError as error:
             raise gr.Error(str(error), print_exception=False) from None
-        output = predictor(image, encodings=True)
-        drawings = prediction_drawings(image, output, predictor.tasks, predictor.metadata, score)
-        panels = [panel_row(image, [drawing]) for drawing in drawings if drawing.image is not None]
-        return [panels, *predictor.rankings(output, RANKED).values()]
 
-    example = predictor(np.zeros((120, 160, 3), np.uint8))
+    example = predictor(np.zeros((120, 160, 3), np.uint8), encodings=True)
+    gr.set_static_paths([EXAMPLES])
     with gr.Blocks(
         title="rock_d2", analytics_enabled=False, delete_cache=(FILE_SECONDS, FILE_SECONDS)
     ) as page:
-        gr.Markdown("# rock_d2\nThe objects of an image, and the other tasks of the network.")
+        gr.Markdown(INTRODUCTION)
+        inputs = add_inputs(predictor.metadata.get("thing_classes", []), score_threshold)
+        why = gr.Markdown()
         with gr.Row():
+            pictures = [part for drawing in drawings_of(example) for part in add_picture(drawing)]
+        with gr.Row():
+            with gr.Column(scale=2):
+                objects = gr.Dataframe(label="objects", headers=COLUMNS, interactive=False)
+                download = gr.DownloadButton("Download as JSON")
             with gr.Column():
-                # A path is passed on as it is: only `read_untrusted_image` decodes.
-                upload = gr.Image(
-                    label="image", type="filepath", image_mode=None, sources=["upload"]
-                )
-                threshold = gr.Slider(0, 1, score_threshold, step=0.05, label="score threshold")
-                rankings = [gr.Label(label=name) for name in predictor.rankings(example, RANKED)]
-            panels = gr.Gallery(label="predictions", height=800, object_fit="contain", scale=2)
+                rankings = [gr.Label(label=name) for name in example.rankings()]
+        outputs = [why, objects, download, *pictures, *rankings]
         gr.on(
-            [upload.change, threshold.change],
+            [part.change for part in inputs],
             look,
-            [upload, threshold],
-            [panels, *rankings],
+            inputs,
+            outputs,
             api_name="look",
             trigger_mode="always_last",
             show_progress="minimal",
         )
     return page.queue(max_size=16, default_concurrency_limit=1)
+
+
+def answer(found: Result, score: float, classes: Sequence[str]) -> list[Any]:
+    """Return what the page shows of a result, in the order of its parts."""
+    shown = found.threshold(score, classes)
+    # One look at a time writes it, and Gradio serves a copy.
+    file = Path(tempfile.gettempdir(), "predictions.json")
+    shown.save(file)
+    pictures = [
+        part
+        for drawing in drawings_of(shown)
+        for part in (caption(drawing), resized(drawing.image, panel_size(shown.image)))
+    ]
+    facts = [found.describe(score, classes), table(shown), str(file)]
+    return [*facts, *pictures, *shown.rankings().values()]
+
+
+def add_inputs(classes: Sequence[str], score_threshold: float) -> list[gr.components.Component]:
+    """Add the image, the examples, the threshold and the choice of classes."""
+    with gr.Row():
+        with gr.Column():
+            # A path is passed on as it is: only `read_untrusted_image` decodes.
+            image = gr.Image(
+                label="image",
+                type="filepath",
+                image_mode=None,
+                sources=["upload", "webcam", "clipboard"],
+                height=300,
+            )
+        with gr.Column():
+            files = sorted(map(str, EXAMPLES.glob("*.jpg")))
+            gr.Examples(files, image, label="rendered rooms", cache_examples=False)
+            threshold = gr.Slider(0, 1, score_threshold, step=0.05, label="score threshold")
+            choice = gr.Dropdown(
+                list(classes), multiselect=True, label="classes of objects (none chosen: all)"
+            )
+    return [image, threshold, choice]
+
+
+def add_picture(drawing: Drawing) -> tuple[gr.HTML, gr.Image]:
+    """Add a caption and the place of its picture: one in a row on phones, two on wide screens."""
+    name = drawing.caption.split(":")[0]
+    with gr.Column(min_width=420):
+        text = gr.HTML()
+        picture = gr.Image(
+            label=name,
+            alt_text=name,
+            show_label=False,
+            interactive=False,
+            buttons=["download", "fullscreen"],
+        )
+    return text, picture
+
+
+def drawings_of(found: Result) -> list[Drawing]:
+    drawings = prediction_drawings(
+        found.image, found, found.tasks, found.metadata, found.score_threshold
+    )
+    return [drawing for drawing in drawings if drawing.image is not None]
+
+
+def caption(drawing: Drawing) -> str:
+    """Return a drawing's caption and its scale of colours as HTML."""
+    text = f"<b>{escape(drawing.caption)}</b>"
+    if drawing.scale is None:
+        return text
+    low, high, colours = drawing.scale
+    stops = ", ".join(f"rgb{tuple(map(int, colour))}" for colour in colours[::16])
+    bar = f"display:inline-block;width:8em;height:.8em;background:linear-gradient(90deg,{stops})"
+    scale = f'{escape(low)} <span style="{bar}"></span> {escape(high)}'
+    return f'{text} <span style="white-space:nowrap">{scale}</span>'
+
+
+def table(found: Result) -> list[list[Any]]:
+    """Return the rows of COLUMNS."""
+    objects = [] if found.instances is None else found.objects()
+    return [
+        [thing["category"], round(thing["score"], 2), *map(round, thing["bbox"])]
+        for thing in objects
+    ]
 
 
 def serve(page: gr.Blocks, folder: Path, *, hosts: list[str], **options: Any) -> None:

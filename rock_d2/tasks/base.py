@@ -73,6 +73,7 @@ class Task(ABC):
         name: key of batch items and stem of every other name: ``loss_<name>``, ``apply_<name>``.
         field: the key of a dataset dict that carries the label; images may lack it.
         num_outputs: maps of the network's prediction, before ``activation``.
+        unit: of the numbers of ``postprocess``, for people.
         is_map: whether the prediction is a map rather than one vector for the whole image.
         eval_images: of a test set that are measured, evenly spread over it; 0: all.
         loss_weight: factor of the loss in the sum that is minimised.
@@ -81,6 +82,7 @@ class Task(ABC):
     name: ClassVar[str]
     field: ClassVar[str]
     num_outputs: ClassVar[int]
+    unit: ClassVar[str] = ""
     is_map: ClassVar[bool] = False
     eval_images: ClassVar[int] = 0
 

@@ -27,6 +27,7 @@ class BinaryMapTask(ClassMapTask):
     enlarged to the label.
     """
 
+    unit = "probability"
     num_classes = 2
     num_outputs = 1
     channels = MapTask.channels

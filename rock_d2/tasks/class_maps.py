@@ -37,6 +37,7 @@ class ClassMapTask(MapTask):
         num_classes: K.
     """
 
+    unit = "probability of each class"
     unknown_level = UNKNOWN
     unknown_value = float(UNKNOWN)
     num_classes: ClassVar[int]

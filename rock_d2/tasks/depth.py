@@ -38,6 +38,7 @@ class Depth(MapTask):
     name = "depth"
     field = "depth_file_name"
     num_outputs = 1
+    unit = "metres"
     stored_type = np.uint16
     unknown_level = 0
 

@@ -35,6 +35,7 @@ class Normals(MapTask):
     name = "normals"
     field = "normals_file_name"
     num_outputs = 3
+    unit = "unit vectors: x right, y down, z forward"
     stored_type = np.uint8
     unknown_level = ZERO_LEVEL
 

@@ -29,6 +29,7 @@ class Scene(ClassesFromData, Task):
     name = "scene"
     field = "scene_id"
     class_list = "scene_classes"
+    unit = "probability of each class"
 
     loss_weight: float = 3.0
     num_classes: int = 27

@@ -12,7 +12,14 @@ from rock_d2.visualization.drawings import (
     record_drawing,
 )
 from rock_d2.visualization.encodings import recorded_encodings
-from rock_d2.visualization.panels import evenly_spaced, panel_row, write_picture, write_pictures
+from rock_d2.visualization.panels import (
+    evenly_spaced,
+    panel_row,
+    panel_size,
+    resized,
+    write_picture,
+    write_pictures,
+)
 
 __all__ = [
     "class_title",
@@ -24,10 +31,12 @@ __all__ = [
     "merge_captions",
     "object_drawing",
     "panel_row",
+    "panel_size",
     "precision_recall_chart",
     "prediction_drawings",
     "record_drawing",
     "recorded_encodings",
+    "resized",
     "training_chart",
     "write_picture",
     "write_pictures",

@@ -19,6 +19,8 @@ from rock_d2.visualization.panels import panel_row, panel_size
 
 # RGB from 0 to 1, by class.
 COLOURS = colormap(rgb=True, maximum=1)
+# Size of the names in points by the image's width, so that they are legible on a phone.
+TEXT_SHARE = 1 / 40
 
 
 def draw_comparison(
@@ -170,13 +172,15 @@ def object_drawing(
     names = [class_title(label, metadata) for label in classes]
     if scores is not None:
         names = [f"{name} {score:.0%}" for name, score in zip(names, scores, strict=True)]
+    colours = [COLOURS[label % len(COLOURS)] for label in classes]
     canvas = Visualizer(image, scale=panel_size(image)[0] / image.shape[1])
-    drawn = canvas.overlay_instances(
-        boxes=boxes,
-        labels=names,
-        masks=masks,
-        assigned_colors=[COLOURS[label % len(COLOURS)] for label in classes],
-    )
+    drawn = canvas.overlay_instances(boxes=boxes, masks=masks, assigned_colors=colours)
+    size = image.shape[1] * TEXT_SHARE
+    for (left, top, right, _), name, colour in zip(boxes, names, colours, strict=True):
+        at_left = left + right < image.shape[1]
+        place = (left if at_left else right, min(top, image.shape[0] - 2 * size))
+        side = "left" if at_left else "right"
+        canvas.draw_text(name, place, font_size=size, color=colour, horizontal_alignment=side)
     return Drawing(f"{len(names)} object{'s' * (len(names) != 1)}", drawn.get_image())
 
 

@@ -47,9 +47,14 @@ def panel(drawing: Drawing, size: tuple[int, int]) -> np.ndarray:
     write(strip, drawing.caption, left=6, right=right)
     if drawing.image is None:
         return np.vstack([strip, np.full((size[1], size[0], 3), 255, np.uint8)])
-    shrinks = size[0] < drawing.image.shape[1]
+    return np.vstack([strip, resized(drawing.image, size)])
+
+
+def resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return a drawing's picture at ``size`` (width, height)."""
+    shrinks = size[0] < picture.shape[1]
     way = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
-    return np.vstack([strip, cv2.resize(drawing.image, size, interpolation=way)])
+    return cv2.resize(picture, size, interpolation=way)
 
 
 def draw_scale(strip: np.ndarray, scale: ColourScale) -> int:

@@ -43,7 +43,7 @@ def folder(photos, tmp_path) -> Path:
 
 def test_folder_with_json(folder, tiny_weights, tmp_path):
     output = tmp_path / "seen"
-    run(tiny_weights["rock"], "--input", folder, "--output", output, "--json")
+    run(tiny_weights["rock"], "--input", folder, "--output", output, "--json", "--maps")
     assert cv2.imread(str(output / "same.png")).shape == (386, PICTURE_WIDTH, 3)
     assert (output / "large.png").is_file()
 
@@ -63,6 +63,18 @@ def test_folder_with_json(folder, tiny_weights, tmp_path):
         np.testing.assert_allclose(stored, wanted[name].numpy(), rtol=1e-4, atol=1e-5)
 
 
+def test_unreadable_file_is_reported_and_the_others_are_drawn(
+    folder, tiny_weights, tmp_path, capsys
+):
+    (folder / "middle.png").write_text("no image")
+    with pytest.raises(ValueError, match="1 of 3 images could not be read"):
+        run(tiny_weights["rock"], folder, "--json", "--output", tmp_path / "seen")
+    made = {path.name for path in (tmp_path / "seen").iterdir()}
+    assert made == {"large.json", "large.png", "same.json", "same.png"}
+    printed = capsys.readouterr()
+    assert "middle.png: is no image" in printed.err and "2 images drawn" in printed.out
+
+
 def test_labels_are_given_to_the_model(photos, rooms_root, tiny_weights, tmp_path):
     label = rooms_root / "rooms" / "depth" / photos[0].name
     images, given = ("--input", photos[0], "--output", tmp_path), ("MODEL.ROCK.GIVEN", '["Depth"]')
@@ -72,6 +84,7 @@ def test_labels_are_given_to_the_model(photos, rooms_root, tiny_weights, tmp_pat
         found = json.loads((tmp_path / photos[0].with_suffix(".json").name).read_text())
         scores.append([box["score"] for box in found["instances"]])
     assert scores[0] != scores[1]
+    assert not list(tmp_path.glob("*.npy"))
     with pytest.raises(ValueError, match=r"--depth: has 2 labels for 1 images"):
         run(tiny_weights["rock"], *images, "--depth", label, label, options=given)
 

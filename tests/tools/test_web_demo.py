@@ -52,14 +52,19 @@ def address(predictor, folder) -> Iterator[str]:
         page.close()
 
 
-def test_page_in_a_browser(address, predictor, tmp_path):
-    if find_chromium() is None:
-        pytest.skip("no Chromium is installed")
-    # 12.2 megapixels, as a phone takes and turns them: 3024 wide, 4032 high.
+@pytest.fixture
+def photo(tmp_path) -> Path:
+    """12.2 megapixels, as a phone takes and turns them: 3024 wide, 4032 high."""
     coarse = np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)
     exif, photo = Image.Exif(), tmp_path / "IMG_0001.jpg"
     exif[0x0112] = 6
     Image.fromarray(coarse).resize((4032, 3024)).save(photo, quality=95, exif=exif)
+    return photo
+
+
+def test_page_in_a_browser(address, predictor, photo, tmp_path):
+    if find_chromium() is None:
+        pytest.skip("no Chromium is installed")
     image = read_untrusted_image(photo)
     assert image.shape == (1600, 1200, 3)
     output = predictor(image)
@@ -67,30 +72,36 @@ def test_page_in_a_browser(address, predictor, tmp_path):
         page.open(address)
         page.wait_for("document.querySelector('input[type=file]') !== null")
         page.choose_file("input[type=file]", photo)
-        # Detections, the scene's heat map, depth and normals: each 960 x 1280 below a caption.
+        # Detections, the scene's heat map, depth and normals: each 960 x 1280, captions as text.
         panels = "[...document.images].filter(i => i.naturalWidth == 960)"
         page.wait_for(f"{panels}.length == 4")
-        assert page.evaluate(f"{panels}.map(i => i.naturalHeight)") == [1280 + 26] * 4
+        assert page.evaluate(f"{panels}.map(i => i.naturalHeight)") == [1280] * 4
         text = page.evaluate("document.body.innerText")
         names = predictor.metadata.scene_classes
         for best in output["scene"].argsort(descending=True)[:5]:
             assert names[best] in text and f"{output['scene'][best]:.0%}" in text
+        row = output.objects()[0]
+        assert f"\n{row['category']}\n{round(row['score'], 2)}\n" in text
         # Nothing comes from other machines.
         others = "e => !e.name.startsWith(location.origin)"
         assert page.evaluate(f"performance.getEntriesByType('resource').some({others})") is False
 
-        def changed_by(action, *arguments) -> None:
-            before = page.evaluate(f"{panels}[0].src")
+        def changes_to(score, action, *arguments) -> None:
             action(*arguments)
-            page.wait_for(f"{panels}.length == 4 && {panels}[0].src != {before!r}")
+            page.wait_for(f"document.body.innerText.includes('(score from {score})')")
 
-        # No detection scores more than 0.95, and many more than 0.05.
         page.call("Page.bringToFront")
-        changed_by(page.type_into, "input[type=number]", "0.95")
-        changed_by(page.type_into, "input[type=number]", "0.05")
+        changes_to(0.95, page.type_into, "input[type=number]", "0.95")
+        best = f"the best is {row['category']} {row['score']:.2f}: lower the threshold"
+        assert f"no object scores 0.95 or more; {best}" in page.evaluate("document.body.innerText")
+        changes_to(0.05, page.type_into, "input[type=number]", "0.05")
         page.evaluate("document.querySelector('input[type=range]').focus()")
-        changed_by(page.press, "ArrowRight")
-        changed_by(page.click_at, "input[type=range]", 0.9)
+        changes_to(0.1, page.press, "ArrowRight")
+        changes_to(0.9, page.click_at, "input[type=range]", 0.9)
+        # An example of 240 x 320, by the keyboard.
+        page.evaluate("document.querySelector('button.gallery-item').focus()")
+        page.press("Enter")
+        page.wait_for("[...document.images].filter(i => i.naturalWidth == 480).length == 4")
 
 
 def post(address: str, path: str, data: bytes, **headers: str) -> str:
@@ -109,7 +120,7 @@ def upload(address: str, content: bytes, name: str = "room.png", **headers: str)
 
 def look(address: str, file: object, **headers: str) -> str:
     """Return the events that the page's endpoint answers with."""
-    data = json.dumps({"data": [file, THRESHOLD]}).encode()
+    data = json.dumps({"data": [file, THRESHOLD, []]}).encode()
     kind = {"Content-Type": "application/json"}
     event = json.loads(post(address, "/call/look", data, **kind | headers))["event_id"]
     with urllib.request.urlopen(f"{address}{API}/call/look/{event}") as reply:
@@ -140,6 +151,10 @@ def test_requests_name_no_file_of_the_server(address, folder, small, tmp_path):
             assert refusal(look, address, {"path": str(name), **meta}) == 403
             assert refusal(look, address, [{"x": {"path": str(name), **meta}}]) == 403
     assert refusal(post, address, "/call/look", b"{", **{"Content-Type": "text/plain"}) == 403
+    example = str(web_demo.EXAMPLES / "kitchen.jpg")
+    assert "event: complete" in look(address, {"path": example, **META})
+    outside = f"{web_demo.EXAMPLES}/../trained/rock_rooms.md"
+    assert refusal(look, address, {"path": outside, **META}) == 403
 
 
 def test_other_sites_are_refused_and_other_machines_cannot_connect(address, small):
