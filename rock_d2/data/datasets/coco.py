@@ -84,14 +84,18 @@ def load_multitask_coco(json_file: str, image_root: str, name: str) -> list[dict
     problems = list(
         structure_problems(document, root, empty_boxes=metadata.get("empty_boxes", False))
     )
+    # If they are not given, looking them up would read the file again.
+    vars(metadata).setdefault("thing_classes", category_names(document))
     problems = problems or list(class_problems(document, metadata))
     if problems:
         raise ValueError(
             f"{path}: {problems[0]} ({len(problems)} problem(s) in all); "
             f"see them by: python tools/check_dataset.py {name}"
         )
-    records = load_coco_json(str(path), str(root), name)
     images = {image["id"]: image for image in document["images"]}
+    # Before Detectron2 reads it once more.
+    del document
+    records = load_coco_json(str(path), str(root), name)
     for record in records:
         image = images[record["image_id"]]
         record |= _image_labels(image, root)
@@ -115,5 +119,5 @@ def read_coco_json(json_file: str | os.PathLike, name: str) -> Any:
 
 def _image_labels(image: dict[str, Any], root: Path) -> dict[str, Any]:
     labels = {key: value for key, value in image.items() if key not in COCO_FIELDS}
-    files = {key: str(root / value) for key, value in labels.items() if key.endswith("_file_name")}
+    files = {key: f"{root}/{value}" for key, value in labels.items() if key.endswith("_file_name")}
     return labels | files
