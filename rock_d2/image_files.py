@@ -60,11 +60,11 @@ def name_in_tar(tar: str, start: int, size: int) -> str:
     return f"{tar}#{start}+{size}"
 
 
-def is_file(path: Path) -> bool:
+def is_file(path: str | PathLike) -> bool:
     """Return whether a path names a file, or one in a tar file; also for one that cannot be one."""
     place = IN_TAR.fullmatch(str(path))
     try:
-        return (Path(place["tar"]) if place else path).is_file()
+        return Path(place["tar"] if place else path).is_file()
     except (OSError, ValueError):
         return False
 
@@ -85,7 +85,7 @@ def _opened(path: str | PathLike, field: str | None) -> Iterator[Image.Image]:
     where = f"{path}: named by `{field}`," if field else f"{path}:"
     try:
         # A pipe or a device would block the reader.
-        if not is_file(Path(path)):
+        if not is_file(path):
             raise FileNotFoundError(
                 "is not a regular file" if Path(path).exists() else "is missing"
             )

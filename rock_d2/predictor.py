@@ -23,7 +23,7 @@ from detectron2.modeling import build_model
 from tqdm import tqdm
 
 from rock_d2.checkpoint.checkpointer import CompleteCheckpointer
-from rock_d2.classes import class_names, with_class_names
+from rock_d2.classes import names_by_kind
 from rock_d2.config import load_config
 from rock_d2.data.augmentation import build_augmentations
 from rock_d2.results import Result
@@ -38,8 +38,8 @@ class Predictor:
         model: in evaluation mode.
         tasks: those that it predicts.
         given: those of them whose labels it takes where it gets any.
-        metadata: names of its classes, from the file of the weights, or else the facts of the
-            config's first test set.
+        metadata: names of its classes, from the file of the weights, or else from the config's
+            data sets.
     """
 
     def __init__(
@@ -71,10 +71,7 @@ class Predictor:
         self.model = build_model(cfg).eval().to(memory_format=torch.channels_last)
         stored = CompleteCheckpointer(cfg, model=self.model).load(cfg.MODEL.WEIGHTS)
         self.tasks, self.given = self.model.neck.tasks, self.model.neck.given
-        names = cfg.DATASETS.TEST
-        self.metadata = with_class_names(names[0], class_names(cfg)) if names else Metadata()
-        if isinstance(stored.get("classes"), dict):
-            self.metadata = Metadata(**stored["classes"])
+        self.metadata = Metadata(**stored.get("classes") or names_by_kind(cfg))
         self.batch_size = batch_size
         self._augmentations = T.AugmentationList(build_augmentations(cfg, is_train=False))
         self._reverse_channels = cfg.INPUT.FORMAT == "BGR"
@@ -91,8 +88,9 @@ class Predictor:
             encodings: whether a result has ``encodings``, each task's maps (K, h, w) before the
                 pooling; images are then seen one by one, since a batch would pad them.
             progress: whether to show a bar.
-            labels: by the names of given tasks (MODEL.ROCK.GIVEN) what a dataset dict has, such as
-                a PNG's name; for several images a sequence, with None where one is missing.
+            labels: by the names of given tasks (MODEL.ROCK.GIVEN), such as ``depth``: a file, an
+                array as ``Task.read`` returns it (metres), or a class's number; for several images
+                a sequence, with None where one is missing.
         """
         items = list(items_of(source))
         single = len(items) == 1 and items[0] is source and not is_video(source)

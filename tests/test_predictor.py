@@ -143,6 +143,11 @@ def test_takes_labels_as_the_test_loader_does(tiny_weights, rooms_root, images):
         wanted = predictor.model([item])[0]
     found, other = predictor(images[:2], depth=[files[0], None], scene=[3, None])
     assert_equal(found, wanted)
+    metres = cv2.imread(str(files[0]), cv2.IMREAD_UNCHANGED) / 1000
+    assert_equal(predictor(images[0], depth=metres.astype(np.float32), scene=3), wanted)
+    for wrong, problem in ((metres[:9], "9 x 160, its"), (metres - 99, "unknown pixels must be 0")):
+        with pytest.raises(ValueError, match=rf"depth.* {problem}"):
+            predictor(images[0], depth=wrong)
     plain, expected = predictor(images[:2])
     assert_equal(other, expected)
     assert not torch.equal(found["instances"].scores, plain["instances"].scores)

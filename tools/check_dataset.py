@@ -38,7 +38,7 @@ from rock_d2.data.datasets.validation import (
 )
 from rock_d2.data.loader import check_registered
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
-from rock_d2.image_files import read_color_image
+from rock_d2.image_files import is_file, read_color_image
 from rock_d2.tasks import TASK_REGISTRY, Task
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "datasets"))
@@ -106,18 +106,18 @@ def check_image(
     """Return the faults of an image's files, each task's known share, and what measures it."""
     files = {k: str(root / str(v)) for k, v in image.items() if k.endswith("file_name")}
     record, problems, shares = {**image, **files}, [], {}
-    if Path(record["file_name"]).is_file():
+    if is_file(record["file_name"]):
         problems += _image_problems(record["file_name"], (image["height"], image["width"]))
     for task in tasks:
         stored = record.get(task.field)
-        if stored is None or (isinstance(stored, str) and not Path(stored).is_file()):
+        if stored is None or (isinstance(stored, str) and not is_file(stored)):
             continue
         found, shares[task.name] = task.check(record, metadata)
         problems += found
         if not found and shares[task.name] == 0:
             problems.append(f"{stored}: nothing is known")
     measures: dict[str, np.ndarray] = {}
-    if not problems and all(Path(file).is_file() for file in files.values()):
+    if not problems and all(map(is_file, files.values())):
         problems, measures = measure(record, metadata)
     return [f"{image['file_name']}: {problem}" for problem in problems], shares, measures
 

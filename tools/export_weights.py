@@ -4,21 +4,19 @@
     python tools/export_weights.py output/rock_rooms/model_best.pth rock.safetensors
     python tools/export_weights.py output/rock_rooms/model_final.pth small.safetensors --half
 
-Takes all that MODEL.WEIGHTS takes, and MODEL.WEIGHTS takes the new file. The names of the classes
-come with it, so that Predictor and the demo need no data set for them.
+Takes all that MODEL.WEIGHTS takes, and MODEL.WEIGHTS takes the new file. It keeps the names of a
+checkpoint's classes and the kind of its images.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from detectron2.data import MetadataCatalog
 from safetensors.torch import save
 
 from rock_d2.checkpoint.downloads import local_file
-from rock_d2.checkpoint.loading import read_weights
-from rock_d2.config import load_config
+from rock_d2.checkpoint.loading import FACTS, read_weights
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
 from rock_d2.files import atomic_file
 
@@ -29,24 +27,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("weights", help="the file of the weights, or its address")
     add("output", type=Path, help="the file to write; its name ends in .safetensors")
     add("--half", action="store_true", help="store matrices and filters in 16 bits: half the size")
-    config = "of the model, for the names of its classes (default: config.yaml beside the weights)"
-    add("--config-file", metavar="FILE", help=config)
     args = parse(parser, argv)
-    config = args.config_file or Path(args.weights).with_name("config.yaml")
-    found = args.config_file or Path(config).is_file()
-    export(args.weights, args.output, half=args.half, classes=class_names(config) if found else {})
+    export(args.weights, args.output, half=args.half)
 
 
-def class_names(config: str | Path) -> dict[str, list[str]]:
-    """Return the names that a config's first data set gives to classes of any kind."""
-    data = load_config(config).DATASETS
-    metadata = MetadataCatalog.get([*data.TEST, *data.TRAIN, "none"][0])
-    # A data set may read the first when it is asked.
-    names = metadata.as_dict() | {"thing_classes": metadata.get("thing_classes")}
-    return {key: list(x) for key, x in names.items() if key.endswith("_classes") and x}
-
-
-def export(weights: str, output: Path, *, half: bool, classes: Mapping[str, list[str]]) -> None:
+def export(weights: str, output: Path, *, half: bool) -> None:
     """Write the weights of a file, with the settings of their images and names of classes."""
     if output.suffix != ".safetensors":
         raise ValueError(f"{output} must end in .safetensors")
@@ -56,8 +41,7 @@ def export(weights: str, output: Path, *, half: bool, classes: Mapping[str, list
     if half:
         # Statistics and biases are few, and 16 bits hold nothing above 65504.
         tensors = {name: x.half() if is_large(x) else x for name, x in tensors.items()}
-    facts = {"style": content.get("style", {}), "classes": classes or content.get("classes", {})}
-    stored = {key: json.dumps(value) for key, value in facts.items() if value}
+    stored = {key: json.dumps(content[key]) for key in FACTS if content.get(key)}
     with atomic_file(output) as file:
         file.write(save(tensors, metadata={"format": "pt", **stored}))
     print(f"{output}: {len(tensors)} tensors, {output.stat().st_size / 1e6:.1f} MB")

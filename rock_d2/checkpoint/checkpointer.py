@@ -16,14 +16,14 @@ from rock_d2.checkpoint.downloads import local_file
 from rock_d2.checkpoint.files import CheckpointFiles
 from rock_d2.checkpoint.formats import Tensors, WeightFormat, backbone_place, find_format, learned
 from rock_d2.checkpoint.loading import read_weights
-from rock_d2.classes import class_names
+from rock_d2.classes import names_by_kind
 
 
 class RockCheckpointer(DetectionCheckpointer):
     """Takes all weights of ``WEIGHT_FORMATS``, and refuses those that do not fit.
 
     A checkpoint that it saves also holds ``style``, so that a model never gets images of another
-    kind than it was trained with, and ``thing_classes``.
+    kind than it was trained with, and ``classes``, their names.
     """
 
     @configurable
@@ -33,7 +33,7 @@ class RockCheckpointer(DetectionCheckpointer):
         save_dir: str = "",
         *,
         style: Mapping[str, Any],
-        classes: Sequence[str] = (),
+        classes: Mapping[str, list[str]],
         num_kept: int = 0,
         save_to_disk: bool | None = None,
         **checkpointables: Any,
@@ -43,26 +43,26 @@ class RockCheckpointer(DetectionCheckpointer):
             model: a detector of Detectron2, or MultiTask.
             save_dir: where checkpoints are written and looked for.
             style: the settings of the model's images, see ``style_of``.
-            classes: names of the objects' classes, as far as they are known.
+            classes: their names by kind, ``thing_classes`` and so on, as far as they are known.
             num_kept: numbered checkpoints that stay; 0 keeps all.
             save_to_disk: whether this process writes; by default the main one does.
             checkpointables: saved and loaded with the model.
         """
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
-        self.style, self.classes = dict(style), list(classes)
+        self.style, self.classes = dict(style), dict(classes)
         self.files = CheckpointFiles(save_dir, num_kept)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
-        return {"style": style_of(cfg), "classes": class_names(cfg)}
+        return {"style": style_of(cfg), "classes": names_by_kind(cfg)}
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Write a checkpoint, as a whole or not at all."""
         if not self.save_dir or not self.save_to_disk:
             return
         states = {key: obj.state_dict() for key, obj in self.checkpointables.items()}
-        content = {"model": self.model.state_dict(), **states, "style": self.style}
-        content["thing_classes"] = self.classes
+        content = {"model": self.model.state_dict(), **states}
+        content |= {"style": self.style, "classes": self.classes}
         self.logger.info(f"Saving checkpoint to {self.save_dir}/{name}.pth")
         self.files.write(name, content | kwargs)
 
@@ -91,6 +91,7 @@ class RockCheckpointer(DetectionCheckpointer):
             raise ValueError(f"{file}: not {kind.title}, as it seems: {error}") from error
         check_fit(file, kind, tensors, state)
         check_style(file, wanted=kind.style(stored) or recorded, found=self.style)
+        check_classes(file, checkpoint.setdefault("classes", {}))
         # Optimizers and counters of other projects are of no use here.
         return {"model": tensors} if kind.fills else {**checkpoint, "model": tensors}
 
@@ -99,7 +100,6 @@ class RockCheckpointer(DetectionCheckpointer):
     ) -> dict[str, Any]:
         """Load what ``read`` has returned, as ``load`` does."""
         tensors, state = checkpoint.pop("model"), self.model.state_dict()
-        checkpoint.pop("thing_classes", None)
         for name in tensors.keys() & state.keys():
             there, here = tuple(tensors[name].shape), tuple(state[name].shape)
             if there != here:
@@ -163,6 +163,13 @@ def recorded_style(path: str, checkpoint: dict[str, Any]) -> dict[str, Any]:
         if name in ("pixel_mean", "pixel_std")
     }
     return pixels | style
+
+
+def check_classes(path: str, classes: Any) -> None:
+    """Raise ValueError unless these are names by kind."""
+    lists = classes.values() if isinstance(classes, dict) else [None]
+    if not all(isinstance(x, list) and all(isinstance(name, str) for name in x) for x in lists):
+        raise ValueError(f"{path}: its `classes` are no lists of names by their kind")
 
 
 def check_style(path: str, *, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:

@@ -3,7 +3,6 @@
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 
@@ -26,7 +25,7 @@ def adapt_predictors(
     tensors: Tensors,
     state: Mapping[str, torch.Tensor],
     *,
-    there: Any,
+    there: Sequence[str],
     here: Sequence[str],
     by_name: bool,
 ) -> None:
@@ -36,22 +35,19 @@ def adapt_predictors(
         path: of the file, for messages.
         tensors: of the file by the model's names; changed in place.
         state: of the model as it is initialised.
-        there, here: the classes of the file, as it says, and of the model; nothing changes if both
-            are equal.
+        there, here: the classes of the file and of the model; nothing changes if both are equal.
         by_name: whether classes of both, and the background, keep their rows.
 
     Raises:
-        ValueError: if the file's are no names; if ``by_name`` is set and it has none, or another
-            tensor has another shape.
+        ValueError: if ``by_name`` is set and the file has no names, or another tensor has another
+            shape.
     """
-    if not isinstance(there, list) or not all(isinstance(name, str) for name in there):
-        raise ValueError(f"{path}: its `thing_classes` is no list of names")
     if by_name and not there:
         raise ValueError(
             f"{path}: does not say its classes, as checkpoints of trainings do; set "
             "MODEL.WEIGHTS_BY_CLASS_NAME False"
         )
-    if not there or not here or there == list(here):
+    if not there or not here or list(there) == list(here):
         return
     adapted = []
     for name in sorted(tensors.keys() & state.keys()):

@@ -16,7 +16,7 @@ from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 LONGEST_REASON = 200
 # Where the tensors are in files that hold more: of Detectron2, torchvision and timm, Detectron.
 WRAPPERS = ("model", "state_dict", "blobs")
-# What a .safetensors file of tools/export_weights.py says beside its tensors, each as JSON.
+# What tools/export_weights.py keeps of a checkpoint beside its tensors, each as JSON.
 FACTS = ("style", "classes")
 
 

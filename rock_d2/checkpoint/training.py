@@ -86,8 +86,8 @@ class TrainingCheckpointer(RockCheckpointer):
                 file,
                 checkpoint["model"],
                 self.model.state_dict(),
-                there=checkpoint.get("thing_classes", []),
-                here=self.classes,
+                there=checkpoint.get("classes", {}).get("thing_classes", []),
+                here=self.classes.get("thing_classes", []),
                 by_name=self._by_class_name,
             )
             self.restore(file, checkpoint, checkpointables=[])

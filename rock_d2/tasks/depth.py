@@ -56,6 +56,9 @@ class Depth(MapTask):
     def is_logarithm(self) -> bool:
         return self.loss_name == "berhu_log"
 
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        return encode_depth(values)
+
     def values(self, pixels: torch.Tensor, camera: CameraChange) -> torch.Tensor:
         """Return metres; a zoom by s brings everything s times nearer, flips change nothing."""
         return pixels.float() / (UNITS_PER_METRE * camera.zoom)

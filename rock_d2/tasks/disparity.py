@@ -45,6 +45,9 @@ class Disparity(MapTask):
     berhu_fraction: float = 0.2
     min_disparity: float = 1 / UNITS_PER_PIXEL
 
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        return encode_disparity(values)
+
     def values(self, pixels: torch.Tensor, camera: CameraChange) -> torch.Tensor:
         """Return pixels of the image's width as stored; a zoom by s makes s times as many.
 

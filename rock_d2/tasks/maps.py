@@ -56,13 +56,16 @@ class MapTask(Task):
         """
         return pixels.float()
 
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Return the PNG's pixels of a label as ``read`` returns it."""
+        return values.astype(self.stored_type)
+
     def load(self, record: Mapping[str, Any]) -> LabelMap | None:
         if self.field not in record:
             return None
-        path = record[self.field]
-        pixels = self.read_pixels(path)
+        pixels = self.read_pixels(record[self.field])
         if problem := size_problem(pixels, record):
-            raise ValueError(f"{path}: {problem}")
+            raise ValueError(f"{self.place(record[self.field])}: {problem}")
         planes = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
         return LabelMap(np.ascontiguousarray(planes), self.unknown_level)
 
@@ -74,14 +77,18 @@ class MapTask(Task):
     def as_values(self, prediction: np.ndarray) -> np.ndarray:
         return prediction[0] if len(prediction) == 1 else np.moveaxis(prediction, 0, 2)
 
-    def read_pixels(self, path: str) -> np.ndarray:
-        """Return the pixels of a label's PNG, (H, W) or (H, W, C) in RGB order."""
-        pixels = read_pixels(path, field=self.field)
+    def place(self, label: str | np.ndarray) -> str:
+        return f"`{self.name}`" if isinstance(label, np.ndarray) else str(label)
+
+    def read_pixels(self, label: str | np.ndarray) -> np.ndarray:
+        """Return the pixels of a label's PNG, or of an array, (H, W) or (H, W, C) in RGB order."""
+        is_array = isinstance(label, np.ndarray)
+        pixels = self.encode(label) if is_array else read_pixels(label, field=self.field)
         channels = 1 if pixels.ndim == 2 else pixels.shape[2]
         if pixels.dtype != self.stored_type or channels != self.label_channels:
             raise ValueError(
-                f"{path}: named by `{self.field}`, holds {channels} channel(s) of {pixels.dtype}; "
-                f"expected {self.label_channels} of {np.dtype(self.stored_type)} "
+                f"{self.place(label)}: named by `{self.field}`, holds {channels} channel(s) of "
+                f"{pixels.dtype}; expected {self.label_channels} of {np.dtype(self.stored_type)} "
                 "(see datasets/README.md)"
             )
         return pixels

@@ -46,6 +46,9 @@ class Normals(MapTask):
     def __post_init__(self) -> None:
         self.check_choice("LOSS", self.loss_name, ("cosine_l2", "l1"))
 
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        return encode_normals(values)
+
     def values(self, pixels: torch.Tensor, camera: CameraChange) -> torch.Tensor:
         """Return unit vectors; flips and rotations turn x and y, a zoom by s makes z grow by s.
 

@@ -12,6 +12,8 @@ from torch import nn
 
 from rock_d2 import model_zoo
 from rock_d2.checkpoint.checkpointer import CompleteCheckpointer, RockCheckpointer
+from rock_d2.checkpoint.downloads import local_file
+from rock_d2.checkpoint.loading import read_weights
 from rock_d2.checkpoint.training import TrainingCheckpointer
 
 THERE, HERE = (
@@ -111,6 +113,18 @@ def test_a_file_of_the_same_classes_comes_back_bit_for_bit(tmp_path):
     assert [name for name in old if not torch.equal(now[name], old[name])] == []
 
 
+def test_the_model_that_comes_with_the_project_keeps_its_rows_for_other_classes():
+    weights = "package://rock_d2/model_zoo/trained/rock_rooms.safetensors"
+    cfg = model_zoo.get_config("rock/pretrain_rooms_other.yaml")
+    cfg.merge_from_list([*BY_NAME, "MODEL.DEVICE", "cpu"])
+    checkpointer, old = starting(cfg), read_weights(local_file(weights))
+    checkpointer.start_from(weights)
+    name, bed = "head.cls_score.0.weight", (HERE.index("bed"), THERE.index("bed"))
+    now, old = checkpointer.model.state_dict()[name], old["model"][name]
+    # Of the first anchor's 20 rows in the file, and 24 here.
+    assert torch.equal(now[bed[1]], old[bed[0]].float()) and torch.equal(now[23], old[19].float())
+
+
 def test_what_does_not_fit_is_refused(tmp_path):
     pretrained(tmp_path)
     file = tmp_path / "model_final.pth"
@@ -122,7 +136,8 @@ def test_what_does_not_fit_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not a trained model of this config"):
         CompleteCheckpointer(cfg, model=build_model(cfg)).load(str(file))
     content = torch.load(file, weights_only=True)
-    for classes, problem in (([], "does not say its classes"), ([3], "is no list of names")):
-        torch.save(content | {"thing_classes": classes}, file)
+    assert content["classes"]["thing_classes"] == THERE and "stuff_classes" in content["classes"]
+    for classes, problem in (({}, "not say its classes"), ({"thing_classes": [3]}, "no lists of")):
+        torch.save(content | {"classes": classes}, file)
         with pytest.raises(ValueError, match=problem):
             starting(cfg).start_from(str(file))

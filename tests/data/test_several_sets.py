@@ -78,7 +78,10 @@ def test_kept_labels_and_repeats_are_of_each_set():
     # A pass has 3 + 3 x 3 images; with a share, one kind has 3 and the other 9.
     options = {"mapper": dict, "total_batch_size": 12, "seed": 0}
     for share, count in ((0.0, 12), (0.5, 18)):
-        batches = islice(build_train_loader(training_dicts(cfg), boxed_share=share, **options), 3)
+        options["boxed_share"] = share
+        batches = list(islice(build_train_loader(training_dicts(cfg), **options), 3))
+        resumed = build_train_loader(training_dicts(cfg), start_batch=1, **options)
+        assert list(islice(resumed, 2)) == batches[1:]
         names = [x["file_name"] for batch in batches for x in batch][:count]
         times = {"shelf": 1 if share == 0 else 3, "stove": 3}
         assert {n: names.count(n) for n in names} == {n: times[n[:5]] for n in names}

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from detectron2.data import Metadata
 
+from rock_d2.image_files import is_file
+
 
 class Field(NamedTuple):
     """A field of an entry: whether a value is right, and the words for that."""
@@ -135,7 +137,7 @@ def _image_problems(image: Mapping[str, Any], image_root: Path) -> Iterator[str]
         if field in image:
             yield f"{where}: has a field `{field}`, which has another meaning later"
     for field, name in image.items():
-        if field.endswith("file_name") and not (image_root / name).is_file():
+        if field.endswith("file_name") and not is_file(f"{image_root}/{name}"):
             yield f"{where}: `{field}` names {image_root / name}, which is not there"
 
 
