@@ -82,9 +82,9 @@ class Predictor:
             images: file names, or uint8 (H, W, 3) arrays in RGB order.
             encodings: whether an output has ``encodings``, each task's maps (K, h, w) before the
                 pooling; images are then seen one by one, since a batch would pad them.
-            labels: by the names of given tasks (MODEL.ROCK.GIVEN), such as ``depth``: a file, an
-                array as ``Task.read`` returns it (metres), or a class's number; for several images
-                a sequence, with None where one is missing.
+            labels: by the names of given tasks (MODEL.ROCK.GIVEN) a file, an array as ``Task.read``
+                returns it, in metres for example, or a class's number; for several images a
+                sequence, with None where one is missing.
         """
         if isinstance(images, np.ndarray | str | PathLike):
             single = {name: [label] for name, label in labels.items()}
