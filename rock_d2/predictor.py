@@ -88,9 +88,9 @@ class Predictor:
             encodings: whether a result has ``encodings``, each task's maps (K, h, w) before the
                 pooling; images are then seen one by one, since a batch would pad them.
             progress: whether to show a bar.
-            labels: by the names of given tasks (MODEL.ROCK.GIVEN), such as ``depth``: a file, an
-                array as ``Task.read`` returns it (metres), or a class's number; for several images
-                a sequence, with None where one is missing.
+            labels: by the names of given tasks (MODEL.ROCK.GIVEN) a file, an array as ``Task.read``
+                returns it, or a class's number; for several images a sequence, with None where one
+                is missing.
         """
         items = list(items_of(source))
         single = len(items) == 1 and items[0] is source and not is_video(source)

@@ -29,7 +29,8 @@ def test_resume_restores_the_model_and_the_rest(small_config, tmp_path):
     )
     torch.nn.init.constant_(models[0].backbone.stem.conv1.weight, 7)
     first.save("model_0000006", iteration=6)
-    assert second.resume_or_load("", resume=True) == {"iteration": 6}
+    rest = second.resume_or_load("", resume=True)
+    assert rest["iteration"] == 6 and rest.keys() == {"iteration", "classes"}
     assert_equal(models[0].state_dict(), models[1].state_dict())
     assert second.checkpointables["optimizer"].param_groups[0]["lr"] == 0.1
 
