@@ -8,6 +8,7 @@ from trainings import config, differing
 
 from rock_d2 import build_train_loader
 from rock_d2.image_files import read_pixels
+from rock_d2.tasks import Depth
 
 
 def batches(folder, root, monkeypatch):
@@ -22,6 +23,7 @@ def batches(folder, root, monkeypatch):
 
 def test_shards_give_the_same_batches(rooms_root, tmp_path, monkeypatch):
     pytest.importorskip("webdataset")
+    from check_dataset import check_dataset
     from make_shards import make_shards
 
     expected = batches(tmp_path, rooms_root, monkeypatch)
@@ -34,6 +36,8 @@ def test_shards_give_the_same_batches(rooms_root, tmp_path, monkeypatch):
     assert len(found) == 8 and {"image", "depth", "normals", "scene"} <= found[0].keys()
     assert list(differing(found, expected)) == []
     assert not torch.equal(found[0]["image"], found[1]["image"])
+    report = check_dataset("rooms_train", [Depth()], num_processes=1)
+    assert report.problems == [] and report.coverage["depth"] > 0.5
     with pytest.raises(ValueError, match=r"rooms_train.json is there"):
         make_shards("rooms_train", tmp_path / "sharded", max_bytes=3e5)
 
