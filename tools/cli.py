@@ -21,8 +21,15 @@ COMMANDS = {
     "overfit": "tools/overfit.py",
     "analyze": "tools/analyze_model.py",
     "reproduce": "tools/reproduce.py",
+    "gain": "tools/gain.py",
+    "shards": "tools/make_shards.py",
     "rooms": "datasets/make_rooms.py",
     "nyuv2": "datasets/prepare_nyuv2.py",
+    "nyud-mt": "datasets/prepare_nyud_mt.py",
+    "pascal": "datasets/prepare_pascal.py",
+    "cityscapes": "datasets/prepare_cityscapes.py",
+    "sunrgbd": "datasets/prepare_sunrgbd.py",
+    "hypersim": "datasets/prepare_hypersim.py",
 }
 
 
