@@ -19,6 +19,8 @@ NOISE, BLOB = 1.2, 2.0
 
 def run(args: argparse.Namespace) -> None:
     label = Edges().read(DatasetCatalog.get(DATA_SET)[0])
+    if label is None:
+        raise ValueError(f"{DATA_SET} has no edges: render it again, `make_rooms.py --overwrite`")
     truth = thin(cv2.resize(label, (640, 480), interpolation=cv2.INTER_NEAREST) == 1)
     # As a network's: blurred, and with something everywhere.
     blurred = cv2.GaussianBlur(np.float32(truth), (0, 0), 3)
