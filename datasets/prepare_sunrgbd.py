@@ -36,7 +36,7 @@ OTHER_NAMES = {"tv": "television"}
 
 @dataclass(frozen=True)
 class SourceFrame:
-    """What the .mat files say of a frame.
+    """The annotations of a frame in the .mat files.
 
     Attributes:
         name: its folder below the source.

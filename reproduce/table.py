@@ -1,4 +1,4 @@
-"""What a table is: models in rows, figures in columns."""
+"""Tables with models in rows and figures in columns."""
 
 from dataclasses import dataclass, field
 from itertools import zip_longest

@@ -1,4 +1,4 @@
-"""What a Predictor returns: an image's predictions, to compute with, to draw and to write."""
+"""The predictions for an image, as a Predictor returns them: values, pictures and files."""
 
 import json
 from collections import Counter
@@ -53,7 +53,7 @@ class Result(dict[str, Any]):
 
     @property
     def units(self) -> dict[str, str]:
-        """What the numbers of each task's prediction are."""
+        """The unit of each task's prediction."""
         return {task.name: task.unit for task in self.tasks}
 
     def threshold(self, score: float, classes: Collection[str] = ()) -> "Result":
@@ -80,7 +80,7 @@ class Result(dict[str, Any]):
             counts = Counter(thing["category"] for thing in seen)
             return ", ".join(f"{count} × {name}" for name, count in counts.items())
         if not (others := self.threshold(0, classes).objects()):
-            return f"no {kind} is found, whatever the score"
+            return f"no {kind} is detected at any score"
         best = f"{others[0]['category']} {others[0]['score']:.2f}"
         return f"no {kind} scores {score:g} or more; the best is {best}: lower the threshold"
 

@@ -1,4 +1,4 @@
-"""What a Predictor takes, as single images: files, folders, addresses, arrays, videos, cameras."""
+"""Read the images of files, folders, addresses, arrays, videos and cameras for a Predictor."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial

@@ -45,7 +45,7 @@ def test_words_say_what_is_seen_or_why_nothing_is(result):
         "no chair scores 0.5 or more; the best is chair 0.31: lower the threshold"
     )
     nothing = result.threshold(0.95)
-    assert nothing.describe(0.5) == "no object is found, whatever the score"
+    assert nothing.describe(0.5) == "no object is detected at any score"
     del nothing["instances"]
     assert nothing.instances is None and "no detector" in nothing.describe(0.5)
     assert nothing.threshold(0.5).summary().keys() == {"file_name", "height", "width", "scene"}

@@ -40,7 +40,7 @@ class Tiling:
 
 @dataclass(frozen=True)
 class Look:
-    """What the rooms of a scene type look like; the defaults are the plain look.
+    """The materials, windows and lights of a scene type's rooms; the defaults are the plain look.
 
     Attributes:
         floor, wall, ceiling: chances of COVERINGS; none: any material.

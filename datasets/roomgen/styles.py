@@ -40,7 +40,7 @@ class CameraHabits:
 
 @dataclass(frozen=True)
 class Style:
-    """What the images of a data set have in common.
+    """Properties that all images of a data set share.
 
     Attributes:
         classes: of objects, in the order of their ids.

@@ -56,7 +56,7 @@ class TrainingStep:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision is torch.float16)
         self.iter = 0
         self._batches: Iterator[Any] | None = None
-        self._parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self._trained_parameters = [p for group in optimizer.param_groups for p in group["params"]]
         network = getattr(model, "module", model)
         self._shared = list(getattr(network, "backbone", network).parameters())
         self._start_period()
@@ -134,7 +134,7 @@ class TrainingStep:
         total = sum(losses.values())
         # The scaler looks for infinite gradients itself, and answers them with a smaller scale.
         if not self.scaler.is_enabled():
-            gradients = [p.grad for p in self._parameters if p.grad is not None]
+            gradients = [p.grad for p in self._trained_parameters if p.grad is not None]
             total = total + nn.utils.get_total_norm(gradients)
         if comm.get_world_size() > 1:
             distributed.all_reduce(total)

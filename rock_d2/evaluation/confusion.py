@@ -20,9 +20,9 @@ def confusion_matrix(
 ) -> np.ndarray:
     """Count detections by true class (row) and predicted class (column): int64 (K + 1, K + 1).
 
-    In each image pairs of an IoU of ``min_iou`` or more are matched, the best scores first and
-    whatever their classes. The last row has detections of nothing, the last column missed objects.
-    Crowds are left out.
+    In each image, detections are matched to objects of any class with an IoU of ``min_iou`` or
+    more, in the order of their scores. The last row counts detections without an object (false
+    positives), the last column objects without a detection (false negatives). Crowds are left out.
 
     Args:
         truth: a COCO instances document.

@@ -31,7 +31,7 @@ CROPS = {
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is measured, on which pixels of which images.
+    """The metrics, images and pixels of an evaluation.
 
     Attributes:
         name: of the file; of a data set where nothing else is said.

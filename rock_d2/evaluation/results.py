@@ -42,7 +42,7 @@ def results_table(results: Results) -> str:
 
 
 class Measured(NamedTuple):
-    """What results.json says.
+    """The content of results.json.
 
     Attributes:
         metrics: ``<task>/<metric>``, those that have a value.

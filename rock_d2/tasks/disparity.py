@@ -69,7 +69,7 @@ class Disparity(MapTask):
         return berhu_loss(error, known, fraction=self.berhu_fraction)
 
     def postprocess(self, prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:
-        """Return pixels of the images as stored, whatever the output's size; fp32 (1, H, W)."""
+        """Return the disparity in pixels of the stored image, fp32 (1, H, W)."""
         return resize(prediction[None], output_size)[0].exp()
 
     def meter(self) -> Meter:

@@ -1,4 +1,4 @@
-"""What the features of several tasks give each other, and what they give a detector.
+"""Distillation between the features of several tasks, and their fusion into a detector's maps.
 
 N images, C channels, h x w places.
 """
