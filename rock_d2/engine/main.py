@@ -77,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             join(cfg.MODEL.DEVICE, timeout=cfg.SOLVER.PROCESS_TIMEOUT)
             try:
                 run(args, cfg)
+                # The main process writes results for longer; the group must not end under it.
+                comm.synchronize()
             finally:
                 # Threads of the group that are still there could abort a process that ends.
                 if distributed.is_initialized():
