@@ -1,7 +1,6 @@
 """Networks small enough for one CPU core, and batches for them."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,10 +11,7 @@ from torch import nn
 
 from rock_d2 import model_zoo
 from rock_d2.modeling.num_classes import with_num_classes
-from rock_d2.modeling.ssd.detection import detect
 from rock_d2.modeling.ssd.detector import SSD
-from rock_d2.modeling.ssd.losses import hard_negative_loss
-from rock_d2.modeling.ssd.matcher import SSDMatcher
 
 SIZE = (96, 128)
 NUM_CLASSES = 3
@@ -78,23 +74,24 @@ def detector_cfg(name: str, *options: Any) -> CfgNode:
     return cfg
 
 
-def bare_ssd(*, matcher: SSDMatcher, cls_loss: Callable[..., torch.Tensor] | None = None) -> SSD:
+def bare_ssd(*, iou_thresholds: Sequence[float] = (0.4, 0.5)) -> SSD:
     """SSD's matching, coding and losses without any network, unweighted."""
     return SSD(
         backbone=nn.Identity(),
         head=nn.Identity(),
-        matcher=matcher,
+        iou_thresholds=iou_thresholds,
         box_weights=(10.0, 10.0, 5.0, 5.0),
-        cls_loss=cls_loss or mine_three,
+        neg_pos_ratio=3.0,
         smooth_l1_beta=1.0,
-        loss_weights={"loss_cls": 1.0, "loss_box_reg": 1.0},
-        select=detect,
+        cls_loss_weight=1.0,
+        box_reg_loss_weight=1.0,
+        score_thresh=0.5,
+        topk_candidates=400,
+        nms_thresh=0.5,
+        max_detections_per_image=100,
         pixel_mean=[0.0, 0.0, 0.0],
         pixel_std=[1.0, 1.0, 1.0],
     )
-
-
-mine_three = partial(hard_negative_loss, neg_pos_ratio=3.0)
 
 
 def with_random_norms(module: nn.Module) -> nn.Module:

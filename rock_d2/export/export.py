@@ -118,7 +118,7 @@ class Exportable(nn.Module):
         self, scores: torch.Tensor, boxes: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Do what SSD's ``detect`` does, in shapes that do not depend on the values."""
-        limits, num_classes = self.detector.select.keywords, scores.shape[2]
+        limits, num_classes = self.detector.selection, scores.shape[2]
         boxes, scores, classes, chosen = candidates(
             scores,
             boxes,

@@ -4,8 +4,7 @@ N images, A default boxes, C classes of objects (class C is the background), M g
 the fullest image, padded.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +12,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.modeling.postprocessing import detector_postprocess
-from detectron2.structures import ImageList, Instances
+from detectron2.structures import ImageList
 from torch import nn
 
 from rock_d2.layers import mean_over_processes, own_seed
@@ -60,25 +59,24 @@ class SSD(nn.Module):
         *,
         backbone: nn.Module,
         head: nn.Module,
-        matcher: SSDMatcher,
-        box_weights: tuple[float, float, float, float],
-        cls_loss: Callable[..., torch.Tensor],
+        iou_thresholds: Sequence[float],
+        box_weights: Sequence[float],
+        neg_pos_ratio: float,
         smooth_l1_beta: float,
-        loss_weights: Mapping[str, float],
-        select: Callable[..., list[Instances]],
+        cls_loss_weight: float,
+        box_reg_loss_weight: float,
+        score_thresh: float,
+        topk_candidates: int,
+        nms_thresh: float,
+        max_detections_per_image: int,
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
     ):
-        """
+        """``config.py`` explains what MODEL.SSD has a setting for.
+
         Args:
             backbone, head: the two parts of the network.
-            matcher: decides which default box learns which ground truth.
             box_weights: factors of the coded boxes' four numbers.
-            cls_loss: of logits (N, A, C + 1), classes (N, A), and which boxes are positive and
-                negative, bool (N, A); the sum.
-            smooth_l1_beta: where the box loss turns from quadratic to linear.
-            loss_weights: of ``loss_cls`` and ``loss_box_reg``.
-            select: from scores (N, A, C) and boxes (N, A, 4) to each image's objects.
             pixel_mean, pixel_std: of each channel, in the images' order.
         """
         super().__init__()
@@ -86,14 +84,21 @@ class SSD(nn.Module):
             raise ValueError(f"MODEL.SSD.BBOX_REG_WEIGHTS is {list(box_weights)}, not four numbers")
         if not smooth_l1_beta >= 0:
             raise ValueError(f"MODEL.SSD.SMOOTH_L1_LOSS_BETA is {smooth_l1_beta}, not 0 or more")
+        if topk_candidates < 1:
+            raise ValueError("MODEL.SSD.TOPK_CANDIDATES_TEST must be 1 or more")
         self.backbone = backbone
         self.head = head
-        self.matcher = matcher
+        self.matcher = SSDMatcher(iou_thresholds)
         self.box2box_transform = Box2BoxTransform(weights=tuple(box_weights))
-        self.cls_loss = cls_loss
+        self.neg_pos_ratio = neg_pos_ratio
         self.smooth_l1_beta = smooth_l1_beta
-        self.loss_weights = dict(loss_weights)
-        self.select = select
+        self.loss_weights = {"loss_cls": cls_loss_weight, "loss_box_reg": box_reg_loss_weight}
+        self.selection = {
+            "score_thresh": score_thresh,
+            "num_candidates": topk_candidates,
+            "nms_thresh": nms_thresh,
+            "num_kept": max_detections_per_image,
+        }
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
 
@@ -101,8 +106,6 @@ class SSD(nn.Module):
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         cfg = with_num_classes(cfg)
         ssd = cfg.MODEL.SSD
-        if ssd.TOPK_CANDIDATES_TEST < 1:
-            raise ValueError("MODEL.SSD.TOPK_CANDIDATES_TEST must be 1 or more")
         with own_seed("backbone"):
             backbone = build_backbone(cfg)
         with own_seed("head"):
@@ -110,21 +113,16 @@ class SSD(nn.Module):
         return {
             "backbone": backbone,
             "head": head,
-            "matcher": SSDMatcher(ssd.IOU_THRESHOLDS),
+            "iou_thresholds": ssd.IOU_THRESHOLDS,
             "box_weights": ssd.BBOX_REG_WEIGHTS,
-            "cls_loss": partial(hard_negative_loss, neg_pos_ratio=ssd.NEG_POS_RATIO),
+            "neg_pos_ratio": ssd.NEG_POS_RATIO,
             "smooth_l1_beta": ssd.SMOOTH_L1_LOSS_BETA,
-            "loss_weights": {
-                "loss_cls": ssd.CLS_LOSS_WEIGHT,
-                "loss_box_reg": ssd.BOX_REG_LOSS_WEIGHT,
-            },
-            "select": partial(
-                detect,
-                score_thresh=ssd.SCORE_THRESH_TEST,
-                num_candidates=ssd.TOPK_CANDIDATES_TEST,
-                nms_thresh=ssd.NMS_THRESH_TEST,
-                num_kept=cfg.TEST.DETECTIONS_PER_IMAGE,
-            ),
+            "cls_loss_weight": ssd.CLS_LOSS_WEIGHT,
+            "box_reg_loss_weight": ssd.BOX_REG_LOSS_WEIGHT,
+            "score_thresh": ssd.SCORE_THRESH_TEST,
+            "topk_candidates": ssd.TOPK_CANDIDATES_TEST,
+            "nms_thresh": ssd.NMS_THRESH_TEST,
+            "max_detections_per_image": cfg.TEST.DETECTIONS_PER_IMAGE,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
@@ -177,7 +175,9 @@ class SSD(nn.Module):
         targets = matched_deltas(boxes, gt_boxes, match, self.box2box_transform.weights)
         num_positives = mean_over_processes(positive.sum())
         sums = {
-            "loss_cls": self.cls_loss(logits, classes, positive, negative),
+            "loss_cls": hard_negative_loss(
+                logits, classes, positive, negative, neg_pos_ratio=self.neg_pos_ratio
+            ),
             "loss_box_reg": box_loss(deltas, targets, positive, beta=self.smooth_l1_beta),
         }
         return {name: self.loss_weights[name] * s / num_positives for name, s in sums.items()}
@@ -194,7 +194,7 @@ class SSD(nn.Module):
         scores, decoded = self.decode(logits, deltas, boxes)
         # Default boxes of the padding have learnt nothing.
         scores = scores * centres_inside(boxes, image_sizes)[..., None]
-        found = self.select(scores, decoded, image_sizes=image_sizes)
+        found = detect(scores, decoded, image_sizes=image_sizes, **self.selection)
         return [
             {
                 "instances": detector_postprocess(

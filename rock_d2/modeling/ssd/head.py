@@ -39,18 +39,23 @@ class SSDHead(nn.Module):
     def __init__(
         self,
         *,
+        input_shape: Mapping[str, ShapeSpec],
         in_features: Sequence[str],
-        map_shapes: Sequence[ShapeSpec],
-        extra_layers: Sequence[nn.Module],
+        image_size: Sequence[int],
+        extra_channels: Sequence[int],
+        norm: str,
         anchor_generator: nn.Module,
         num_classes: int,
         prior_prob: float,
     ):
         """
         Args:
-            in_features: names of the backbone's maps.
-            map_shapes: of all maps, from the largest.
-            extra_layers: each makes one more map from the last.
+            input_shape: of the backbone's maps.
+            in_features: names of those that are predicted from.
+            image_size: (H, W) that the number of extra maps is made for.
+            extra_channels: of the extra maps, one after another.
+            norm: in their layers.
+            anchor_generator: of the default boxes of all maps.
             prior_prob: probability of 'some object' that every default box starts with.
         """
         super().__init__()
@@ -61,11 +66,15 @@ class SSDHead(nn.Module):
             )
         if not 0 < prior_prob < 1:
             raise ValueError(f"MODEL.SSD.PRIOR_PROB is {prior_prob}; it must be between 0 and 1")
+        shapes = self.all_shapes(input_shape, in_features, image_size, extra_channels)
+        widths = [*extra_channels, *(count // 2 for count in extra_channels)]
+        check_norm(norm, widths, setting="MODEL.SSD.NORM")
         self.in_features = tuple(in_features)
         self.num_classes = num_classes
         self.anchor_generator = anchor_generator
-        self.extra_layers = nn.ModuleList(extra_layers)
-        channels = [shape.channels for shape in map_shapes]
+        last_given = len(in_features) - 1
+        self.extra_layers = nn.ModuleList(self.make_extra_layers(shapes[last_given:], norm))
+        channels = [shape.channels for shape in shapes]
         boxes = list(zip(channels, anchor_generator.num_anchors, strict=True))
         outputs = num_classes + 1
         self.cls_score = nn.ModuleList(predictor(c, count * outputs) for c, count in boxes)
@@ -75,26 +84,40 @@ class SSDHead(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
         ssd = cfg.MODEL.SSD
-        unknown = [name for name in ssd.IN_FEATURES if name not in input_shape]
-        if unknown or not ssd.IN_FEATURES:
-            raise ValueError(
-                f"MODEL.SSD.IN_FEATURES: {ssd.IN_FEATURES} must name maps of the backbone, which "
-                f"are {list(input_shape)}"
-            )
-        extra = ssd.EXTRA_CHANNELS
-        if min(extra, default=2) < 2:
-            raise ValueError(f"MODEL.SSD.EXTRA_CHANNELS is {extra}; each map needs 2 or more")
-        check_norm(ssd.NORM, [*extra, *(count // 2 for count in extra)], setting="MODEL.SSD.NORM")
-        given = [input_shape[name] for name in ssd.IN_FEATURES]
-        map_shapes = cls.map_shapes(given, nominal_size(cfg), extra)
-        return {
+        maps = {
+            "input_shape": input_shape,
             "in_features": ssd.IN_FEATURES,
-            "map_shapes": map_shapes,
-            "extra_layers": cls.make_extra_layers(map_shapes[len(given) - 1 :], ssd.NORM),
-            "anchor_generator": build_anchor_generator(cfg, map_shapes),
+            "image_size": nominal_size(cfg),
+            "extra_channels": ssd.EXTRA_CHANNELS,
+        }
+        return maps | {
+            "norm": ssd.NORM,
+            "anchor_generator": build_anchor_generator(cfg, cls.all_shapes(**maps)),
             "num_classes": ssd.NUM_CLASSES,
             "prior_prob": ssd.PRIOR_PROB,
         }
+
+    @classmethod
+    def all_shapes(
+        cls,
+        input_shape: Mapping[str, ShapeSpec],
+        in_features: Sequence[str],
+        image_size: Sequence[int],
+        extra_channels: Sequence[int],
+    ) -> list[ShapeSpec]:
+        """Return the shapes of the maps that are predicted from, from the largest."""
+        if not in_features or not set(in_features) <= input_shape.keys():
+            raise ValueError(
+                f"MODEL.SSD.IN_FEATURES: {list(in_features)} must name maps of the backbone, which "
+                f"are {list(input_shape)}"
+            )
+        if min(extra_channels, default=2) < 2:
+            raise ValueError(
+                f"MODEL.SSD.EXTRA_CHANNELS is {list(extra_channels)}; each map needs 2 or more"
+            )
+        return cls.map_shapes(
+            [input_shape[name] for name in in_features], image_size, extra_channels
+        )
 
     @staticmethod
     def map_shapes(

@@ -8,7 +8,6 @@ from tiny import SIZE, bare_ssd, item, random_boxes, tiny_model
 from torchvision.ops import clip_boxes_to_image
 
 from rock_d2.modeling.ssd.detection import detect
-from rock_d2.modeling.ssd.matcher import SSDMatcher
 
 OPTIONS = {"score_thresh": 0.2, "num_candidates": 150, "nms_thresh": 0.3, "num_kept": 20}
 SIZES = [SIZE, (60, 128), (96, 70)]
@@ -64,7 +63,7 @@ def test_outputs_have_the_size_that_is_asked_for():
 
 
 def test_inference_decodes_what_training_coded_and_nothing_in_the_padding():
-    ssd = bare_ssd(matcher=SSDMatcher([0.4, 0.5]))
+    ssd = bare_ssd()
     torch.manual_seed(0)
     boxes = random_boxes(200, size=SIZE, smallest=16)
     truths = torch.tensor([[8.0, 10, 40, 60], [60.0, 20, 110, 80]])
@@ -74,7 +73,6 @@ def test_inference_decodes_what_training_coded_and_nothing_in_the_padding():
     logits = torch.zeros(2, 200, 4)
     logits[..., -1] = 20
     logits[:, nearest, 1] = 40
-    ssd.select = lambda *found, image_sizes: detect(*found, image_sizes=image_sizes, **OPTIONS)
     sizes = [SIZE, (SIZE[0], 64)]
     whole, cut = ssd.inference(logits, deltas, boxes, sizes, [{}, {}])
     order = whole["instances"].pred_boxes.tensor[:, 0].argsort()

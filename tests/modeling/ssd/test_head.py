@@ -11,15 +11,16 @@ from rock_d2.modeling.ssd.head import SSDHead, build_ssd_head
 
 def head(*, num_classes: int = 3) -> SSDHead:
     """On one map of 3 x 4 cells of 8 pixels, and two extra ones."""
-    shapes = [ShapeSpec(channels=c, stride=s) for c, s in ((6, 8), (4, 16), (4, 32))]
     generator = SSDAnchorGenerator(
         image_size=(24, 32), num_maps=3, scales=(0.1, 0.2, 0.9), aspect_ratios=(2.0,)
     )
     torch.manual_seed(0)
     return SSDHead(
+        input_shape={"x": ShapeSpec(channels=6, stride=8)},
         in_features=["x"],
-        map_shapes=shapes,
-        extra_layers=SSDHead.make_extra_layers(shapes, norm=""),
+        image_size=(24, 32),
+        extra_channels=(4, 4),
+        norm="",
         anchor_generator=generator,
         num_classes=num_classes,
         prior_prob=0.01,

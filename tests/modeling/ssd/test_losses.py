@@ -6,7 +6,7 @@ from detectron2.modeling.box_regression import Box2BoxTransform
 from fvcore.nn import smooth_l1_loss
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import SIZE, bare_ssd, mine_three, random_boxes
+from tiny import SIZE, bare_ssd, random_boxes
 from torch import nn
 from torchvision.models.detection import ssd as torchvision_ssd
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
@@ -14,7 +14,6 @@ from torchvision.ops import box_iou
 
 from rock_d2.modeling.ssd.detector import Truths
 from rock_d2.modeling.ssd.losses import box_loss, matched_deltas, mine_negatives
-from rock_d2.modeling.ssd.matcher import SSDMatcher
 
 POSITIVE, IGNORED, NEGATIVE = 1, 0, -1
 CODER = Box2BoxTransform(weights=(10.0, 10.0, 5.0, 5.0))
@@ -64,7 +63,7 @@ def torchvision_losses(batch: Batch) -> dict[str, torch.Tensor]:
 def test_agrees_with_torchvision(seed):
     batch = random_batch(seed, (4, 8, 1))
     logits, deltas = (batch[i].requires_grad_() for i in (0, 1))
-    ours = bare_ssd(matcher=SSDMatcher([0.5, 0.5])).losses(*batch)
+    ours = bare_ssd(iou_thresholds=[0.5, 0.5]).losses(*batch)
     other = torchvision_losses(batch)
     pairs = (("loss_cls", "classification", logits), ("loss_box_reg", "bbox_regression", deltas))
     for name, other_name, prediction in pairs:
@@ -117,7 +116,7 @@ def test_default_boxes_in_the_padding_learn_nothing():
     logits.requires_grad_()
     inside = (boxes[:, 0] + boxes[:, 2]) / 2 < 40
     truths = truths._replace(boxes=truths.boxes * torch.tensor([0.3, 1, 0.3, 1]))
-    ssd = bare_ssd(matcher=SSDMatcher([0.4, 0.5]), cls_loss=mine_three)
+    ssd = bare_ssd()
     losses = ssd.losses(logits, deltas, boxes, truths, [(SIZE[0], 40), (SIZE[0], 40)])
     (gradient,) = torch.autograd.grad(losses["loss_cls"], logits)
     assert (gradient[:, ~inside] == 0).all()
