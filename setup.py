@@ -29,7 +29,7 @@ setup(
     package_data={
         "rock_d2.data.datasets": ["protocols/*.yaml"],
         "rock_d2.model_zoo": ["trained/*", "examples/*"],
-        "rock_d2.model_zoo.configs": ["**/*.yaml"],
+        "rock_d2.model_zoo.configs": ["**/*.yaml", "**/*.py"],
         "rock_d2_tools.datasets.nyuv2prep": ["*.csv"],
     },
     entry_points={"console_scripts": ["rock-d2 = rock_d2_tools.tools.cli:main"]},

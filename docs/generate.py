@@ -38,12 +38,16 @@ SOURCES = {
     "modeling/balancing.py": "MODEL.BALANCING.",
     "modeling/backbones/timm.py": "",
     "modeling/fcos.py": "",
+    "modeling/lazy.py": "",
 }
 ASSIGNMENT = re.compile(r"\s+(?:cfg|node)\.([A-Z][\w.]*) = ")
 INTRODUCTION = """# Settings
 
 Every setting that rock_d2 adds to Detectron2's own, with its default. They stand in a yaml, or
 follow a command as `KEY VALUE` pairs. *Written by `python docs/generate.py` from the code.*
+
+`configs/lazy/rock_nyuv2.py` is the same network as `configs/rock_nyuv2.yaml`, as a tree of Python
+calls for Detectron2's LazyConfig; the same commands take it, and any copy of it.
 """
 
 

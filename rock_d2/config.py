@@ -12,6 +12,7 @@ from detectron2.config import CfgNode, get_cfg
 from rock_d2.modeling.backbones.timm import add_timm_config
 from rock_d2.modeling.balancing import BALANCER_REGISTRY
 from rock_d2.modeling.fcos import add_fcos_config
+from rock_d2.modeling.lazy import add_lazy_config, settings_of, use_lazy_model
 from rock_d2.modeling.necks import NECK_REGISTRY
 from rock_d2.tasks import PAPER_TASKS, TASK_REGISTRY
 
@@ -140,6 +141,7 @@ def _add_network_config(cfg: CfgNode) -> None:
 
     add_timm_config(cfg)
     add_fcos_config(cfg)
+    add_lazy_config(cfg)
 
 
 def _add_ssd_config(cfg: CfgNode) -> None:
@@ -272,7 +274,11 @@ def load_config(config: CfgNode | str | os.PathLike, opts: Sequence[Any] = ()) -
     else:
         cfg = get_cfg()
         add_rock_config(cfg)
-        _merge_file(cfg, find_config(str(config)))
+        path = find_config(str(config))
+        is_lazy = path.endswith(".py")
+        _merge_file(cfg, find_config(settings_of(path)) if is_lazy else path)
+        if is_lazy:
+            use_lazy_model(cfg, path)
     try:
         cfg.merge_from_list(list(opts))
     except (KeyError, AssertionError) as problem:

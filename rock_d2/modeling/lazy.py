@@ -1,0 +1,56 @@
+"""Networks that a Python file describes, by Detectron2's LazyConfig."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode, LazyConfig, instantiate
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import nn
+
+from rock_d2.tasks import TASK_REGISTRY, Task, build_tasks
+
+
+def add_lazy_config(cfg: CfgNode) -> None:
+    cfg.MODEL.LAZY = CfgNode()
+    # The Python file whose `model` is the network, for MODEL.META_ARCHITECTURE "build_lazy_model".
+    # As --config-file it sets both, and its `settings` names the yaml that has the rest.
+    cfg.MODEL.LAZY.FILE = ""
+    # Changes of it, as ["neck.width=256"].
+    cfg.MODEL.LAZY.OVERRIDES = []
+
+
+def settings_of(path: str) -> str:
+    """Return the yaml that a Python config names."""
+    try:
+        settings, _ = LazyConfig.load(path, ("settings", "model"))
+    except KeyError as problem:
+        raise ValueError(f"{path} is no config: it lacks `{problem.args[0]}`") from None
+    return settings
+
+
+def use_lazy_model(cfg: CfgNode, path: str) -> None:
+    cfg.MODEL.META_ARCHITECTURE = build_lazy_model.__name__
+    cfg.MODEL.LAZY.FILE = str(Path(path).resolve())
+
+
+def make_tasks(**settings: Mapping[str, Any]) -> tuple[Task, ...]:
+    """Return tasks by their registered names, each with fields that are not the default."""
+    return tuple(TASK_REGISTRY.get(name)(**fields) for name, fields in settings.items())
+
+
+@META_ARCH_REGISTRY.register()
+def build_lazy_model(cfg: CfgNode) -> nn.Module:
+    """Return the network of MODEL.LAZY.
+
+    MODEL.TASKS has to say the same tasks: the labels are read, and predictions are measured, by it.
+    """
+    tree = LazyConfig.load(cfg.MODEL.LAZY.FILE, "model")
+    model = instantiate(LazyConfig.apply_overrides(tree, list(cfg.MODEL.LAZY.OVERRIDES)))
+    tasks, wanted = model.neck.tasks, build_tasks(cfg)
+    if tasks and set(tasks) != set(wanted):
+        raise ValueError(
+            f"{cfg.MODEL.LAZY.FILE}: model.neck.tasks are {list(tasks)}, but MODEL.TASKS says "
+            f"{list(wanted)}"
+        )
+    return model
