@@ -27,8 +27,8 @@ ENCODINGS = {
 }
 LABEL_FOLDERS = (*ENCODINGS, "sem_seg", "edges", "human_parts", "saliency")
 
-# PNG's fastest setting that still filters rows: for depth and photographs a higher level costs
-# three times the time for a few per cent of the size.
+# Of label maps: two thirds smaller than by OpenCV's defaults, which write photographs in a third of
+# the time with 7 % more bytes.
 PNG_PARAMS = (cv2.IMWRITE_PNG_COMPRESSION, 3)
 JPEG_PARAMS = (cv2.IMWRITE_JPEG_QUALITY, 95)
 
@@ -67,7 +67,7 @@ class DatasetTree:
             write_file(self.root / files["file_name"], image.read_bytes())
         else:
             files = {"file_name": f"images/{stem}.{self.image_format}"}
-            params = PNG_PARAMS if self.image_format == "png" else JPEG_PARAMS
+            params = () if self.image_format == "png" else JPEG_PARAMS
             write_image(self.root / files["file_name"], image[..., ::-1], params)
         for folder, label in labels.items():
             if label is not None:
