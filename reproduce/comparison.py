@@ -8,6 +8,7 @@ from reproduce.plan import Plan, differences, start
 from reproduce.statistics import Difference, Spread, paired_difference, spread
 from reproduce.table import GAIN, Column, Row, Table
 from rock_d2.config import load_config
+from rock_d2.engine.results import main_tasks
 from rock_d2.evaluation.gain import Gain, gain
 from rock_d2.evaluation.protocols import find_protocol
 
@@ -91,20 +92,20 @@ class Comparison:
         """Return a sentence with the gains that follow from the paper's printed figures."""
         if not self.table.protocol:
             return ""
-        protocol, found = find_protocol(self.table.protocol), {}
+        protocol, found = find_protocol(self.table.protocol), []
         figures = {
             row: {c.metric: x / c.scale for c, x in self.table.papers(row).items() if x is not None}
             for row in self.table.rows
         }
         for row in self.table.rows:
-            other = figures.get(self.other(row), {})
-            tasks = [name.split("/")[0] for name in figures[row] if name in protocol.metrics]
-            delta = (
-                gain(figures[row], other, protocol=protocol, tasks=tasks).delta if tasks else None
-            )
-            if delta is not None:
-                found[row.title] = f"{row.title} {delta:+.2f}"
-        return f"From the paper's own figures Δm is: {', '.join(found.values())}." if found else ""
+            other = figures.get(self.other(row))
+            if not other or not figures[row].keys() & protocol.metrics.keys():
+                continue
+            tasks = main_tasks(self.plan.run(self.table, row, seed=1)[0].config())
+            papers = gain(figures[row], other, protocol=protocol, tasks=tasks)
+            lacks = f"unknown (no {', no '.join(papers.missing)})"
+            found.append(f"{row.title} {lacks if papers.missing else f'{papers.delta:+.2f}'}")
+        return f"From the paper's own figures Δm is: {', '.join(found)}." if found else ""
 
     def spread(self, row: Row, column: Column | str) -> Spread | None:
         values = list(self.values(row, column).values())

@@ -14,6 +14,8 @@ from reproduce.table import Row, Table
 from rock_d2 import model_zoo
 from rock_d2.checkpoint.identity import flat_settings
 from rock_d2.config import load_config
+from rock_d2.evaluation.protocols import protocol_of
+from rock_d2.tasks import TASK_REGISTRY
 
 # The config that all models with a detector share, without its folder and the data's name.
 DETECTORS = {
@@ -50,6 +52,7 @@ NO_DIFFERENCE = (
     *("SOLVER.CHECKPOINT_PERIOD", "SOLVER.LOG_PERIOD", "SOLVER.GRADIENT_CONFLICT_PERIOD"),
     # Results name their protocol, and those of several do not come into one table.
     *("TEST.EVAL_PERIOD", "TEST.NUM_PICTURES", "TEST.PROTOCOL", "TEST.EVAL_CROP"),
+    *("TEST.BEST_METRIC", "TEST.BEST_MODE"),
 )
 # An interruption costs a fifth of a training at most, if the config is not more careful.
 CHECKPOINTS = 5
@@ -162,6 +165,10 @@ class Plan:
     def _alone(self, task: str, name: str, seed: int, file: str, pairs: tuple[str, ...]) -> Run:
         """Return the training of one task, whichever the config's is."""
         pairs += ("MODEL.TASKS.MAIN", as_argument([task]))
+        cfg, task_name = load_config(file, pairs), TASK_REGISTRY.get(task).name
+        for metric, best in protocol_of(cfg, cfg.DATASETS.TEST[0]).metrics.items():
+            if metric.partition("/")[0] == task_name and metric != cfg.TEST.BEST_METRIC:
+                pairs += ("TEST.BEST_METRIC", metric, "TEST.BEST_MODE", best)
         return self._named(f"{name}_{task.lower()}", seed, file, pairs)
 
     def _named(self, name: str, seed: int, file: str, pairs: tuple[str, ...], **more: Any) -> Run:

@@ -42,7 +42,7 @@ def _write_report(plan: Plan, table: Table) -> Iterator[Path]:
     of_runs = plan.dataset if plan.detector == "SSD" else f"{plan.dataset}, {plan.detector}"
     sections = [
         f"# {title} ({of_runs})",
-        f"Protocol of all figures: {comparison.protocol_name or 'not named by these runs'}.",
+        protocols(comparison),
         settings_section(comparison),
         results_section(comparison, Path(f"{stem}_results.svg")),
         curves_section(comparison, Path(f"{stem}_curves.svg")),
@@ -61,6 +61,12 @@ def _write_report(plan: Plan, table: Table) -> Iterator[Path]:
     yield report
     yield write_csv(Path(f"{stem}.csv"), summary_rows(comparison))
     yield write_csv(Path(f"{stem}_runs.csv"), run_rows(comparison))
+
+
+def protocols(comparison: Comparison) -> str:
+    ours = comparison.protocol_name or "not named by these runs"
+    papers = comparison.table.protocol
+    return f"Protocol of our figures: {ours}." + (f" Of the paper's: {papers}." if papers else "")
 
 
 def settings_section(comparison: Comparison) -> str:
@@ -188,6 +194,7 @@ def summary_rows(comparison: Comparison) -> list[dict[str, object]]:
     rows = []
     for row, outcomes in comparison.outcomes.items():
         cells: dict[str, object] = {"model": row.title, "n": len(outcomes)}
+        cells["protocol"] = comparison.protocol_name
         for column, figure in comparison.table.papers(row).items():
             found, short = comparison.spread(row, column), column.name
             cells |= {f"{short} mean": found and found.mean, f"{short} std": found and found.std}

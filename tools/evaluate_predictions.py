@@ -26,6 +26,7 @@ from tqdm import tqdm
 from rock_d2.config import add_rock_config, load_config
 from rock_d2.data.loader import check_registered
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
+from rock_d2.engine.results import main_tasks
 from rock_d2.evaluation.boxes import read_truth, score_boxes
 from rock_d2.evaluation.protocols import protocol_of
 from rock_d2.evaluation.results import results_table, save_results
@@ -133,7 +134,7 @@ def main(args: argparse.Namespace) -> None:
     protocol = protocol_of(cfg, args.dataset)
     name = protocol.on(args.dataset, len(DatasetCatalog.get(args.dataset)))
     print(f"protocol: {name}\n\n{results_table(results)}")
-    save_results(results, output, protocol=name)
+    save_results(results, output, protocol=name, main=main_tasks(cfg))
     print(f"\nresults: {output}")
 
 

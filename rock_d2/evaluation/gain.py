@@ -49,7 +49,8 @@ def gain(
         gaps = [
             f"{name} of the {whose}"
             for whose, found in (("model", metrics), ("baseline", baseline))
-            if not found.get(name)
+            # An error of 0 percent of the baseline's has no meaning.
+            if name not in found or (found is baseline and not found[name])
         ]
         missing += gaps
         if not gaps:
@@ -65,11 +66,13 @@ def read_means(files: Sequence[str | Path]) -> Measured:
     Raises:
         ValueError: where they do not name one protocol.
     """
+    if not files:
+        raise ValueError("TEST.BASELINE is empty; name results.json of single-task networks")
     found = {file: read_results(file) for file in files}
     named = {file: results.protocol or "no named protocol" for file, results in found.items()}
     if len(set(named.values())) != 1 or not all(results.protocol for results in found.values()):
         problem = ", ".join(f"{file} by {name}" for file, name in named.items())
-        raise ValueError(f"measured {problem or 'nothing'}; evaluate all by one protocol")
+        raise ValueError(f"measured {problem}; evaluate all by one protocol")
     values = defaultdict(list)
     for results in found.values():
         for name, value in results.metrics.items():

@@ -288,6 +288,9 @@ def build_tasks(cfg: CfgNode) -> tuple[Task, ...]:
         raise ValueError(
             f"MODEL.TASKS.MAIN and AUXILIARY: {names} must be different names of: {known}"
         )
+    for name in names:
+        if lacking := TASK_REGISTRY.get(name).__abstractmethods__:
+            raise ValueError(f"MODEL.TASKS: {name} lacks the methods {', '.join(sorted(lacking))}")
     tasks = (TASK_REGISTRY.get(name).from_config(cfg.MODEL.TASKS) for name in names)
     data_sets = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
     if not data_sets:

@@ -25,6 +25,16 @@ def test_a_smaller_error_is_a_gain():
     assert found.delta == pytest.approx(-5) and found.missing == ()
 
 
+def test_a_model_may_be_of_no_use():
+    metrics = {"sem_seg/miou": 0.0, "depth/rmse": 1.0}
+    found = gain(metrics, {"sem_seg/miou": 0.5, "depth/rmse": 1.0}, protocol=NYUD)
+    assert found.delta == -50 and found.missing == ()
+    found = gain({"sem_seg/miou": 0.5, "depth/rmse": 1.0}, metrics, protocol=NYUD)
+    assert found.missing == ("sem_seg/miou of the baseline",)
+    with pytest.raises(ValueError, match=r"TEST\.BASELINE is empty"):
+        read_means([])
+
+
 def test_missing_metrics_are_said():
     metrics = {"sem_seg/miou": 0.3, "depth/rmse": 0.5}
     found = gain(metrics, {"depth/rmse": 1.0}, protocol=NYUD)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rock_d2.config import load_config
+from rock_d2.config import CONFIGS, load_config
 from rock_d2.evaluation.protocols import FOLDER, Protocol, find_protocol, load_protocol, protocol_of
 from rock_d2.model_zoo import get_config
 
@@ -93,3 +93,15 @@ def test_what_is_no_protocol_is_refused(tmp_path):
     (tmp_path / "mine.yaml").write_text("metrics: {depth/rmse: lowest}\n")
     with pytest.raises(ValueError, match="depth/rmse is 'lowest'; use max or min"):
         load_protocol(tmp_path / "mine.yaml")
+
+
+MTI = sorted((CONFIGS / "mti").glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("file", MTI, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_mti_nets_configs_measure_by_a_protocol_as_it_is(file):
+    cfg = load_config(str(file))
+    tasks = {*cfg.MODEL.TASKS.MAIN, *cfg.MODEL.TASKS.AUXILIARY}
+    for main in (sorted(tasks), ["Edges"]):
+        of_tasks = load_config(cfg, ["MODEL.TASKS.MAIN", main, "MODEL.TASKS.AUXILIARY", []])
+        assert "+" not in protocol_of(of_tasks, cfg.DATASETS.TEST[0]).name
