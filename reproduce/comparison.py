@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reproduce.outcomes import Outcome, check_protocols, read_outcome
-from reproduce.plan import Plan, differences, start
+from reproduce.plan import Plan, start
+from reproduce.settings import differences
 from reproduce.statistics import Difference, Spread, paired_difference, spread
 from reproduce.table import GAIN, Column, Row, Table
 from rock_d2.config import load_config

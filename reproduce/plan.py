@@ -10,9 +10,9 @@ from typing import Any
 
 from detectron2.config import CfgNode
 
+from reproduce.settings import differences
 from reproduce.table import Row, Table
 from rock_d2 import model_zoo
-from rock_d2.checkpoint.identity import flat_settings
 from rock_d2.config import load_config
 from rock_d2.evaluation.protocols import protocol_of
 from rock_d2.tasks import TASK_REGISTRY
@@ -45,15 +45,6 @@ PRETRAINING = {
 }
 # By their folders in configs/mti; rooms have such a folder, too.
 MTI_DATASETS = ("nyud", "pascal")
-# Settings of the place, the speed and the observation of a training; it learns the same.
-NO_DIFFERENCE = (
-    *("VERSION", "OUTPUT_DIR", "SEED", "MODEL.DEVICE"),
-    *("DATALOADER.NUM_WORKERS", "DATALOADER.RESIDENT"),
-    *("SOLVER.CHECKPOINT_PERIOD", "SOLVER.LOG_PERIOD", "SOLVER.GRADIENT_CONFLICT_PERIOD"),
-    # Results name their protocol, and those of several do not come into one table.
-    *("TEST.EVAL_PERIOD", "TEST.NUM_PICTURES", "TEST.PROTOCOL", "TEST.EVAL_CROP"),
-    *("TEST.BEST_METRIC", "TEST.BEST_MODE"),
-)
 # An interruption costs a fifth of a training at most, if the config is not more careful.
 CHECKPOINTS = 5
 
@@ -260,16 +251,6 @@ def model_settings(
 def as_argument(value: Any) -> str:
     """Return a value as a shell needs the fewest quotes for it."""
     return json.dumps(value) if isinstance(value, list) else str(value)
-
-
-def differences(config: CfgNode, other: CfgNode) -> list[tuple[str, Any, Any]]:
-    """Return the settings that change what is learnt and differ: (name, here, there)."""
-    here, there = dict(flat_settings(config)), dict(flat_settings(other))
-    return [
-        (name, here.get(name), there.get(name))
-        for name in {**there, **here}
-        if here.get(name) != there.get(name) and name not in NO_DIFFERENCE
-    ]
 
 
 def schedule(cfg: CfgNode, factor: float) -> tuple[str, ...]:

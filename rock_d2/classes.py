@@ -54,7 +54,7 @@ def boxed_sets(cfg: CfgNode) -> dict[str, list[str]]:
 def has_ignored_classes(cfg: CfgNode) -> bool:
     """Return whether a training set with boxes lacks some of the detector's classes."""
     names = set(class_names(cfg))
-    return any(names - set(classes) for classes in boxed_sets(cfg).values())
+    return any(classes and names - set(classes) for classes in boxed_sets(cfg).values())
 
 
 def places_of(names: Sequence[str], others: Sequence[str]) -> list[int] | None:

@@ -98,8 +98,8 @@ class TrainingCheckpointer(RockCheckpointer):
         """Load everything and return this process's own state, if it has one."""
         file, rank = str(path), comm.get_rank()
         checkpoint = self.read(file)
-        if not isinstance(checkpoint.get("trainer"), dict):
-            raise ValueError(f"{file}: holds weights, but no training to resume")
+        if not isinstance(checkpoint.get("trainer"), dict) or "identity" not in checkpoint:
+            raise ValueError(f"{file}: holds weights, but no training of rock_d2 to resume")
         check_identity(file, stored=checkpoint["identity"], now=self._identity)
         states = self.restore(file, checkpoint)["processes"]
         return states[rank] if rank < len(states) else None

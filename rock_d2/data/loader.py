@@ -245,4 +245,4 @@ def check_classes(cfg: CfgNode) -> None:
     for name, labels in zip(names, of_each_set(cfg, "KEEP_LABELS", ALL), strict=True):
         for task in build_tasks(cfg):
             if {ALL, task.name} & {*labels.split()}:
-                task.check_metadata(MetadataCatalog.get(name))
+                task.check_metadata(MetadataCatalog.get(name), MetadataCatalog.get(names[0]))

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from rock_d2.checkpoint.training import load_optimizer
-from rock_d2.modeling.balancing import Balancer
+from rock_d2.modeling.balancing import Balancer, GradientCosine
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -79,6 +79,17 @@ class TrainingStep:
             raise ValueError(
                 f"SOLVER.IMS_PER_BATCH is {solver.IMS_PER_BATCH}; it must be a multiple of "
                 f"SOLVER.ACCUMULATE {solver.ACCUMULATE} x {num_processes} process(es)"
+            )
+        if solver.COMPILE == "reduce-overhead" and solver.ACCUMULATE > 1:
+            raise ValueError(
+                "SOLVER.COMPILE reduce-overhead reuses the memory of gradients: set "
+                "SOLVER.ACCUMULATE to 1, or SOLVER.COMPILE to default"
+            )
+        by_task = isinstance(balancer, GradientCosine) or solver.GRADIENT_CONFLICT_PERIOD
+        if solver.COMPILE and by_task:
+            raise ValueError(
+                "SOLVER.COMPILE: a compiled backbone gives no gradients of single tasks, which "
+                "GradientCosine and SOLVER.GRADIENT_CONFLICT_PERIOD need"
             )
         return {
             "model": model,

@@ -21,7 +21,7 @@ from detectron2.utils.events import (
     JSONWriter,
     TensorboardXWriter,
 )
-from torch import nn
+from torch import distributed, nn
 from torch.utils.data import DataLoader
 
 from rock_d2.checkpoint.identity import identity
@@ -36,6 +36,7 @@ from rock_d2.engine.setup import set_up_logging
 from rock_d2.engine.step import TrainingStep
 from rock_d2.evaluation.build import build_evaluator
 from rock_d2.modeling.balancing import build_balancer
+from rock_d2.modeling.multi_task import MultiTask
 from rock_d2.visualization import training_chart, write_picture
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,11 @@ class RockTrainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         model = super().build_model(cfg).to(memory_format=torch.channels_last)
+        if not isinstance(model, MultiTask):
+            raise ValueError(
+                f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; it must be MultiTask, "
+                "and the detector MODEL.DETECTOR"
+            )
         if cfg.SOLVER.COMPILE:
             # With the neck. The rest of a detector has other shapes for every image.
             model.backbone.compile(mode=cfg.SOLVER.COMPILE)
@@ -202,6 +208,7 @@ class RockTrainer(DefaultTrainer):
     def evaluate(self) -> dict[str, Any]:
         """Return the results of all test sets, with the averaged weights if there are any."""
         with self.average.applied() if self.average is not None else nullcontext():
+            share_statistics(self.model)
             self._last_eval_results = self.test(self.cfg, self.model)
             for name in self.cfg.DATASETS.TEST if comm.is_main_process() else ():
                 pictures = draw_few(self.cfg, self.checkpointer.model, name)
@@ -244,3 +251,9 @@ class RockTrainer(DefaultTrainer):
         self._trainer.load_state_dict(state["step"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+
+
+def share_statistics(model: nn.Module) -> None:
+    """Give all processes the main one's statistics of batch normalisation, which it saves."""
+    for buffer in model.buffers() if comm.get_world_size() > 1 else ():
+        distributed.broadcast(buffer, src=0)

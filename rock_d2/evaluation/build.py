@@ -1,16 +1,18 @@
 """The evaluators that a config asks for."""
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluators
 
 from rock_d2.classes import class_names
 from rock_d2.evaluation.boxes import BoxEvaluator, ObjectEvaluator
 from rock_d2.evaluation.protocols import protocol_of
 from rock_d2.evaluation.task_evaluator import TaskEvaluator, measured_ids
-from rock_d2.tasks import build_tasks
+from rock_d2.tasks import Task, build_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +45,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
             for kind, is_on in kinds.items()
             if is_on
         ]
-    for task in build_tasks(cfg):
+    for task in measurable(cfg, dataset_name):
         save_dir = folder / task.name if cfg.TEST.SAVE_AUXILIARY else None
         evaluators.append(
             TaskEvaluator(
@@ -54,3 +56,15 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
             )
         )
     return DatasetEvaluators(evaluators)
+
+
+def measurable(cfg: CfgNode, dataset_name: str) -> Iterator[Task]:
+    """Yield the tasks whose classes are the data set's; tell which are not."""
+    trained_on = MetadataCatalog.get([*cfg.DATASETS.TRAIN, dataset_name][0])
+    for task in build_tasks(cfg):
+        try:
+            task.check_metadata(MetadataCatalog.get(dataset_name), trained_on)
+        except ValueError as problem:
+            logger.warning(f"{task.name} is not measured: {problem}")
+        else:
+            yield task

@@ -9,8 +9,10 @@ from rock_d2.layers.normalizers import (
     share_over_processes,
 )
 from rock_d2.layers.pooling import (
+    Extents,
     block_average,
     block_repeat,
+    cut,
     global_average,
     known_average,
     resize,

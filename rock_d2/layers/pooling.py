@@ -3,13 +3,30 @@
 N images, C channels, H x W and h x w pixels.
 """
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch.nn import functional as F
 
+# For each image the shares of the padded batch's height and width that it fills.
+Extents = Sequence[tuple[float, float]]
 
-def global_average(x: torch.Tensor) -> torch.Tensor:
-    """Average (N, C, H, W) over all pixels to (N, C)."""
-    return x.mean(dim=(2, 3))
+
+def cut(maps: torch.Tensor, extent: tuple[float, float]) -> torch.Tensor:
+    """Return the part of (..., h, w) that an image fills, cells at its border included."""
+    height, width = (
+        math.ceil(size * share - 1e-6) for size, share in zip(maps.shape[-2:], extent, strict=True)
+    )
+    return maps[..., :height, :width]
+
+
+def global_average(x: torch.Tensor, extents: Extents | None = None) -> torch.Tensor:
+    """Average (N, C, H, W) over all pixels, or over those of each image's extent, to (N, C)."""
+    if not extents:
+        return x.mean(dim=(2, 3))
+    images = zip(x, extents, strict=True)
+    return torch.stack([cut(image, extent).mean(dim=(1, 2)) for image, extent in images])
 
 
 def block_average(x: torch.Tensor, num_blocks: int) -> torch.Tensor:

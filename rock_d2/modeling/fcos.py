@@ -66,15 +66,17 @@ class FCOS(fcos.FCOS):
     def label_anchors(
         self, anchors: list[Boxes], gt_instances: list[Instances]
     ) -> tuple[list[torch.Tensor], list[Boxes]]:
-        """Return what each anchor learns; Detectron2 v0.6 fails on images without objects."""
+        """Return what each anchor learns; Detectron2 fails on images without objects."""
         labels, boxes = [], []
         everywhere = Boxes.cat(anchors)
+        # Detectron2's main branch has tensors here.
+        nothing = everywhere if hasattr(fcos.FCOS, "match_anchors") else everywhere.tensor
         for objects in gt_instances:
             if len(objects):
                 (label,), (box,) = super().label_anchors(anchors, [objects])
             else:
                 background = objects.gt_classes.new_full((1,), self.num_classes)
-                label, box = background.expand(len(everywhere)), everywhere
+                label, box = background.expand(len(everywhere)), nothing
             labels.append(label)
             boxes.append(box)
         return labels, boxes

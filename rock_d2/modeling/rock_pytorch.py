@@ -16,7 +16,7 @@ from detectron2.modeling.anchor_generator import ANCHOR_GENERATOR_REGISTRY
 from torch import nn
 from torch.nn import functional as F
 
-from rock_d2.layers import conv_norm_relu, own_seed
+from rock_d2.layers import Extents, conv_norm_relu, own_seed
 from rock_d2.modeling.fusions import FUSION_REGISTRY, SumFusion
 from rock_d2.modeling.necks import NECK_REGISTRY, ROCK
 from rock_d2.modeling.ssd.anchors import SSDAnchorGenerator, box_shapes
@@ -57,8 +57,10 @@ class PortFusion(SumFusion):
         super().__init__(out_channels=out_channels, norm=norm, **settings)
         self.norm = get_norm(norm, out_channels) or nn.Identity()
 
-    def forward(self, x: torch.Tensor, encodings: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        return F.relu(self.norm(super().forward(x, encodings)))
+    def forward(
+        self, x: torch.Tensor, encodings: Mapping[str, torch.Tensor], extents: Extents | None = None
+    ) -> torch.Tensor:
+        return F.relu(self.norm(super().forward(x, encodings, extents)))
 
 
 @ANCHOR_GENERATOR_REGISTRY.register()

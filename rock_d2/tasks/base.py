@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields, replace
+from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
 
 import cv2
@@ -130,8 +130,8 @@ class Task(ABC):
         """K_t, the width of ROCK's encoding: a multiple of ``num_outputs`` (ROCK, sec. 2)."""
         return self.num_outputs
 
-    def check_metadata(self, metadata: Metadata) -> None:
-        """Raise ValueError if a data set's facts contradict the settings."""
+    def check_metadata(self, metadata: Metadata, first: Metadata | None = None) -> None:
+        """Raise ValueError if a data set's facts contradict the settings, or the first set's."""
 
     def load(self, record: Mapping[str, Any]) -> Any | None:
         """Return the label of a dataset dict in the form that transforms take; None without one."""
@@ -244,39 +244,6 @@ class Task(ABC):
     def ranking(self, prediction: np.ndarray, metadata: Metadata, count: int) -> dict[str, float]:
         """Return the most probable classes, best first, of a task that classifies images."""
         return {}
-
-
-class ClassesFromData:
-    """Of a task whose number of classes, a setting, can be left to the data set: 0.
-
-    Attributes:
-        class_list: the key of the data set's facts that names the classes.
-    """
-
-    class_list: ClassVar[str]
-
-    def for_data(self, metadata: Metadata) -> "Task":
-        if self.num_classes:
-            return self
-        classes = metadata.get(self.class_list, ())
-        if not classes:
-            raise ValueError(
-                f"MODEL.TASKS.{self.name.upper()}.NUM_CLASSES is 0, but data set "
-                f"`{metadata.name}` has no {self.class_list}; set the number"
-            )
-        return replace(self, num_classes=len(classes))
-
-    def check_metadata(self, metadata: Metadata) -> None:
-        found = len(metadata.get(self.class_list, ()))
-        if found not in (0, self.num_classes):
-            raise ValueError(
-                f"MODEL.TASKS.{self.name.upper()}.NUM_CLASSES is {self.num_classes}, but data set "
-                f"`{metadata.name}` has {found} {self.class_list}"
-            )
-
-    def check(self, record: Mapping[str, Any], metadata: Metadata) -> tuple[list[str], float]:
-        count = len(metadata.get(self.class_list, ())) or self.num_classes
-        return super(ClassesFromData, replace(self, num_classes=count)).check(record, metadata)
 
 
 def build_tasks(cfg: CfgNode) -> tuple[Task, ...]:

@@ -93,8 +93,14 @@ class ClassMapTask(MapTask):
 
     def loss(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         classes = self.classes_at(target, prediction.shape[-2:])
-        total = F.cross_entropy(prediction.float(), classes, ignore_index=UNKNOWN, reduction="sum")
-        return total / mean_over_processes((classes != UNKNOWN).sum())
+        losses = F.cross_entropy(
+            # A sum would be another kernel, which deterministic algorithms refuse on GPUs.
+            prediction.float(),
+            classes,
+            ignore_index=UNKNOWN,
+            reduction="none",
+        )
+        return losses.sum() / mean_over_processes((classes != UNKNOWN).sum())
 
     def postprocess(self, prediction: torch.Tensor, output_size: tuple[int, int]) -> torch.Tensor:
         """Return the probability of each class, fp32 (K, H, W)."""

@@ -11,7 +11,8 @@ from detectron2.data import Metadata
 from torch.nn import functional as F
 
 from rock_d2.layers import global_average, mean_over_processes
-from rock_d2.tasks.base import TASK_REGISTRY, ClassesFromData, Drawing, Task
+from rock_d2.tasks.base import TASK_REGISTRY, Drawing, Task
+from rock_d2.tasks.data_classes import ClassesFromData
 from rock_d2.tasks.meters import Meter
 
 UNKNOWN = -1

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from detectron2.data import Metadata
 
-from rock_d2.tasks.base import TASK_REGISTRY, ClassesFromData
+from rock_d2.tasks.base import TASK_REGISTRY
 from rock_d2.tasks.class_maps import ClassMapTask
+from rock_d2.tasks.data_classes import ClassesFromData
 
 
 @TASK_REGISTRY.register()

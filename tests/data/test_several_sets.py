@@ -11,7 +11,7 @@ from detectron2.utils.events import EventStorage
 from tiny import detector_cfg, item, tiny_cfg
 
 from rock_d2 import build_train_loader
-from rock_d2.classes import class_names, places_of, renumbered, thing_classes
+from rock_d2.classes import class_names, has_ignored_classes, places_of, renumbered, thing_classes
 from rock_d2.data.records import training_dicts
 from rock_d2.engine.setup import check_config
 
@@ -148,6 +148,13 @@ def test_a_class_that_a_set_does_not_annotate_is_no_negative_there(name):
     assert (class_gradients(model, batch, outputs) > 0).all()
     batch[1]["ignored_classes"], batch[0]["ignored_classes"] = [1], []  # nobody looked in 0
     assert class_gradients(model, batch, outputs)[1] == 0
+
+
+def test_a_set_that_knows_no_class_lacks_none():
+    DatasetCatalog.register("depths", list)
+    names = ("shelf", "depths")
+    assert not has_ignored_classes(tiny_cfg("DATASETS.TRAIN", names, "MODEL.SSD.NUM_CLASSES", 0))
+    DatasetCatalog.remove("depths")
 
 
 def test_a_detector_that_cannot_ignore_a_class_says_which_can():

@@ -25,3 +25,23 @@ def test_compiled_network_learns_the_same(rooms_root, tmp_path, monkeypatch):
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     for name, value in plain.model.state_dict().items():
         torch.testing.assert_close(compiled.model.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("SOLVER.COMPILE", "reduce-overhead", "SOLVER.ACCUMULATE", 2),
+        ("SOLVER.COMPILE", "default", "SOLVER.GRADIENT_CONFLICT_PERIOD", 5),
+        ("SOLVER.COMPILE", "default", "MODEL.BALANCING.NAME", "GradientCosine"),
+    ],
+)
+def test_what_a_compiled_network_cannot_do_is_one_line(rooms_root, tmp_path, monkeypatch, options):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(rooms_root))
+    with pytest.raises(ValueError, match=r"SOLVER\.COMPILE"):
+        new_trainer(tmp_path, *TINY, *options)
+
+
+def test_a_detector_alone_is_refused(rooms_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(rooms_root))
+    with pytest.raises(ValueError, match=r"META_ARCHITECTURE is SSD; it must be MultiTask"):
+        new_trainer(tmp_path, *TINY, "MODEL.META_ARCHITECTURE", "SSD")

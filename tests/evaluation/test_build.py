@@ -48,3 +48,18 @@ def test_masks_are_measured_beside_boxes(triangle, tmp_path):
         # The box is right in any case; in the second image it is neither right nor wrong.
         assert results["bbox"]["AP"] == pytest.approx(100)
         assert results["segm"]["AP50"] == pytest.approx(ap50)
+
+
+def test_a_task_is_not_measured_by_other_classes(triangle, tmp_path, caplog):
+    for name, classes in {
+        "rooms_of_mine": ["kitchen", "bath"],
+        "triangle": ["bath", "kitchen"],
+    }.items():
+        MetadataCatalog.get(name).scene_classes = classes
+    found = [{"scene": torch.tensor([1.0, 0.0])}] * 2
+    options = ("MODEL.DETECTOR", "", "MODEL.TASKS.AUXILIARY", ["Scene"])
+    options = (*options, "MODEL.TASKS.SCENE.NUM_CLASSES", 2)
+    DatasetCatalog.get("triangle")[0]["scene_id"] = 0
+    assert "scene" not in evaluate(tmp_path, found, *options, "DATASETS.TRAIN", ("rooms_of_mine",))
+    assert "scene is not measured: data set `triangle` has other scene_classes" in caplog.text
+    MetadataCatalog.remove("rooms_of_mine")

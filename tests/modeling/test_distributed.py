@@ -15,6 +15,7 @@ from tiny import DETECTORS, LABELS, MODELS, detector_cfg, item, tiny_model
 from torch import distributed, nn
 from torch import multiprocessing as mp
 
+from rock_d2.engine.trainer import share_statistics
 from rock_d2.tasks import Depth, Edges, HumanParts, Normals, Saliency, SemSeg
 
 SIZE = (64, 64)
@@ -89,6 +90,10 @@ def work(rank: int, folder: Path) -> None:
             for kind, one in (("known", item(0)), ("unknown", unknown(0, size=(96, 128)))):
                 batch = [one] if rank == 0 else [unknown(1, size=(96, 128))]
                 results[f"{kind}, {name}"] = step(other, batch)
+    norm = nn.BatchNorm1d(1)
+    norm(torch.full((2, 1), 10.0 * (rank + 1)))
+    share_statistics(norm)
+    results["mean"] = norm.running_mean
     torch.save(results, folder / f"rank{rank}.pt")
     distributed.destroy_process_group()
 
@@ -138,6 +143,11 @@ def test_a_process_without_known_boxes_takes_part(two_processes, name):
         assert head and None not in head.values()
         assert any(g.any() for g in head.values()) == (kind == "known")
         assert any(g.any() for p, g in gradients.items() if p.startswith("neck."))
+
+
+def test_statistics_are_the_main_processs(two_processes):
+    # A tenth of its mean, which the other's would be twice.
+    assert [float(found["mean"]) for found in two_processes] == [1.0, 1.0]
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ import pytest
 
 from reproduce.comparison import Comparison
 from reproduce.mti_tables import DELTA, MTI_TABLES, TABLE_2A
-from reproduce.plan import Plan, differences
+from reproduce.plan import Plan
 from reproduce.report import write_reports
+from reproduce.settings import differences
 from reproduce.tables import find_table
 from rock_d2 import model_zoo
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from reproduce.plan import Plan, available, check_stored_settings, differences, model_settings
+from reproduce.plan import Plan, available, check_stored_settings, model_settings
+from reproduce.settings import differences
 from reproduce.tables import TABLES, find_table
 from rock_d2 import model_zoo
 

@@ -116,3 +116,15 @@ def test_number_of_scenes_comes_from_the_data_where_it_is_open():
         build_tasks(tiny_cfg(*options, "DATASETS.TRAIN", ("sceneless",)))
     with pytest.raises(ValueError, match=r"SCENE\.NUM_CLASSES is 4, .* has 2 scene_classes"):
         SCENE.check_metadata(MetadataCatalog.get("two_scenes"))
+
+
+def test_classes_of_other_names_are_other_classes():
+    for name, classes in {"kitchens": ["kitchen", "bath"], "baths": ["bath", "kitchen"]}.items():
+        MetadataCatalog.get(name).scene_classes = classes
+    first, other, silent = map(MetadataCatalog.get, ("kitchens", "baths", "sceneless"))
+    with pytest.raises(
+        ValueError, match=r"`baths` has other scene_classes than `kitchens`.*'bath'"
+    ):
+        Scene(num_classes=2).check_metadata(other, first)
+    for metadata, known in ((first, first), (silent, first), (other, silent)):
+        Scene(num_classes=2).check_metadata(metadata, known)

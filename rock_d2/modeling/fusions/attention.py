@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from rock_d2.layers import Extents
 from rock_d2.modeling.fusions.base import FUSION_REGISTRY, DecoderFusion
 
 
@@ -31,5 +32,7 @@ class AttentionFusion(DecoderFusion):
     def make_decoder(self, in_channels: int, out_channels: int, norm: str) -> nn.Module:
         return Attention(in_channels, out_channels)
 
-    def forward(self, x: torch.Tensor, encodings: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, encodings: Mapping[str, torch.Tensor], extents: Extents | None = None
+    ) -> torch.Tensor:
         return x + sum(self.decode(encodings))

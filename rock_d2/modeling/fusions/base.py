@@ -16,8 +16,8 @@ from rock_d2.layers import own_seed
 FUSION_REGISTRY = Registry("FUSION")
 FUSION_REGISTRY.__doc__ = """
 Fusions by the name that MODEL.ROCK.FUSION.NAME gives them: modules built from ``out_channels``,
-``encoding_channels``, ``norm``, ``switched_off`` and ``image_tasks`` that take X and the encodings
-to the refined X.
+``encoding_channels``, ``norm``, ``switched_off`` and ``image_tasks`` that take X, the encodings and
+the shares of a padded batch that images fill (``extents``, None: all) to the refined X.
 """
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from rock_d2.layers import Extents, global_average
 from rock_d2.modeling.fusions.base import FUSION_REGISTRY, DecoderFusion
 
 
@@ -23,9 +24,11 @@ class ContextFusion(DecoderFusion):
         nn.init.zeros_(decoder.bias)
         return decoder
 
-    def forward(self, x: torch.Tensor, encodings: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, encodings: Mapping[str, torch.Tensor], extents: Extents | None = None
+    ) -> torch.Tensor:
         context = {task: encoding.detach() for task, encoding in encodings.items()}
         for task in self.image_tasks:
-            scores = context[task].mean(dim=(2, 3), keepdim=True)
+            scores = global_average(context[task], extents)[..., None, None]
             context[task] = scores.softmax(dim=1).expand_as(context[task])
         return x + sum(self.decode(context))

@@ -6,6 +6,7 @@ import torch
 from detectron2.layers import Conv2d, get_norm
 from torch import nn
 
+from rock_d2.layers import Extents
 from rock_d2.modeling.fusions.base import FUSION_REGISTRY, DecoderFusion
 
 
@@ -23,6 +24,8 @@ class GatedFusion(DecoderFusion):
             in_channels, out_channels, kernel_size=1, bias=norm_layer is None, norm=norm_layer
         )
 
-    def forward(self, x: torch.Tensor, encodings: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, encodings: Mapping[str, torch.Tensor], extents: Extents | None = None
+    ) -> torch.Tensor:
         decoded = self.decode(encodings)
         return x + torch.sigmoid(sum(decoded)) * x if decoded else x

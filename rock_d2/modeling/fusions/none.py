@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from rock_d2.layers import Extents
 from rock_d2.modeling.fusions.base import FUSION_REGISTRY
 
 
@@ -21,5 +22,7 @@ class NoFusion(nn.Module):
         if switched_off:
             raise ValueError("MODEL.ROCK.FUSION.SWITCHED_OFF: NoFusion has no decoders")
 
-    def forward(self, x: torch.Tensor, encodings: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, encodings: Mapping[str, torch.Tensor], extents: Extents | None = None
+    ) -> torch.Tensor:
         return x

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
+from rock_d2.layers import Extents
 from rock_d2.modeling.fusions.base import FUSION_REGISTRY, DecoderFusion
 
 
@@ -16,7 +17,9 @@ class ProductFusion(DecoderFusion):
     that a silent decoder leaves X as it is. For a single task this is X + X * Dec(Enc(X)).
     """
 
-    def forward(self, x: torch.Tensor, encodings: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, encodings: Mapping[str, torch.Tensor], extents: Extents | None = None
+    ) -> torch.Tensor:
         for decoded in self.decode(encodings):
             x = x + x * decoded
         return x

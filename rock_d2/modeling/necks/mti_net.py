@@ -154,7 +154,7 @@ class MTINet(DistillingNeck):
         distilled = {scale: self.distillation[scale](f) for scale, f in encodings.items()}
         by_task = {t: {s: o[t] for s, o in distilled.items()} for t in self.heads}
         self.predict(self.heads, by_task, predictions, extents)
-        refined = {s: self.fusion[s](features[s], o) for s, o in distilled.items()}
+        refined = {s: self.fusion[s](features[s], o, extents) for s, o in distilled.items()}
         if self.evaluate_scale and not self.training:
             i = list(self.initial).index(self.evaluate_scale)
             predictions = {task: maps[i : i + 1] for task, maps in predictions.items()}

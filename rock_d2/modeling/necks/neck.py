@@ -3,7 +3,6 @@
 N images, H x W pixels of the padded batch, h x w those of a feature map.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,15 +12,13 @@ from detectron2.layers import ShapeSpec
 from fvcore.common.registry import Registry
 from torch import nn
 
-from rock_d2.layers import resize
+from rock_d2.layers import Extents, cut, resize
 from rock_d2.registry import registered
 from rock_d2.tasks import Task, build_tasks
 
 NECK_REGISTRY = Registry("NECK")
 NECK_REGISTRY.__doc__ = "Necks by the name that MODEL.NECK.NAME gives them: subclasses of Neck."
 
-# For each image the shares of the padded batch's height and width that it fills.
-Extents = Sequence[tuple[float, float]]
 Features = dict[str, torch.Tensor]
 # For each task the collated labels of the batch.
 Labels = Mapping[str, torch.Tensor]
@@ -163,14 +160,6 @@ class Neck(nn.Module):
                 extent = extents[i] if extents else (1.0, 1.0)
                 outputs[i][task.name] = final_output(task, final[i], size, extent)
         return outputs
-
-
-def cut(maps: torch.Tensor, extent: tuple[float, float]) -> torch.Tensor:
-    """Return the part of (..., h, w) that an image fills, cells at its border included."""
-    height, width = (
-        math.ceil(size * share - 1e-6) for size, share in zip(maps.shape[-2:], extent, strict=True)
-    )
-    return maps[..., :height, :width]
 
 
 def activation(task: Task, maps: torch.Tensor, extents: Extents | None) -> torch.Tensor:

@@ -10,9 +10,8 @@ import torch
 from detectron2.modeling.backbone.resnet import BasicBlock
 from torch import nn
 
-from rock_d2.layers import own_seed
+from rock_d2.layers import Extents, global_average, own_seed
 from rock_d2.modeling.necks.blocks import basic_blocks, pytorch_weights
-from rock_d2.modeling.necks.neck import Extents, cut
 
 SOFTMAXES = ("tasks", "channels")
 
@@ -79,8 +78,6 @@ class SqueezeExcite(nn.Module):
 
     def forward(self, x: torch.Tensor, extents: Extents | None = None) -> torch.Tensor:
         """Scale (N, C, h, w); padding has no share in the average."""
-        images = zip(x, extents, strict=True) if extents else ()
-        own = [cut(image, extent).mean(dim=(1, 2)) for image, extent in images]
-        average = torch.stack(own) if extents else x.mean(dim=(2, 3))
+        average = global_average(x, extents)
         scale = torch.sigmoid(self.excite(self.squeeze(average).relu()))
         return x * scale[:, :, None, None]

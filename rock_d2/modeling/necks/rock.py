@@ -141,7 +141,7 @@ class ROCK(Neck):
             x = features[name]
             trunk = self.trunk[self.trunk_of[name]](x)
             encodings = {task: encode(trunk) for task, encode in encoders.items()}
-            refined[name] = self.fusion[name](x, self.with_given(encodings, given))
+            refined[name] = self.fusion[name](x, self.with_given(encodings, given), extents)
             for task, prediction in self.predict(encodings, extents).items():
                 predictions[task].append(prediction)
         return refined, predictions

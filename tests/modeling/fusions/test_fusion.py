@@ -116,3 +116,14 @@ def test_number_of_parameters(name):
     linear = 9 * 6 + 12
     expected = {"AttentionFusion": (18 * 9 * 6,) * 2, "ContextFusion": (linear, linear)}
     assert (count, without_norm) == expected.get(name, (9 * 6 + 24, linear))
+
+
+@pytest.mark.parametrize("name", [name for name, _ in FUSION_REGISTRY])
+def test_an_image_does_not_see_the_padding_of_its_batch(name):
+    fusion, (x, encodings) = random_fusion(name), random_input()
+    # The second image has 2 x 3 of 3 x 4 places; beyond, convolutions see zeros as alone.
+    for maps in (x, *encodings.values()):
+        maps[1, :, 2:], maps[1, :, :, 3:] = 0, 0
+    together = fusion(x, encodings, [(1.0, 1.0), (2 / 3, 3 / 4)])[1:, :, :2, :3]
+    own = {task: encoding[1:, :, :2, :3] for task, encoding in encodings.items()}
+    torch.testing.assert_close(together, fusion(x[1:, :, :2, :3], own))
