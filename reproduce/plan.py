@@ -222,7 +222,9 @@ def data_settings(row: Row, cfg: CfgNode) -> tuple[str, ...]:
         # Of the images that all models of the table see.
         pairs += ("DATASETS.TRAIN_FRACTION", f"{row.fraction * cfg.DATASETS.TRAIN_FRACTION:g}")
     if row.boxed < 1:
+        # As many images with boxes in each batch as other rows have, and as many without.
         pairs += ("DATASETS.BOXED_FRACTION", f"{row.boxed:g}", "DATALOADER.BOXED_SHARE", "0.5")
+        pairs += ("SOLVER.IMS_PER_BATCH", str(2 * cfg.SOLVER.IMS_PER_BATCH))
     return pairs
 
 

@@ -76,6 +76,10 @@ def test_tables_of_our_own_differ_in_what_they_are_about():
     boxed = [p["DATASETS.BOXED_FRACTION"] for p in pairs if "DATASETS.BOXED_FRACTION" in p]
     assert seen == [share for share in ("0.0625", "0.125", "0.25") for _ in range(2)]
     assert boxed == ["0.0625", "0.125", "0.25"]
+    # As many of them in a batch.
+    loaders = [(run.config().SOLVER, run.config().DATALOADER) for run in runs]
+    sizes = {solver.IMS_PER_BATCH * (data.BOXED_SHARE or 1) for solver, data in loaders}
+    assert len(sizes) == 1
     assert len({run.folder for run in runs}) == 9
     assert len({p.get("SOLVER.MAX_ITER") for p in pairs}) == 1
     before = ["MODEL.NECK.AT", "backbone"]
