@@ -189,8 +189,8 @@ TABLES = (
         "Boxes for few images, labels of the tasks for all",
         tuple(row for share in (16, 8, 4) for row in unboxed_rows(share)),
         notes=(
-            "All rows have as many iterations, and as many images with boxes in each. Rows with all "
-            "images have as many without beside them, which have no detection loss.",
+            "All rows have as many iterations, and as many images with boxes in each. Rows with "
+            "all images have as many without beside them, which have no detection loss.",
         ),
     ),
     Table(
