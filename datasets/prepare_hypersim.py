@@ -42,7 +42,8 @@ class Camera(NamedTuple):
     Attributes:
         axes: (3, 3), right, down and forward, in the axes of Hypersim's: x right, y up, z back.
         rays: (H, W, 3), through the pixels' centres, by its own axes, with z = 1.
-        intrinsics: fx, fy, cx, cy.
+        intrinsics: fx, fy, cx, cy. Where the sensor's sides are not perpendicular they leave out
+            the skew, and are exact on average over the rows.
     """
 
     axes: np.ndarray
@@ -175,7 +176,8 @@ def camera_of(scene: str, table: Path, size: tuple[int, int]) -> Camera:
 
     The table's matrix M takes (u, v, 1), u from -1 to 1 to the right and v from -1 to 1 upwards, to
     a ray. Its columns are steps on the sensor and the way there, so that the sensor's own normal is
-    the axis of a pinhole camera that sees the same, with another centre if the lens is shifted.
+    the axis of a pinhole camera that sees the same, with another centre if the lens is shifted. Of
+    a lens that is tilted in both directions the steps are not perpendicular.
     """
     names = [f"M_cam_from_uv_{i}{j}" for i in range(3) for j in range(3)]
     rows = {row["scene_name"]: row for row in read_table(table, "scene_name", *names)}
@@ -185,23 +187,23 @@ def camera_of(scene: str, table: Path, size: tuple[int, int]) -> Camera:
         raise ValueError(
             f"{table}: no camera of {scene} ({problem!r}); leave the scene out by --scenes"
         ) from None
-    across, up, way = matrix.T
-    width, height = np.linalg.norm(across), np.linalg.norm(up)
-    right, up = across / width, up / height
-    if abs(right @ up) > 1e-6:
-        raise ValueError(f"{table}: {scene}: pixels are no rectangles; leave it out by --scenes")
-    axes = np.array([right, -up, np.cross(up, right)])
-    x, y, distance = axes @ way
-    focal = size[1] / 2 * distance / width, size[0] / 2 * distance / height
+    across, up, _ = matrix.T
+    right, forward = across / np.linalg.norm(across), np.cross(up, across)
+    forward /= np.linalg.norm(forward)
+    axes = np.array([right, np.cross(forward, right), forward])
     # Pixel i has its centre at u = (2 i + 1) / W - 1.
+    v, u = ((2 * np.arange(count) + 1) / count - 1 for count in size)
+    uv = np.stack([*np.meshgrid(u, -v), np.ones(size)], axis=2)
+    steps = axes @ matrix
+    rays = uv @ (steps / steps[2, 2]).T
+    x, y, distance = steps[:, 2]
+    width, height = steps[0, 0], -steps[1, 1]
+    focal = size[1] / 2 * distance / width, size[0] / 2 * distance / height
     centre = (
         (size[1] - 1) / 2 - focal[0] * x / distance,
         (size[0] - 1) / 2 - focal[1] * y / distance,
     )
-    rays = np.ones((*size, 3), np.float32)
-    rays[..., 0] = (np.arange(size[1]) - centre[0]) / focal[0]
-    rays[..., 1] = (np.arange(size[0])[:, None] - centre[1]) / focal[1]
-    return Camera(axes, rays, [round(float(x), 6) for x in (*focal, *centre)])
+    return Camera(axes, rays.astype(np.float32), [round(float(x), 6) for x in (*focal, *centre)])
 
 
 def planar_depth(distance: np.ndarray, camera: Camera) -> np.ndarray:

@@ -33,6 +33,7 @@ class Outlines(MapTask):
     name = "outlines"
     field = "outlines_file_name"
     num_outputs = 1
+    unit = "probability"
     unknown_level = UNKNOWN
     unknown_value = float(UNKNOWN)
 

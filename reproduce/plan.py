@@ -61,6 +61,7 @@ class Run:
         settings: KEY VALUE pairs that make it different from them.
         trained: the run whose model it only evaluates, if it does not train.
         pretrained: the run whose model it starts from, if that is not in the config.
+        imports: modules and files that its process imports first.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Run:
     settings: tuple[str, ...]
     trained: "Run | None" = None
     pretrained: "Run | None" = None
+    imports: tuple[str, ...] = ()
 
     @property
     def needs(self) -> "Run | None":
@@ -88,7 +90,9 @@ class Run:
         pairs = [*self.settings, "SEED", str(self.seed), "OUTPUT_DIR", str(self.folder)]
         if self.needs is not None:
             pairs += ["MODEL.WEIGHTS", str(self.needs.folder / "model_final.pth")]
-        return ["--config-file", self.base, "--eval-only" if self.trained else "--resume"], pairs
+        options = [word for name in self.imports for word in ("--import", name)]
+        mode = "--eval-only" if self.trained else "--resume"
+        return [*options, "--config-file", self.base, mode], pairs
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ class Plan:
         iterations: factor of the schedule's length.
         options: KEY VALUE pairs for every run.
         detector: a key of DETECTORS.
+        imports: modules and files that every run imports first.
     """
 
     tables: Sequence[Table]
@@ -112,6 +117,7 @@ class Plan:
     iterations: float = 1.0
     options: Sequence[str] = ()
     detector: str = "SSD"
+    imports: Sequence[str] = ()
 
     def runs(self) -> list[Run]:
         """Return all runs: each after the one that it needs, trainings by their seeds."""
@@ -163,7 +169,8 @@ class Plan:
         return self._named(f"{name}_{task.lower()}", seed, file, pairs)
 
     def _named(self, name: str, seed: int, file: str, pairs: tuple[str, ...], **more: Any) -> Run:
-        return Run(name, seed, self.output / name / f"seed{seed}", file, pairs, **more)
+        folder, imports = self.output / name / f"seed{seed}", tuple(self.imports)
+        return Run(name, seed, folder, file, pairs, imports=imports, **more)
 
     def _own(self, name: str, config: str, seed: int, pretrained: Run | None = None) -> Run:
         """Return the training of a config file that is no row's."""

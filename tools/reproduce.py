@@ -26,10 +26,10 @@ or, of MTI-Net's paper,
     mti2a mti3 mti4 mti7a mtiS2 mtiS3    of --dataset nyud or rooms; mti6 of nyud
     mti2b mti5 mti7b mtiS1               of --dataset pascal
 
-Settings can follow as KEY VALUE pairs; they hold for every run. A run is an ordinary command
-line of tools/train_net.py in a folder of its own below the output folder. Finished runs are kept,
-and interrupted ones are resumed. The tables are table<N>.md and .csv there, and all metrics of all
-runs table<N>_runs.csv.
+Settings can follow as KEY VALUE pairs; they and --import hold for every run. A run is an ordinary
+command line of tools/train_net.py in a folder of its own below the output folder. Finished runs are
+kept, and interrupted ones are resumed. The tables are table<N>.md and .csv there, and all metrics
+of all runs table<N>_runs.csv.
 """
 
 import argparse
@@ -103,6 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         iterations=args.iterations,
         options=args.opts,
         detector=args.detector,
+        imports=args.imports,
     )
     runs = plan.runs()
     check_stored_settings(runs)

@@ -37,6 +37,7 @@ class Disparity(MapTask):
     name = "disparity"
     field = "disparity_file_name"
     num_outputs = 1
+    unit = "pixels of the image as stored"
     stored_type = np.uint16
     unknown_level = 0
 

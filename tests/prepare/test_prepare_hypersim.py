@@ -7,17 +7,19 @@ import h5py
 import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog
-from prepare_hypersim import CAMERA_TABLE, SCENE_TABLE, SPLIT_TABLE, main
+from prepare_hypersim import CAMERA_TABLE, SCENE_TABLE, SPLIT_TABLE, camera_of, main
 
 from rock_d2.data.datasets.hypersim import SCENE_CLASSES, THING_CLASSES
 from rock_d2.image_files import read_color_image
 from rock_d2.tasks import Depth, Normals, SemSeg
 
 SIZE = HEIGHT, WIDTH = 12, 16
-# The usual camera, 60 degrees wide, and that of a scene with a tilted and shifted lens.
+# The usual camera, 60 degrees wide, that of a scene with a tilted and shifted lens, and one with a
+# lens that is tilted in both directions, so that its sensor is skewed (made up).
 CAMERAS = {
     "ai_001_001": ((0.57735, 0, 0), (0, 0.4330127, 0), (0, 0, -1)),
     "ai_021_002": ((0.592, 0, -0.036), (0, 0.443, 0.354), (0, 0.032, -1.026)),
+    "ai_042_003": ((0.58, 0, 0.02), (0, 0.44, 0.1), (-0.1, -0.15, -1.03)),
 }
 # In Hypersim's axes: the plane through the points P with n . P = -3, facing the camera.
 NORMAL = np.array([0.3, 0.2, 0.9]) / np.linalg.norm([0.3, 0.2, 0.9])
@@ -73,12 +75,13 @@ def write_frame(folder: Path, camera: tuple) -> None:
 
 
 def write_official(root: Path) -> None:
-    """Write two scenes of one released frame each, and Hypersim's tables."""
+    """Write three scenes of one released frame each, and Hypersim's tables."""
     names = ("scene_name", "camera_name", "frame_id", "included_in_public_release")
     frames = [
         ("ai_001_001", "cam_00", 3, True, "", "train"),
         ("ai_001_001", "cam_00", 4, False, "people", ""),
         ("ai_021_002", "cam_00", 3, True, "", "val"),
+        ("ai_042_003", "cam_00", 3, True, "", "val"),
         ("ai_099_001", "cam_00", 3, True, "", "test"),
     ]
     names = (*names, "exclude_reason", "split_partition_name")
@@ -112,7 +115,7 @@ def convert(root: Path, *more: str) -> None:
 def test_values_by_hand(root, capsys):
     convert(root)
     out = capsys.readouterr().out
-    assert "2 of Hypersim's 3 scenes" in out and "hypersim_test: 0 images" in out
+    assert "3 of Hypersim's 4 scenes" in out and "hypersim_test: 0 images" in out
     (record,) = DatasetCatalog.get("hypersim_train")
     assert SCENE_CLASSES[record["scene_id"]] == "Bathroom" and record["sequence"] == "ai_001_001"
     found = [(THING_CLASSES[a["category_id"]], a["bbox"]) for a in record["annotations"]]
@@ -156,6 +159,32 @@ def test_depth_normals_and_camera_show_one_plane(root, split, scene):
     distances = np.einsum("hwc,hwc->hw", points, Normals().read(record))[known]
     # 127 levels of normals, 11 bits of distances.
     np.testing.assert_allclose(distances, -3, rtol=0.02)
+
+
+def test_depth_of_a_skewed_sensor_is_along_its_normal(root):
+    scene = "ai_042_003"
+    convert(root, "--scenes", scene)
+    (record,) = DatasetCatalog.get("hypersim_val")
+    camera = camera_of(scene, root / "official" / CAMERA_TABLE, SIZE)
+    true_rays = rays(CAMERAS[scene])
+    np.testing.assert_allclose(camera.axes @ camera.axes.T, np.eye(3), atol=1e-9)
+    lengths = np.linalg.norm(camera.rays, axis=2, keepdims=True)
+    np.testing.assert_allclose(camera.rays / lengths, true_rays @ camera.axes.T, atol=1e-6)
+    # Of a point at a distance along its ray, the part across the sensor.
+    across, up, _ = np.array(CAMERAS[scene]).T
+    axis = np.cross(up, across) / np.linalg.norm(np.cross(up, across))
+    expected = -3 / (true_rays @ NORMAL) * (true_rays @ axis)
+    depth, normals = Depth().read(record), Normals().read(record)
+    known = depth > 0
+    np.testing.assert_allclose(depth[known], expected[known], rtol=0.002)
+    assert known.sum() == HEIGHT * WIDTH - 1
+    assert np.abs(normals[known] - camera.axes @ NORMAL).max() < 0.006
+    # The intrinsics leave out the skew: a row's mistake is that of its opposite, reversed.
+    fx, fy, cx, cy = record["intrinsics"]
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    mistake = camera.rays[..., :2] - np.stack([(x - cx) / fx, (y - cy) / fy], axis=2)
+    np.testing.assert_allclose(mistake.mean(axis=0), 0, atol=1e-6)
+    assert np.abs(mistake[0, :, 0]).min() > 0.01 and np.abs(mistake[..., 1]).max() < 1e-6
 
 
 GEOMETRY = "ai_001_001/images/scene_cam_00_geometry_hdf5/frame.0003"

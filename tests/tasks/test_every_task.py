@@ -89,6 +89,11 @@ def test_settings_come_from_the_config(task):
     assert task.channels % task.num_outputs == 0
 
 
+@each_task
+def test_predictions_have_a_unit(task):
+    assert task.unit
+
+
 @pytest.mark.parametrize("kind", TRANSFORMS, ids=lambda kind: kind.__name__)
 @each_task
 def test_labels_follow_their_image(task, kind, tmp_path):

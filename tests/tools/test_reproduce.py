@@ -55,11 +55,12 @@ def finish(folder: Path) -> None:
 
 def test_commands_for_a_scheduler_are_those_that_can_run_now(command, tmp_path):
     words = ("1", "decoders", "--dataset", "rooms", "--seeds", 2, "--output", tmp_path, *TINY)
-    lines = command(*words, "--print-commands")
+    lines = command(*words, "--print-commands", "--import", "json", "--import", "shlex")
     assert len(lines) == 8
     for line in lines:
         parts = shlex.split(line)
         assert parts[0] == "python" and parts[1].endswith("tools/train_net.py")
+        assert parts[2:6] == ["--import", "json", "--import", "shlex"]
         assert "--resume" in parts and parts[parts.index("SOLVER.MAX_ITER") + 1] == "4"
     finish(tmp_path / "table1_rock" / "seed2")
     lines = command("--print-commands", *words)
