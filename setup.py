@@ -27,7 +27,7 @@ setup(
     # rock_d2.config finds the configs there once they are installed.
     package_dir={"rock_d2.model_zoo.configs": "configs", **PROGRAMS},
     package_data={
-        "rock_d2.data.datasets": ["protocols/*.yaml"],
+        "rock_d2.data.datasets": ["*.yaml", "protocols/*.yaml"],
         "rock_d2.model_zoo": ["trained/*", "examples/*"],
         "rock_d2.model_zoo.configs": ["**/*.yaml", "**/*.py"],
         "rock_d2_tools.datasets.nyuv2prep": ["*.csv"],

@@ -1,18 +1,8 @@
 """Cityscapes (Cordts et al., CVPR 2016) with disparity: its classes and its registered splits."""
 
-from rock_d2.data.datasets.coco import register_multitask_coco
+from rock_d2.data.datasets.coco import CLASSES, register_multitask_coco
 
-# The eight classes with instances, in the order of Cityscapes' own label ids.
-THING_CLASSES = (
-    "person",
-    "rider",
-    "car",
-    "truck",
-    "bus",
-    "train",
-    "motorcycle",
-    "bicycle",
-)
+THING_CLASSES = tuple(CLASSES["cityscapes"]["things"])
 
 for split, other in (("train", "val"), ("val", "train")):
     register_multitask_coco(

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
@@ -23,6 +24,9 @@ from rock_d2.data.datasets.validation import (
 logging.getLogger(load_coco_json.__module__).addFilter(
     lambda record: "Category ids" not in record.getMessage()
 )
+
+# By data set and kind, in the order of their numbers.
+CLASSES = yaml.safe_load(Path(__file__).with_name("classes.yaml").read_text())
 
 # COCO's own fields of an image.
 COCO_FIELDS = {*TABLES["images"], "coco_url", "date_captured", "flickr_url", "license"}

@@ -1,36 +1,13 @@
 """Hypersim (Roberts et al., ICCV 2021): photorealistic rooms with NYUv2's 40 classes of pixels."""
 
-from rock_d2.data.datasets.coco import register_multitask_coco
+from rock_d2.data.datasets.coco import CLASSES, register_multitask_coco
 from rock_d2.data.datasets.nyuv2 import STUFF_CLASSES
 from rock_d2.data.datasets.nyuv2 import THING_CLASSES as NYUV2_CLASSES
 
 # Those of NYUv2's 19 classes of objects that the 40 classes have.
 THING_CLASSES = tuple(name for name in NYUV2_CLASSES if name in STUFF_CLASSES)
 
-# The scene types of metadata_camera_trajectories.csv but "Other".
-SCENE_CLASSES = (
-    "Art gallery",
-    "Bathroom",
-    "Bedroom",
-    "Courtyard",
-    "Dining room",
-    "Hall",
-    "Hallway",
-    "Hotel lobby",
-    "Kitchen",
-    "Lecture theater",
-    "Library",
-    "Living room",
-    "Office",
-    "Office (building foyer)",
-    "Office (conference room)",
-    "Office (home)",
-    "Office (waiting area)",
-    "Restaurant",
-    "Retail space",
-    "Staircase",
-    "Transit station",
-)
+SCENE_CLASSES = tuple(CLASSES["hypersim"]["scenes"])
 
 SPLITS = ("train", "val", "test")
 

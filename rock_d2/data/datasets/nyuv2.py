@@ -2,106 +2,11 @@
 
 from itertools import product
 
-from rock_d2.data.datasets.coco import register_multitask_coco
+from rock_d2.data.datasets.coco import CLASSES, register_multitask_coco
 
-# The 19 classes of Gupta et al., ECCV 2014; each is exactly one of the 894 label names of NYUv2.
-THING_CLASSES = (
-    "bathtub",
-    "bed",
-    "bookshelf",
-    "box",
-    "chair",
-    "counter",
-    "desk",
-    "door",
-    "dresser",
-    "garbage bin",
-    "lamp",
-    "monitor",
-    "night stand",
-    "pillow",
-    "sink",
-    "sofa",
-    "table",
-    "television",
-    "toilet",
-)
-
-# The 40 classes of Gupta et al., CVPR 2013, for the segmentation of pixels; "refridgerator" is
-# NYUv2's own spelling. The last three hold all that is none of the others.
-STUFF_CLASSES = (
-    "wall",
-    "floor",
-    "cabinet",
-    "bed",
-    "chair",
-    "sofa",
-    "table",
-    "door",
-    "window",
-    "bookshelf",
-    "picture",
-    "counter",
-    "blinds",
-    "desk",
-    "shelves",
-    "curtain",
-    "dresser",
-    "pillow",
-    "mirror",
-    "floor mat",
-    "clothes",
-    "ceiling",
-    "books",
-    "refridgerator",
-    "television",
-    "paper",
-    "towel",
-    "shower curtain",
-    "box",
-    "whiteboard",
-    "person",
-    "night stand",
-    "toilet",
-    "sink",
-    "lamp",
-    "bathtub",
-    "bag",
-    "otherstructure",
-    "otherfurniture",
-    "otherprop",
-)
-
-# The 27 scene types of all 1449 labelled frames, sorted; "excercise_room" is NYUv2's own spelling.
-SCENE_CLASSES = (
-    "basement",
-    "bathroom",
-    "bedroom",
-    "bookstore",
-    "cafe",
-    "classroom",
-    "computer_lab",
-    "conference_room",
-    "dinette",
-    "dining_room",
-    "excercise_room",
-    "foyer",
-    "furniture_store",
-    "home_office",
-    "home_storage",
-    "indoor_balcony",
-    "kitchen",
-    "laundry_room",
-    "living_room",
-    "office",
-    "office_kitchen",
-    "playroom",
-    "printer_room",
-    "reception_room",
-    "student_lounge",
-    "study",
-    "study_room",
-)
+THING_CLASSES = tuple(CLASSES["nyuv2"]["things"])
+STUFF_CLASSES = tuple(CLASSES["nyuv2"]["stuff"])
+SCENE_CLASSES = tuple(CLASSES["nyuv2"]["scenes"])
 
 IMAGE_SIZE = (480, 640)
 

@@ -3,31 +3,9 @@
 datasets/prepare_pascal.py writes the files; an image may lack any of the labels.
 """
 
-from rock_d2.data.datasets.coco import register_multitask_coco
+from rock_d2.data.datasets.coco import CLASSES, register_multitask_coco
 
-# The classes of VOC's objects, in its order; pixels have the background as class 0 before them.
-THING_CLASSES = (
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-)
+THING_CLASSES = tuple(CLASSES["pascal"]["things"])
 STUFF_CLASSES = ("background", *THING_CLASSES)
 
 # val2498: the half of val on which SEISM's edge detection is measured.

@@ -1,34 +1,9 @@
 """Rooms: rendered by datasets/make_rooms.py, most of them with the classes of NYUv2. Not NYUv2."""
 
-from rock_d2.data.datasets.coco import register_multitask_coco
+from rock_d2.data.datasets.coco import CLASSES, register_multitask_coco
 from rock_d2.data.datasets.nyuv2 import SCENE_CLASSES, STUFF_CLASSES, THING_CLASSES
 
-# Those of rooms_other; twelve of NYUv2's 19 are among them, the other seven occur unlabelled.
-OTHER_CLASSES = (
-    "bathtub",
-    "bed",
-    "bookshelf",
-    "chair",
-    "coffee table",
-    "desk",
-    "lamp",
-    "laundry basket",
-    "mirror",
-    "night stand",
-    "picture",
-    "pillow",
-    "plant",
-    "refridgerator",
-    "shelves",
-    "sofa",
-    "stove",
-    "table",
-    "television",
-    "toilet",
-    "tv stand",
-    "wardrobe",
-    "window",
-)
+OTHER_CLASSES = tuple(CLASSES["rooms_other"]["things"])
 
 # The styles of datasets/make_rooms.py.
 for folder in ("rooms", "rooms_plain", "rooms_other"):

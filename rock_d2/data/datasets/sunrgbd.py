@@ -1,30 +1,9 @@
 """SUN RGB-D (Song et al., CVPR 2015): NYUv2's 19 classes of objects, its own scene types."""
 
-from rock_d2.data.datasets.coco import register_multitask_coco
+from rock_d2.data.datasets.coco import CLASSES, register_multitask_coco
 from rock_d2.data.datasets.nyuv2 import THING_CLASSES
 
-# The types of its benchmark for scenes (sec. 5.1); frames of others have no label.
-SCENE_CLASSES = (
-    "bathroom",
-    "bedroom",
-    "classroom",
-    "computer_room",
-    "conference_room",
-    "corridor",
-    "dining_area",
-    "dining_room",
-    "discussion_area",
-    "furniture_store",
-    "home_office",
-    "kitchen",
-    "lab",
-    "lecture_theatre",
-    "library",
-    "living_room",
-    "office",
-    "rest_space",
-    "study_space",
-)
+SCENE_CLASSES = tuple(CLASSES["sunrgbd"]["scenes"])
 
 # Beyond 8 m its toolbox cuts the depth off.
 DEPTH_RANGE = (0.2, 8.0)
