@@ -19,20 +19,3 @@ from rock_d2.predictor import Predictor
 from rock_d2.tasks import TASK_REGISTRY, Task
 
 __version__ = "0.1.0"
-
-__all__ = [
-    "BALANCER_REGISTRY",
-    "FUSION_REGISTRY",
-    "NECK_REGISTRY",
-    "TASK_REGISTRY",
-    "Predictor",
-    "RockDatasetMapper",
-    "Task",
-    "add_rock_config",
-    "build_evaluator",
-    "build_test_loader",
-    "build_train_loader",
-    "load_config",
-    "load_multitask_coco",
-    "register_multitask_coco",
-]

@@ -20,24 +20,3 @@ from rock_d2.visualization.panels import (
     write_picture,
     write_pictures,
 )
-
-__all__ = [
-    "class_title",
-    "confusion_chart",
-    "draw_comparison",
-    "draw_output",
-    "evenly_spaced",
-    "label_drawings",
-    "merge_captions",
-    "object_drawing",
-    "panel_row",
-    "panel_size",
-    "precision_recall_chart",
-    "prediction_drawings",
-    "record_drawing",
-    "recorded_encodings",
-    "resized",
-    "training_chart",
-    "write_picture",
-    "write_pictures",
-]
