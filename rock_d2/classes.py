@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import Metadata, MetadataCatalog
+from detectron2.data import MetadataCatalog
 
 ALL, BOXES = "all", "boxes"
 
@@ -74,12 +74,3 @@ def renumbered(output: Mapping[str, Any], places: Sequence[int] | None) -> dict[
     kept = found[classes >= 0]
     kept.pred_classes = classes[classes >= 0]
     return {**output, "instances": kept}
-
-
-def with_class_names(name: str, classes: Sequence[str]) -> Metadata:
-    """Return the facts of a data set, with the detector's classes in place of its own."""
-    metadata = MetadataCatalog.get(name)
-    if places_of(classes, thing_classes(name)) is None:
-        return metadata
-    facts = {key: value for key, value in metadata.as_dict().items() if key != "files"}
-    return Metadata().set(**facts | {"thing_classes": list(classes)})

@@ -55,11 +55,6 @@ def exif_orientation(path: str | PathLike) -> int:
         return image.getexif().get(EXIF_ORIENTATION, 1)
 
 
-def name_in_tar(tar: str, start: int, size: int) -> str:
-    """Return a name for a part of a tar file, which all readers here understand."""
-    return f"{tar}#{start}+{size}"
-
-
 def is_file(path: str | PathLike) -> bool:
     """Return whether a path names a file, or one in a tar file; also for one that cannot be one."""
     place = IN_TAR.fullmatch(str(path))

@@ -15,9 +15,11 @@ have the names of the images. It holds no tasks' predictions in this form.
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetCatalog
@@ -30,7 +32,7 @@ from rock_d2.engine.results import main_tasks
 from rock_d2.evaluation.boxes import read_truth, score_boxes
 from rock_d2.evaluation.protocols import protocol_of
 from rock_d2.evaluation.results import results_table, save_results
-from rock_d2.evaluation.task_evaluator import TaskEvaluator, load_prediction, measured_ids
+from rock_d2.evaluation.task_evaluator import TaskEvaluator, measured_ids
 from rock_d2.tasks import build_tasks
 
 
@@ -87,6 +89,23 @@ def evaluate_tasks(cfg: CfgNode, dataset_name: str, folder: Path) -> dict[str, d
             evaluator.process([record], [{task.name: prediction}])
         results |= evaluator.evaluate()
     return results
+
+
+def load_prediction(folder: Path, record: Mapping[str, Any]) -> np.ndarray:
+    """Return an image's prediction as TaskEvaluator has stored it."""
+    path = folder / f"{record['image_id']}.npz"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: no prediction of {record['file_name']}; TEST.SAVE_AUXILIARY True keeps all"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return file["prediction"].astype(np.float32, casting="same_kind")
+    # NumPy has no error of its own for a damaged file: it raises those of zipfile, zlib and others.
+    except Exception as problem:
+        raise ValueError(
+            f"{path}: damaged, or no prediction ({problem}); evaluate the model again"
+        ) from None
 
 
 def demo_detections(folder: Path, truth: dict[str, Any]) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ from rock_d2.data.datasets.coco import data_path, read_coco_json
 from rock_d2.data.loader import check_registered
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
 from rock_d2.files import atomic_file
-from rock_d2.image_files import content, name_in_tar
+from rock_d2.image_files import content
 
 
 def make_shards(name: str, output: Path, *, max_bytes: float) -> Path:
@@ -58,7 +58,8 @@ def make_shards(name: str, output: Path, *, max_bytes: float) -> Path:
     for shard in sorted(folder.glob(f"{name}-*.tar")):
         with tarfile.open(shard) as tar:
             for part in tar:
-                places[part.name] = name_in_tar(shard.name, part.offset_data, part.size)
+                # As rock_d2/image_files.py reads it.
+                places[part.name] = f"{shard.name}#{part.offset_data}+{part.size}"
     for number, image in enumerate(document["images"]):
         for field in file_fields(image):
             image[field] = f"{places[member_name(number, field)]}/{image[field]}"

@@ -22,7 +22,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from tqdm import tqdm
 
-from rock_d2.classes import class_names, with_class_names
+from rock_d2.classes import class_names, places_of, thing_classes
 from rock_d2.config import load_config
 from rock_d2.data import build_train_loader
 from rock_d2.data.loader import check_registered
@@ -116,6 +116,15 @@ def dataloader_pictures(cfg: CfgNode, num_images: int) -> Iterator[tuple[str, np
         metadata = with_class_names(dataset, class_names(cfg))
         picture = draw_item(item, tasks, metadata, image_format=cfg.INPUT.FORMAT)
         yield f"{dataset}_{i:04d}_{Path(item['file_name']).stem}", picture
+
+
+def with_class_names(name: str, classes: Sequence[str]) -> Metadata:
+    """Return the facts of a data set, with the detector's classes in place of its own."""
+    metadata = MetadataCatalog.get(name)
+    if places_of(classes, thing_classes(name)) is None:
+        return metadata
+    facts = {key: value for key, value in metadata.as_dict().items() if key != "files"}
+    return Metadata().set(**facts | {"thing_classes": list(classes)})
 
 
 SOURCES = {"annotation": annotation_pictures, "dataloader": dataloader_pictures}

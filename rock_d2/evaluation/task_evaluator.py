@@ -131,20 +131,3 @@ def measured_ids(task: Task, dataset_name: str) -> set[Any] | None:
 def save_prediction(folder: Path, record: Mapping[str, Any], prediction: np.ndarray) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(folder / f"{record['image_id']}.npz", prediction=prediction)
-
-
-def load_prediction(folder: Path, record: Mapping[str, Any]) -> np.ndarray:
-    """Return an image's prediction as ``save_prediction`` has stored it."""
-    path = folder / f"{record['image_id']}.npz"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no prediction of {record['file_name']}; TEST.SAVE_AUXILIARY True keeps all"
-        )
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return file["prediction"].astype(np.float32, casting="same_kind")
-    # NumPy has no error of its own for a damaged file: it raises those of zipfile, zlib and others.
-    except Exception as problem:
-        raise ValueError(
-            f"{path}: damaged, or no prediction ({problem}); evaluate the model again"
-        ) from None
