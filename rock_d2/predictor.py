@@ -18,14 +18,13 @@ import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import Metadata
-from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from tqdm import tqdm
 
 from rock_d2.checkpoint.checkpointer import CompleteCheckpointer
 from rock_d2.classes import names_by_kind
 from rock_d2.config import load_config
-from rock_d2.data.augmentation import build_augmentations
+from rock_d2.data.mapper import Decoded, RockDatasetMapper
 from rock_d2.results import Result
 from rock_d2.sources import Source, images_of, is_video, items_of
 from rock_d2.visualization import recorded_encodings
@@ -73,8 +72,7 @@ class Predictor:
         self.tasks, self.given = self.model.neck.tasks, self.model.neck.given
         self.metadata = Metadata(**stored.get("classes") or names_by_kind(cfg))
         self.batch_size = batch_size
-        self._augmentations = T.AugmentationList(build_augmentations(cfg, is_train=False))
-        self._reverse_channels = cfg.INPUT.FORMAT == "BGR"
+        self._mapper = RockDatasetMapper(cfg, is_train=False, tasks=self.given)
 
     def __call__(
         self, source: Source, *, encodings: bool = False, progress: bool = False, **labels: Any
@@ -175,13 +173,7 @@ class Predictor:
         shape = image.shape
         if image.dtype != np.uint8 or len(shape) != 3 or shape[2] != 3 or not image.size:
             raise ValueError(f"image is {image.dtype} {shape}; it must be uint8 (H, W, 3), RGB")
-        size = {"height": shape[0], "width": shape[1]}
-        view = T.AugInput(image[..., ::-1] if self._reverse_channels else image)
-        transforms = self._augmentations(view)
-        resized = np.ascontiguousarray(view.image.transpose(2, 0, 1))
-        item = {"image": torch.from_numpy(resized), **size}
-        for task in self.given:
-            label = task.load({**labels, **size})
-            if label is not None:
-                item[task.name] = task.to_tensor(task.transform(label, transforms))
-        return item
+        record = {**labels, "height": shape[0], "width": shape[1]}
+        pixels = image if self._mapper.image_format == "RGB" else image[..., ::-1]
+        loaded = {task.name: task.load(record) for task in self.given}
+        return self._mapper.augment(record, Decoded(pixels, loaded))
