@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-from detectron2.structures import Boxes, BoxMode, pairwise_iou
+from torchvision.ops import box_iou
 
 from rock_d2.evaluation.boxes import category_ids, only_known
+from rock_d2.evaluation.voc import corners
 
 
 def confusion_matrix(
@@ -42,7 +42,7 @@ def confusion_matrix(
             detections[item["image_id"]].append(item)
     for image in truth["images"]:
         there, seen = objects[image["id"]], detections[image["id"]]
-        overlaps = pairwise_iou(boxes_of(seen), boxes_of(there))
+        overlaps = box_iou(corners(seen), corners(there))
         rows = [numbers[item["category_id"]] for item in there]
         for item, overlap in zip(seen, overlaps, strict=True):
             best = int(overlap.argmax()) if len(there) else -1
@@ -57,8 +57,3 @@ def confusion_matrix(
             if row >= 0:
                 matrix[row, -1] += 1
     return matrix
-
-
-def boxes_of(items: Sequence[Mapping[str, Any]]) -> Boxes:
-    boxes = torch.tensor([item["bbox"] for item in items], dtype=torch.float64).view(-1, 4)
-    return Boxes(BoxMode.convert(boxes, BoxMode.XYWH_ABS, BoxMode.XYXY_ABS))

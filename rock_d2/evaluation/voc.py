@@ -78,5 +78,5 @@ def claimed_objects(
 
 def corners(items: Sequence[Mapping[str, Any]]) -> torch.Tensor:
     """Return float64 (n, 4), x0 y0 x1 y1."""
-    boxes = torch.tensor([item["bbox"] for item in items], dtype=torch.float64)
+    boxes = torch.tensor([item["bbox"] for item in items], dtype=torch.float64).view(-1, 4)
     return BoxMode.convert(boxes, BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
