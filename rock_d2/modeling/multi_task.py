@@ -96,7 +96,9 @@ class MultiTask(nn.Module):
         predictions, extents, labels = self._predictions, self._extents, self._labels
         self._inputs, self._predictions, self._extents, self._labels = (), {}, None, {}
         if self.training:
-            return merge_losses(outputs, self.neck.losses(predictions, labels))
+            task_losses = self.neck.losses(predictions, labels)
+            assert not outputs.keys() & task_losses.keys(), "detector and neck name a loss alike"
+            return {**outputs, **task_losses}
         sizes = [output_size(item) for item in batched_inputs]
         tasks = self.neck.inference(predictions, sizes, extents)
         return [{**output, **task} for output, task in zip(outputs, tasks, strict=True)]
@@ -190,17 +192,6 @@ def attributes_kept(module: nn.Module) -> Iterator[None]:
     finally:
         vars(module).clear()
         vars(module).update(attributes)
-
-
-def merge_losses(*parts: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return all losses in one dict; raise ValueError if two have the same name."""
-    merged: dict[str, torch.Tensor] = {}
-    for part in parts:
-        twice = merged.keys() & part.keys()
-        if twice:
-            raise ValueError(f"detector and neck both return {sorted(twice)}")
-        merged |= part
-    return merged
 
 
 def _rename(state: dict[str, Any], prefix: str, *, old: str, new: str) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rock_d2 import model_zoo
-from rock_d2.modeling.multi_task import merge_losses, refined_part
+from rock_d2.modeling.multi_task import refined_part
 
 ALL = ("ssd", *DETECTORS)
 # Every box is a detection, so that there is something to compare.
@@ -273,10 +273,3 @@ def test_rock_adds_the_papers_parameters():
 def test_settings_that_make_no_sense_are_named(setting, value):
     with pytest.raises(ValueError, match=rf"MODEL\..*{setting.rpartition('.')[2]}"):
         on_meta(tiny_cfg(*ROCK, setting, value))
-
-
-def test_detector_and_neck_have_different_losses():
-    one = torch.ones(())
-    assert merge_losses({"a": one}, {"b": one}) == {"a": one, "b": one}
-    with pytest.raises(ValueError, match="loss_cls"):
-        merge_losses({"loss_cls": one}, {"loss_cls": one})
