@@ -16,13 +16,13 @@ from torchvision.transforms.functional import (
 from rock_d2.config import add_rock_config
 from rock_d2.data.augmentation import (
     MinIoUCrop,
+    RandomRotation,
     ZoomOut,
     best_ious,
     build_augmentations,
     centres_inside,
     distort,
 )
-from rock_d2.data.rotation import RandomRotation
 
 HEIGHT, WIDTH = 48, 64
 IMAGE = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)

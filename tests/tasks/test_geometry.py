@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from rock_d2.data.rotation import RotationZoomTransform
+from rock_d2.data.augmentation import RotationZoomTransform
 from rock_d2.tasks import Depth, Edges, Normals, SemSeg, Task
 from rock_d2.tasks.depth import encode_depth
 from rock_d2.tasks.geometry import LabelMap
