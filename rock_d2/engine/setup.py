@@ -3,7 +3,9 @@
 import argparse
 import logging
 import os
+import platform
 import re
+import subprocess
 from pathlib import Path
 
 import torch
@@ -15,7 +17,6 @@ from detectron2.utils.logger import setup_logger
 
 from rock_d2.config import find_config, load_config
 from rock_d2.data.loader import check_registered
-from rock_d2.engine.machine import git_commit, machine
 from rock_d2.evaluation.protocols import protocol_of
 from rock_d2.registry import registered
 
@@ -70,3 +71,24 @@ def set_up_logging() -> None:
     for name in ("fvcore", "detectron2", "rock_d2"):
         if not logging.getLogger(name).isEnabledFor(logging.INFO):
             setup_logger(distributed_rank=comm.get_rank(), name=name)
+
+
+def machine(*, on_gpu: bool) -> str:
+    """Return the GPU or the processor, the threads that PyTorch uses, and its version."""
+    name = platform.processor() or platform.machine()
+    if on_gpu:
+        name = torch.cuda.get_device_name()
+    elif (file := Path("/proc/cpuinfo")).exists():
+        models = [line for line in file.read_text().splitlines() if line.startswith("model name")]
+        name = models[0].split(":", 1)[1].strip() if models else name
+    return f"{name}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
+def git_commit() -> str:
+    """Return the commit that this code is at, and whether files differ from it."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40"]
+    try:
+        done = subprocess.run([*command, "--dirty=, with changes"], capture_output=True, text=True)
+    except OSError:
+        return "unknown: there is no git"
+    return done.stdout.strip() or "unknown: this is no git checkout"

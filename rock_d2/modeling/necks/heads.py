@@ -1,19 +1,22 @@
-"""Heads: a task's maps from feature maps of several scales, as large as the finest.
+"""Heads, and the baselines of MTI-Net's paper: one task alone, or several side by side.
 
-A head is built from ``input_shape`` and ``num_outputs`` and takes {name: map}.
+A head makes a task's maps from feature maps of several scales, as large as the finest: it is built
+from ``input_shape`` and ``num_outputs`` and takes {name: map}.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import torch
-from detectron2.config import CfgNode
+from detectron2.config import CfgNode, configurable
 from detectron2.layers import Conv2d, ShapeSpec
 from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
 from torch import nn
 
 from rock_d2.layers import check_norm
-from rock_d2.modeling.necks.blocks import for_each_task, join, mixing_conv
+from rock_d2.modeling.necks.blocks import coarse_to_fine, for_each_task, join, mixing_conv
+from rock_d2.modeling.necks.neck import NECK_REGISTRY, Extents, Features, Labels, Neck, Predictions
 from rock_d2.tasks import Task
 
 Head = Callable[..., nn.Module]
@@ -71,3 +74,37 @@ def build_heads(
     return for_each_task(
         "heads", tasks, lambda task: head(input_shape=input_shape, num_outputs=task.num_outputs)
     )
+
+
+@NECK_REGISTRY.register()
+class HeadsNeck(Neck):
+    """Predicts each task by a head of its own on the features, which stay as they are.
+
+    It takes the maps and the head of MTINet, so that both differ in one word of a yaml.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        input_shape: Mapping[str, ShapeSpec],
+        in_features: Sequence[str],
+        head: Head,
+        **settings: Any,
+    ):
+        """Predict from all ``in_features`` together; ``settings`` are those of ``Neck``."""
+        super().__init__(**settings)
+        shapes = coarse_to_fine(input_shape, in_features, setting="MODEL.MTI.IN_FEATURES")
+        self.heads = build_heads(head, shapes, self.tasks)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
+        own = {"input_shape": input_shape, "in_features": cfg.MODEL.MTI.IN_FEATURES}
+        return super().from_config(cfg, input_shape) | own | {"head": head_of(cfg)}
+
+    def forward(
+        self, features: Features, extents: Extents | None = None, labels: Labels | None = None
+    ) -> tuple[Features, Predictions]:
+        maps = {task.name: self.heads[task.name](features) for task in self.predicted}
+        predictions = self.activate(maps, extents)
+        return features, {task.name: [predictions[task.name]] for task in self.predicted}
