@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from contact_sheet import write_pictures
 from detectron2.data import Metadata
 from detectron2.structures import BitMasks, Boxes, BoxMode, Instances
 from visualize_data import draw_item, draw_record
@@ -19,7 +20,6 @@ from rock_d2.visualization import (
     prediction_drawings,
     training_chart,
     write_picture,
-    write_pictures,
 )
 
 TASKS = (Scene(), Depth(), Normals())

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from contact_sheet import write_pictures
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, Metadata, MetadataCatalog
 from tqdm import tqdm
@@ -37,7 +38,6 @@ from rock_d2.visualization import (
     object_drawing,
     panel_row,
     record_drawing,
-    write_pictures,
 )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from contact_sheet import write_pictures
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from tqdm import tqdm
 
@@ -26,7 +27,7 @@ from rock_d2.engine.command_line import (
     tool_parser,
 )
 from rock_d2.predictor import Predictor
-from rock_d2.visualization import draw_comparison, evenly_spaced, write_pictures
+from rock_d2.visualization import draw_comparison, evenly_spaced
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -18,5 +18,4 @@ from rock_d2.visualization.panels import (
     panel_size,
     resized,
     write_picture,
-    write_pictures,
 )

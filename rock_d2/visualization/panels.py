@@ -1,6 +1,6 @@
 """Layout of panels: a drawing with its caption and colour scale, and rows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,6 @@ MAX_PANEL_WIDTH = 960
 CAPTION_HEIGHT = 26
 # White columns between panels.
 GUTTER = 4
-# Width of a contact sheet, and the largest height of its rows.
-SHEET_WIDTH = 1600
-SHEET_ROW_HEIGHT = 600
 # A colour scale takes this share of its panel's caption.
 SCALE_SHARE = 0.45
 
@@ -92,45 +89,6 @@ def evenly_spaced(items: Sequence[Any], count: int) -> list[Any]:
     """Return at most ``count`` of the items, spread over all of them."""
     count = min(count, len(items))
     return [items[i * len(items) // count] for i in range(count)]
-
-
-def write_pictures(named: Iterable[tuple[str, np.ndarray]], folder: Path) -> int:
-    """Write RGB pictures by their names as PNG files, and all in contact_sheet.png.
-
-    Returns:
-        The number of pictures.
-    """
-    count, small = 0, []
-    for name, picture in named:
-        write_picture(folder / f"{name}.png", picture)
-        height, width = picture.shape[:2]
-        scale = min(SHEET_WIDTH / width, SHEET_ROW_HEIGHT / height, 1)
-        size = (max(round(width * scale), 1), max(round(height * scale), 1))
-        small.append(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
-        count += 1
-    if small:
-        write_picture(folder / "contact_sheet.png", contact_sheet(small))
-    return count
-
-
-def contact_sheet(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Set pictures, none wider than the sheet, side by side in rows, in their order."""
-    rows: list[list[np.ndarray]] = []
-    for picture in pictures:
-        used = sum(other.shape[1] + GUTTER for other in rows[-1]) if rows else SHEET_WIDTH
-        if used + picture.shape[1] > SHEET_WIDTH:
-            rows.append([])
-        rows[-1].append(picture)
-    return np.vstack([sheet_row(row) for row in rows])
-
-
-def sheet_row(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    row = np.full((max(picture.shape[0] for picture in pictures), SHEET_WIDTH, 3), 255, np.uint8)
-    left = 0
-    for picture in pictures:
-        row[: picture.shape[0], left : left + picture.shape[1]] = picture
-        left += picture.shape[1] + GUTTER
-    return row
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:
