@@ -12,7 +12,6 @@ from detectron2.config import CfgNode
 from detectron2.engine import DefaultTrainer, hooks
 from detectron2.engine.defaults import create_ddp_model
 from detectron2.engine.train_loop import TrainerBase
-from detectron2.evaluation import DatasetEvaluators
 from detectron2.utils import comm
 from detectron2.utils.events import (
     CommonMetricPrinter,
@@ -22,7 +21,6 @@ from detectron2.utils.events import (
     TensorboardXWriter,
 )
 from torch import distributed, nn
-from torch.utils.data import DataLoader
 
 from rock_d2.checkpoint.identity import identity
 from rock_d2.checkpoint.training import TrainingCheckpointer
@@ -92,28 +90,12 @@ class RockTrainer(DefaultTrainer):
             model.backbone.compile(mode=cfg.SOLVER.COMPILE)
         return model
 
-    @classmethod
-    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-        return build_optimizer(cfg, model)
-
-    @classmethod
-    def build_lr_scheduler(
-        cls, cfg: CfgNode, optimizer: torch.optim.Optimizer
-    ) -> torch.optim.lr_scheduler.LRScheduler:
-        return build_lr_scheduler(cfg, optimizer)
-
-    @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
-        """Return a loader of ``rock_d2.data.build_train_loader``, which can resume anywhere."""
-        return build_train_loader(cfg)
-
-    @classmethod
-    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
-        return build_test_loader(cfg, dataset_name)
-
-    @classmethod
-    def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
-        return build_evaluator(cfg, dataset_name)
+    # What DefaultTrainer calls, and subclasses replace.
+    build_optimizer = staticmethod(build_optimizer)
+    build_lr_scheduler = staticmethod(build_lr_scheduler)
+    build_train_loader = staticmethod(build_train_loader)
+    build_test_loader = staticmethod(build_test_loader)
+    build_evaluator = staticmethod(build_evaluator)
 
     def build_hooks(self) -> list[hooks.HookBase]:
         """Return the hooks in their order: a checkpoint holds the state of all that come before."""
