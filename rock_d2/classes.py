@@ -8,6 +8,8 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
 ALL, BOXES = "all", "boxes"
+# Of MODEL, that have a NUM_CLASSES.
+DETECTOR_NODES = ("SSD", "FCOS", "RETINANET", "ROI_HEADS")
 
 
 def of_each_set(cfg: CfgNode, key: str, default: Any) -> list[Any]:
@@ -55,6 +57,19 @@ def has_ignored_classes(cfg: CfgNode) -> bool:
     """Return whether a training set with boxes lacks some of the detector's classes."""
     names = set(class_names(cfg))
     return any(classes and names - set(classes) for classes in boxed_sets(cfg).values())
+
+
+def with_num_classes(cfg: CfgNode) -> CfgNode:
+    """Return a config in which each NUM_CLASSES of 0 is the number of the data sets' classes."""
+    open_nodes = [name for name in DETECTOR_NODES if cfg.MODEL[name].NUM_CLASSES == 0]
+    count = len(class_names(cfg)) if open_nodes else 0
+    if not count:
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    for name in open_nodes:
+        cfg.MODEL[name].NUM_CLASSES = count
+    return cfg
 
 
 def places_of(names: Sequence[str], others: Sequence[str]) -> list[int] | None:

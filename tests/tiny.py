@@ -10,7 +10,7 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from torch import nn
 
 from rock_d2 import model_zoo
-from rock_d2.modeling.num_classes import with_num_classes
+from rock_d2.classes import with_num_classes
 from rock_d2.modeling.ssd.detector import SSD
 
 SIZE = (96, 128)

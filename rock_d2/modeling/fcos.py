@@ -10,7 +10,7 @@ from detectron2.modeling.meta_arch import fcos
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
-from rock_d2.modeling.num_classes import with_num_classes
+from rock_d2.classes import with_num_classes
 
 
 def add_fcos_config(cfg: CfgNode) -> None:

@@ -10,7 +10,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
-from rock_d2.classes import has_ignored_classes
+from rock_d2.classes import has_ignored_classes, with_num_classes
 from rock_d2.layers import own_seed
 from rock_d2.modeling.ignored_classes import ignore_classes
 from rock_d2.modeling.necks.neck import (
@@ -21,7 +21,6 @@ from rock_d2.modeling.necks.neck import (
     Predictions,
     build_neck,
 )
-from rock_d2.modeling.num_classes import with_num_classes
 from rock_d2.registry import registered
 
 DETECTOR = "detector."

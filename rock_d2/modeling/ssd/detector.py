@@ -15,9 +15,9 @@ from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import ImageList
 from torch import nn
 
+from rock_d2.classes import with_num_classes
 from rock_d2.layers import mean_over_processes, own_seed
 from rock_d2.modeling.ignored_classes import ignored_classes
-from rock_d2.modeling.num_classes import with_num_classes
 from rock_d2.modeling.ssd.detection import detect
 from rock_d2.modeling.ssd.head import build_ssd_head
 from rock_d2.modeling.ssd.losses import box_loss, hard_negative_loss, matched_deltas
