@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from rock_d2.layers import own_seed
-from rock_d2.tasks import Task
+from rock_d2.registry import registered
+from rock_d2.tasks import TASK_REGISTRY, Task
 
 
 def basic_blocks(in_channels: int, out_channels: int, *, norm: str) -> nn.Sequential:
@@ -74,6 +75,11 @@ def for_each_task(
 def predictors(part: str, tasks: Sequence[Task], channels: int) -> nn.ModuleDict:
     """Return a 1 x 1 convolution a task, from its features to its maps."""
     return for_each_task(part, tasks, lambda task: nn.Conv2d(channels, task.num_outputs, 1))
+
+
+def task_names(registered_names: Sequence[str], *, setting: str) -> list[str]:
+    """Return the names of tasks that a setting gives by their registered names."""
+    return [registered(TASK_REGISTRY, name, setting=setting).name for name in registered_names]
 
 
 def coarse_to_fine(

@@ -15,6 +15,7 @@ from rock_d2.modeling.necks.blocks import (
     for_each_task,
     join,
     predictors,
+    task_names,
 )
 from rock_d2.modeling.necks.distillation import (
     Distillation,
@@ -25,8 +26,7 @@ from rock_d2.modeling.necks.distillation import (
 from rock_d2.modeling.necks.heads import Head, build_heads, head_of
 from rock_d2.modeling.necks.neck import NECK_REGISTRY, Extents, Features, Labels, Predictions
 from rock_d2.modeling.necks.propagation import FeaturePropagation
-from rock_d2.registry import registered
-from rock_d2.tasks import TASK_REGISTRY, Task
+from rock_d2.tasks import Task
 
 # The features of each task, by scale (the name of the map) and task.
 Encodings = dict[str, dict[str, torch.Tensor]]
@@ -129,10 +129,7 @@ class MTINet(DistillingNeck):
             "norm": node.NORM,
             "fpm": node.FPM,
             "fpm_softmax": node.FPM_SOFTMAX,
-            "fpm_order": [
-                registered(TASK_REGISTRY, name, setting="MODEL.MTI.FPM_ORDER").name
-                for name in node.FPM_ORDER
-            ],
+            "fpm_order": task_names(node.FPM_ORDER, setting="MODEL.MTI.FPM_ORDER"),
             "evaluate_scale": node.EVALUATE_SCALE,
             "fusion": fusion_of(cfg),
         }

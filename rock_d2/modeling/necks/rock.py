@@ -10,10 +10,10 @@ from torch import nn
 
 from rock_d2.layers import block_average, block_repeat, check_norm, conv_norm_relu, own_seed
 from rock_d2.modeling.fusions import FUSION_REGISTRY
-from rock_d2.modeling.necks.blocks import coarse_to_fine
+from rock_d2.modeling.necks.blocks import coarse_to_fine, for_each_task, task_names
 from rock_d2.modeling.necks.neck import NECK_REGISTRY, Extents, Features, Labels, Neck, Predictions
 from rock_d2.registry import registered
-from rock_d2.tasks import TASK_REGISTRY, Task
+from rock_d2.tasks import Task
 
 
 @NECK_REGISTRY.register()
@@ -51,7 +51,10 @@ class ROCK(Neck):
         if len(self.given) < len(given):
             names = [task.name for task in self.tasks]
             raise ValueError(f"MODEL.ROCK.GIVEN: {list(given)} must be different ones of {names}")
-        check_probability(given_probability)
+        if not 0 < given_probability <= 1:
+            raise ValueError(
+                f"MODEL.ROCK.GIVEN_PROBABILITY is {given_probability}; it must be in (0, 1]"
+            )
         self.given_probability = given_probability
         fusion_type = registered(FUSION_REGISTRY, fusion, setting="MODEL.ROCK.FUSION.NAME")
         # By the name of the map whose encoders it feeds.
@@ -105,14 +108,10 @@ class ROCK(Neck):
             "width": rock.WIDTH,
             "norm": rock.NORM,
             "fusion": rock.FUSION.NAME,
-            "switched_off": [
-                registered(TASK_REGISTRY, name, setting="MODEL.ROCK.FUSION.SWITCHED_OFF").name
-                for name in rock.FUSION.SWITCHED_OFF
-            ],
-            "given": [
-                registered(TASK_REGISTRY, name, setting="MODEL.ROCK.GIVEN").name
-                for name in rock.GIVEN
-            ],
+            "switched_off": task_names(
+                rock.FUSION.SWITCHED_OFF, setting="MODEL.ROCK.FUSION.SWITCHED_OFF"
+            ),
+            "given": task_names(rock.GIVEN, setting="MODEL.ROCK.GIVEN"),
             "given_probability": rock.GIVEN_PROBABILITY,
         }
 
@@ -124,24 +123,24 @@ class ROCK(Neck):
 
     def make_encoders(self, width: int, norm: str) -> nn.ModuleDict:
         """Return one linear layer a task: the encodings feed the pooling (supplement, sec. 1)."""
-        encoders = nn.ModuleDict()
-        for task in self.tasks:
-            with own_seed(f"encoders.{task.name}"):
-                encoders[task.name] = Conv2d(width, task.channels, kernel_size=1)
-        return encoders
+        return for_each_task(
+            "encoders", self.tasks, lambda task: Conv2d(width, task.channels, kernel_size=1)
+        )
 
     def forward(
         self, features: Features, extents: Extents | None = None, labels: Labels | None = None
     ) -> tuple[Features, Predictions]:
         refined, predictions = dict(features), {task.name: [] for task in self.tasks}
-        given = {
-            t.name: (labels[t.name], self.chosen(labels[t.name])) for t in self.given if labels
-        }
+        given = {task: self.chosen(labels[task.name]) for task in self.given if labels}
         for name, encoders in self.encoders.items():
             x = features[name]
             trunk = self.trunk[self.trunk_of[name]](x)
             encodings = {task: encode(trunk) for task, encode in encoders.items()}
-            refined[name] = self.fusion[name](x, self.with_given(encodings, given), extents)
+            truth = {
+                t.name: true_encoding(t, labels[t.name], chosen, encodings[t.name])
+                for t, chosen in given.items()
+            }
+            refined[name] = self.fusion[name](x, encodings | truth, extents)
             for task, prediction in self.predict(encodings, extents).items():
                 predictions[task].append(prediction)
         return refined, predictions
@@ -152,16 +151,6 @@ class ROCK(Neck):
         if not self.training or self.given_probability == 1:
             return torch.ones(shape, dtype=torch.bool, device=label.device)
         return torch.rand(shape, device=label.device) < self.given_probability
-
-    def with_given(
-        self,
-        encodings: Mapping[str, torch.Tensor],
-        given: Mapping[str, tuple[torch.Tensor, torch.Tensor]],
-    ) -> dict[str, torch.Tensor]:
-        """Return the encodings, those of given tasks replaced where their labels are known."""
-        tasks = [task for task in self.given if task.name in given]
-        truth = {t.name: true_encoding(t, *given[t.name], encodings[t.name]) for t in tasks}
-        return {**encodings, **truth}
 
     def predict(
         self, encodings: Mapping[str, torch.Tensor], extents: Extents | None
@@ -181,13 +170,6 @@ def true_encoding(
     maps, known = task.target_maps(label, encoding.shape[-2:])
     truth = block_repeat(maps, task.channels).to(encoding.dtype)
     return torch.where(known & chosen, truth, encoding)
-
-
-def check_probability(value: float) -> None:
-    if not 0 < value <= 1:
-        raise ValueError(
-            f"MODEL.ROCK.GIVEN_PROBABILITY is {value}; it must be above 0 and at most 1"
-        )
 
 
 def check_settings(
