@@ -21,6 +21,8 @@ from torchvision.transforms.functional import (
     adjust_saturation,
 )
 
+from rock_d2.registry import check_choice
+
 # Principal components of the RGB values of ImageNet, columns of unit length and deviations for
 # values in [0, 1]: Krizhevsky et al., NIPS 2012, sec. 4.1.
 RGB_COMPONENTS = np.array(
@@ -155,8 +157,7 @@ class RandomRotation(T.Augmentation):
     """Rotate and zoom an image about its centre; its size stays."""
 
     def __init__(self, *, degrees: Sequence[float], scales: Sequence[float], sampling: str):
-        if sampling not in ("range", "choice"):
-            raise ValueError(f"INPUT.ROTATION.SAMPLING is {sampling!r}; it must be range or choice")
+        check_choice(sampling, ("range", "choice"), setting="INPUT.ROTATION.SAMPLING")
         for name, values in (("DEGREES", degrees), ("SCALES", scales)):
             if not values or (sampling == "range" and len(values) != 2):
                 raise ValueError(

@@ -14,6 +14,7 @@ from pycocotools import mask as coco_mask
 
 from rock_d2.data.augmentation import build_augmentations, centres_inside
 from rock_d2.image_files import read_color_image
+from rock_d2.registry import check_choice
 from rock_d2.tasks import Task, build_tasks
 
 
@@ -47,10 +48,9 @@ class RockDatasetMapper(DatasetMapper):
             settings: of Detectron2's mapper.
         """
         super().__init__(**settings)
-        if self.image_format not in ("BGR", "RGB"):
-            raise ValueError(f"INPUT.FORMAT is {self.image_format!r}; it must be BGR or RGB")
-        if self.instance_mask_format not in ("polygon", "bitmask"):
-            raise ValueError(f"INPUT.MASK_FORMAT is {self.instance_mask_format!r}")
+        check_choice(self.image_format, ("BGR", "RGB"), setting="INPUT.FORMAT")
+        formats = ("polygon", "bitmask")
+        check_choice(self.instance_mask_format, formats, setting="INPUT.MASK_FORMAT")
         self.tasks = tasks
         self.centre_rule = centre_rule
 

@@ -15,6 +15,7 @@ from detectron2.utils import comm
 
 from rock_d2.engine.signals import INTERRUPTED, StopSignals
 from rock_d2.engine.step import TrainingStep
+from rock_d2.registry import check_choice
 
 logger = logging.getLogger(__name__)
 
@@ -75,8 +76,7 @@ class Evaluations(HookBase):
             metric: ``<task>/<metric>``, or with ``<data set>/`` before it where there are several.
             derived: returns further metrics from those that were measured.
         """
-        if mode not in ("max", "min"):
-            raise ValueError(f"TEST.BEST_MODE is {mode!r}; it must be max or min")
+        check_choice(mode, ("max", "min"), setting="TEST.BEST_MODE")
         self._evaluate = evaluate
         self._checkpointer = checkpointer
         self._period = period

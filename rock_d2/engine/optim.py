@@ -12,6 +12,8 @@ from detectron2.solver.build import get_default_optimizer_params, maybe_add_grad
 from fvcore.common.param_scheduler import ParamScheduler, PolynomialDecayParamScheduler
 from torch import nn
 
+from rock_d2.registry import check_choice
+
 logger = logging.getLogger(__name__)
 
 # The settings that each takes from SOLVER beside BASE_LR and WEIGHT_DECAY.
@@ -29,10 +31,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     CLIP_GRADIENTS; and the factors of SOLVER.LR_MULTIPLIERS.
     """
     solver = cfg.SOLVER
-    if solver.OPTIMIZER not in OPTIMIZERS:
-        raise ValueError(
-            f"SOLVER.OPTIMIZER is {solver.OPTIMIZER!r}; it must be one of {', '.join(OPTIMIZERS)}"
-        )
+    check_choice(solver.OPTIMIZER, OPTIMIZERS, setting="SOLVER.OPTIMIZER")
     kind, extras = OPTIMIZERS[solver.OPTIMIZER]
     parameters = get_default_optimizer_params(
         model,

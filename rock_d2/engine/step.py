@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from rock_d2.checkpoint.training import load_optimizer
 from rock_d2.modeling.balancing import Balancer, GradientCosine
+from rock_d2.registry import check_choice
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -71,10 +72,7 @@ class TrainingStep:
         balancer: Balancer,
     ) -> dict[str, Any]:
         solver, num_processes = cfg.SOLVER, comm.get_world_size()
-        if solver.AMP.DTYPE not in PRECISIONS:
-            raise ValueError(
-                f"SOLVER.AMP.DTYPE is {solver.AMP.DTYPE!r}; it must be one of {list(PRECISIONS)}"
-            )
+        check_choice(solver.AMP.DTYPE, PRECISIONS, setting="SOLVER.AMP.DTYPE")
         if solver.ACCUMULATE < 1 or solver.IMS_PER_BATCH % (solver.ACCUMULATE * num_processes):
             raise ValueError(
                 f"SOLVER.IMS_PER_BATCH is {solver.IMS_PER_BATCH}; it must be a multiple of "

@@ -13,6 +13,7 @@ import yaml
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
+from rock_d2.registry import check_choice
 from rock_d2.tasks import build_tasks
 
 FOLDER = Path(__file__).parents[1] / "data" / "datasets" / "protocols"
@@ -58,13 +59,9 @@ class Protocol:
     quantise: bool = False
 
     def __post_init__(self) -> None:
-        if self.crop not in CROPS:
-            raise ValueError(
-                f"TEST.EVAL_CROP is {self.crop!r}; it must be one of {', '.join(CROPS)}"
-            )
+        check_choice(self.crop, CROPS, setting="TEST.EVAL_CROP")
         for metric, best in self.metrics.items():
-            if best not in ("max", "min"):
-                raise ValueError(f"protocol {self.name}: {metric} is {best!r}; use max or min")
+            check_choice(best, ("max", "min"), setting=f"protocol {self.name}, {metric}")
 
     def on(self, dataset_name: str, images: int) -> str:
         """Return the name for figures of these images, the plain one for the protocol's own."""

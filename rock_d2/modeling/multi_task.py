@@ -21,7 +21,7 @@ from rock_d2.modeling.necks.neck import (
     Predictions,
     build_neck,
 )
-from rock_d2.registry import registered
+from rock_d2.registry import check_choice, registered
 
 DETECTOR = "detector."
 
@@ -158,10 +158,9 @@ class MultiTask(nn.Module):
 
 def refined_part(detector: nn.Module, neck_at: str) -> nn.Module:
     """Return the part of a detector's backbone that MODEL.NECK.AT names."""
+    check_choice(neck_at, ("backbone", "bottom_up"), setting="MODEL.NECK.AT")
     if neck_at == "backbone":
         return detector.backbone
-    if neck_at != "bottom_up":
-        raise ValueError(f"MODEL.NECK.AT is {neck_at!r}; it must be backbone or bottom_up")
     if not hasattr(detector.backbone, "bottom_up"):
         raise ValueError(
             f"MODEL.NECK.AT is bottom_up, but {type(detector.backbone).__name__} is no feature "

@@ -1,7 +1,7 @@
 """The contract of a task. A new task is one new file beside this one, or anywhere else."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, ClassVar, NamedTuple
 
@@ -112,14 +112,6 @@ class Task(ABC):
         """Return the task with the settings of ``cfg.MODEL.TASKS``."""
         settings = node[cls.name.upper()]
         return cls(**{setting.name: settings[key_of(setting)] for setting in fields(cls)})
-
-    def check_choice(self, key: str, value: Any, choices: Iterable[Any]) -> None:
-        """Raise ValueError if a setting is none of its choices."""
-        if value not in choices:
-            raise ValueError(
-                f"MODEL.TASKS.{self.name.upper()}.{key} is {value!r}; it must be one of: "
-                f"{', '.join(map(str, choices))}"
-            )
 
     def for_data(self, metadata: Metadata) -> "Task":
         """Return the task with the data set's facts where the settings leave them open."""

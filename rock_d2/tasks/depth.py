@@ -8,6 +8,7 @@ import torch
 from detectron2.data import Metadata
 
 from rock_d2.layers import known_mean, max_over_processes, resize
+from rock_d2.registry import check_choice
 from rock_d2.tasks.base import TASK_REGISTRY, ColourScale, Drawing, rgb_colours, setting
 from rock_d2.tasks.geometry import CameraChange
 from rock_d2.tasks.maps import MapTask
@@ -50,7 +51,7 @@ class Depth(MapTask):
     eval_cap: float = 0.0
 
     def __post_init__(self) -> None:
-        self.check_choice("LOSS", self.loss_name, ("berhu_log", "l1"))
+        check_choice(self.loss_name, ("berhu_log", "l1"), setting="MODEL.TASKS.DEPTH.LOSS")
 
     @property
     def is_logarithm(self) -> bool:

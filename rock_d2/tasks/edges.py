@@ -7,6 +7,7 @@ import torch
 from detectron2.data.transforms import ResizeTransform, RotationTransform
 from fvcore.transforms.transform import ScaleTransform
 
+from rock_d2.registry import check_choice
 from rock_d2.tasks.base import TASK_REGISTRY
 from rock_d2.tasks.binary_maps import BinaryMapTask
 from rock_d2.tasks.class_maps import UNKNOWN
@@ -64,8 +65,8 @@ class Edges(BinaryMapTask):
             raise ValueError(
                 f"MODEL.TASKS.EDGES.EDGE_WEIGHT is {self.edge_weight}; it must be between 0 and 1"
             )
-        self.check_choice("THRESHOLDS", self.thresholds, THRESHOLDS)
-        self.check_choice("MATCHING", self.matching, MATCHINGS)
+        check_choice(self.thresholds, THRESHOLDS, setting="MODEL.TASKS.EDGES.THRESHOLDS")
+        check_choice(self.matching, MATCHINGS, setting="MODEL.TASKS.EDGES.MATCHING")
         for key in ("max_dist", "eval_images", "processes"):
             if getattr(self, key) < 0:
                 raise ValueError(

@@ -9,6 +9,7 @@ from detectron2.data import Metadata
 from torch.nn import functional as F
 
 from rock_d2.layers import known_mean, resize
+from rock_d2.registry import check_choice
 from rock_d2.tasks.base import TASK_REGISTRY, Drawing, setting
 from rock_d2.tasks.geometry import CameraChange
 from rock_d2.tasks.maps import MapTask
@@ -44,7 +45,7 @@ class Normals(MapTask):
     channels: int = 3 * 128
 
     def __post_init__(self) -> None:
-        self.check_choice("LOSS", self.loss_name, ("cosine_l2", "l1"))
+        check_choice(self.loss_name, ("cosine_l2", "l1"), setting="MODEL.TASKS.NORMALS.LOSS")
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         return encode_normals(values)

@@ -91,7 +91,7 @@ def test_what_is_no_protocol_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"mine.yaml is no protocol: it has cut"):
         load_protocol(tmp_path / "mine.yaml")
     (tmp_path / "mine.yaml").write_text("metrics: {depth/rmse: lowest}\n")
-    with pytest.raises(ValueError, match="depth/rmse is 'lowest'; use max or min"):
+    with pytest.raises(ValueError, match="depth/rmse is 'lowest'; it must be one of: max, min"):
         load_protocol(tmp_path / "mine.yaml")
 
 

@@ -19,6 +19,8 @@ from timm.models.mobilenetv3 import MobileNetV3Features
 from timm.utils.model import freeze_batch_norm_2d
 from torch import nn
 
+from rock_d2.registry import check_choice
+
 # Names that timm gives to stages: layer1 (ResNet), stages_0 (ConvNeXt), blocks.0 (EfficientNet),
 # layers_0 (Swin), stage2 (HRNet), s1 (RegNet), level1 (DLA).
 STAGE = re.compile(r"(layers?|stages?|blocks|level|s)[._]?\d+(?=\.|$)")
@@ -75,8 +77,7 @@ class TimmBackbone(Backbone):
     ):
         """``add_timm_config`` explains the settings."""
         super().__init__()
-        if norm not in NORMS:
-            raise ValueError(f"MODEL.TIMM.NORM: {norm!r} is none of {', '.join(map(repr, NORMS))}")
+        check_choice(norm, NORMS, setting="MODEL.TIMM.NORM")
         self._divisibility = 32 if name.startswith(PADDED) else 0
         self.net = build_network(
             name,

@@ -17,6 +17,7 @@ from torch import nn
 from rock_d2.layers import check_norm
 from rock_d2.modeling.necks.blocks import coarse_to_fine, for_each_task, join, mixing_conv
 from rock_d2.modeling.necks.neck import NECK_REGISTRY, Extents, Features, Labels, Neck, Predictions
+from rock_d2.registry import check_choice
 from rock_d2.tasks import Task
 
 Head = Callable[..., nn.Module]
@@ -57,14 +58,12 @@ class FPNHead(SemSegFPNHead):
 
 def head_of(cfg: CfgNode) -> Head:
     """Return the head that ``cfg.MODEL.MTI.HEAD`` names, with its settings."""
-    kind = cfg.MODEL.MTI.HEAD
-    if kind == "hrnet":
+    check_choice(cfg.MODEL.MTI.HEAD, ("hrnet", "fpn"), setting="MODEL.MTI.HEAD")
+    if cfg.MODEL.MTI.HEAD == "hrnet":
         return partial(HRNetHead, norm=cfg.MODEL.MTI.NORM)
-    if kind == "fpn":
-        node = cfg.MODEL.SEM_SEG_HEAD
-        check_norm(node.NORM, [node.CONVS_DIM], setting="MODEL.SEM_SEG_HEAD.NORM")
-        return partial(FPNHead, width=node.CONVS_DIM, norm=node.NORM)
-    raise ValueError(f"MODEL.MTI.HEAD is {kind!r}; it must be hrnet or fpn")
+    node = cfg.MODEL.SEM_SEG_HEAD
+    check_norm(node.NORM, [node.CONVS_DIM], setting="MODEL.SEM_SEG_HEAD.NORM")
+    return partial(FPNHead, width=node.CONVS_DIM, norm=node.NORM)
 
 
 def build_heads(

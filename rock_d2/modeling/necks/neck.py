@@ -13,7 +13,7 @@ from fvcore.common.registry import Registry
 from torch import nn
 
 from rock_d2.layers import Extents, cut, resize
-from rock_d2.registry import registered
+from rock_d2.registry import check_choice, registered
 from rock_d2.tasks import Task, build_tasks
 
 NECK_REGISTRY = Registry("NECK")
@@ -62,10 +62,7 @@ class Neck(nn.Module):
                 of the "label".
         """
         super().__init__()
-        if compare_at not in ("prediction", "label"):
-            raise ValueError(
-                f"MODEL.TASKS.COMPARE_AT is {compare_at!r}; it must be prediction or label"
-            )
+        check_choice(compare_at, ("prediction", "label"), setting="MODEL.TASKS.COMPARE_AT")
         self.tasks = tuple(tasks)
         self.given: tuple[Task, ...] = ()
         self.num_main = num_main

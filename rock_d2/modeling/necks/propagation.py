@@ -12,8 +12,7 @@ from torch import nn
 
 from rock_d2.layers import Extents, global_average, own_seed
 from rock_d2.modeling.necks.blocks import basic_blocks, pytorch_weights
-
-SOFTMAXES = ("tasks", "channels")
+from rock_d2.registry import check_choice
 
 
 class FeaturePropagation(nn.Module):
@@ -25,11 +24,7 @@ class FeaturePropagation(nn.Module):
     def __init__(self, *, tasks: Sequence[str], channels: int, softmax: str, norm: str):
         """Join the tasks of these names in this order."""
         super().__init__()
-        if softmax not in SOFTMAXES:
-            raise ValueError(
-                f"MODEL.MTI.FPM_SOFTMAX is {softmax!r}; it must be tasks (the paper) or channels "
-                "(the published code)"
-            )
+        check_choice(softmax, ("tasks", "channels"), setting="MODEL.MTI.FPM_SOFTMAX")
         self.tasks = tuple(tasks)
         self.softmax = softmax
         joined = len(tasks) * channels
