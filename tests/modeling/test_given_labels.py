@@ -78,5 +78,3 @@ def test_labels_are_given_by_chance_in_training():
     assert all(torch.equal(x, plain) for x in refined[1e-9])
     assert all(torch.equal(x, refined[1.0][0]) for x in refined[1.0])
     assert len({float(x.detach().sum()) for x in refined[0.5]}) > 4
-    with pytest.raises(ValueError, match=r"GIVEN_PROBABILITY is 0\.0; it must be in"):
-        build("ssd", *GIVEN, "MODEL.ROCK.GIVEN_PROBABILITY", 0.0)

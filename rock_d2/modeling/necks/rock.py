@@ -51,10 +51,6 @@ class ROCK(Neck):
         if len(self.given) < len(given):
             names = [task.name for task in self.tasks]
             raise ValueError(f"MODEL.ROCK.GIVEN: {list(given)} must be different ones of {names}")
-        if not 0 < given_probability <= 1:
-            raise ValueError(
-                f"MODEL.ROCK.GIVEN_PROBABILITY is {given_probability}; it must be in (0, 1]"
-            )
         self.given_probability = given_probability
         fusion_type = registered(FUSION_REGISTRY, fusion, setting="MODEL.ROCK.FUSION.NAME")
         # By the name of the map whose encoders it feeds.
