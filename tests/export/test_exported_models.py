@@ -71,13 +71,31 @@ def test_predictions_of_tasks_of_a_fixed_batch(tmp_path):
     assert_same(found, model, images(2), names)
 
 
+DENSE = (
+    *("MODEL.DETECTOR", "", "MODEL.TASKS.MAIN", ["Depth", "Normals"]),
+    *("MODEL.TASKS.AUXILIARY", ["Edges"], "MODEL.MTI.IN_FEATURES", ["res2"]),
+    *("MODEL.TASKS.PREDICT_AUXILIARY", False, "MODEL.TASKS.COMPARE_AT", "label"),
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "names", "file_format"),
+    [
+        (("MODEL.DETECTOR", ""), ["scene", "depth", "normals"], "torch_export"),
+        (("MODEL.NECK.NAME", "MTINet", *DENSE), ["depth", "normals"], "onnx"),
+        (("MODEL.NECK.NAME", "PADNet", *DENSE), ["depth", "normals"], "torchscript"),
+    ],
+    ids=["ROCK", "MTINet", "PADNet"],
+)
 @torch.no_grad()
-def test_tasks_without_a_detector(tmp_path):
-    model = lively_model(rock_cfg("ssd", *SHORT, "MODEL.DETECTOR", ""))
-    settings = {"file_format": "torch_export", "image_size": SIZE, "batch_size": 2}
-    shape, names = export(model, tmp_path / "model.pt2", **settings)
-    assert (shape, names) == ([2, 3, *SIZE], ["scene", "depth", "normals"])
-    found = run_exported(tmp_path / "model.pt2", images(2), file_format="torch_export")
+def test_tasks_without_a_detector(options, names, file_format, tmp_path):
+    if file_format == "onnx":
+        pytest.importorskip("onnxruntime", reason="pip install -e .[export]")
+    model = lively_model(rock_cfg("ssd", *SHORT, *options))
+    settings = {"file_format": file_format, "image_size": SIZE, "batch_size": 2}
+    found_shape, found_names = export(model, tmp_path / "model.pt2", **settings)
+    assert (found_shape, found_names) == ([2, 3, *SIZE], names)
+    found = run_exported(tmp_path / "model.pt2", images(2), file_format=file_format)
     for i, output in enumerate(model([{"image": image} for image in images(2)])):
         for name, values in zip(names, found, strict=True):
             assert_close(values[i], output[name], rtol=1e-4, atol=1e-4)
