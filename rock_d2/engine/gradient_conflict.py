@@ -11,7 +11,7 @@ from detectron2.engine import HookBase
 from torch import nn
 
 from rock_d2.modeling.balancing import DETECTOR, Balancer, average_over_processes, flat_gradient
-from rock_d2.modeling.multi_task import attributes_kept
+from rock_d2.modeling.unknown_boxes import attributes_kept
 
 
 class GradientConflict(HookBase):

@@ -1,13 +1,12 @@
 """Any Detectron2 detector, or none, whose backbone ends in a neck that learns tasks."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
-from detectron2.structures import Boxes, Instances
 from torch import nn
 
 from rock_d2.classes import has_ignored_classes, with_num_classes
@@ -21,9 +20,25 @@ from rock_d2.modeling.necks.neck import (
     Predictions,
     build_neck,
 )
+from rock_d2.modeling.unknown_boxes import KnownBoxes
 from rock_d2.registry import check_choice, registered
 
 DETECTOR = "detector."
+
+
+@dataclass
+class Batch:
+    """What goes into the neck beside the features, and what it predicts.
+
+    Attributes:
+        inputs: the batch's items.
+        labels, extents, predictions: as ``Neck`` has them.
+    """
+
+    inputs: Sequence[Mapping[str, Any]] = ()
+    labels: Labels = field(default_factory=dict)
+    extents: Extents | None = None
+    predictions: Predictions = field(default_factory=dict)
 
 
 @META_ARCH_REGISTRY.register()
@@ -35,8 +50,7 @@ class MultiTask(nn.Module):
     neck's begin with ``neck.``, so that checkpoints of the detector alone fit, and the other way.
 
     A training image without ``instances`` has unknown boxes: it has no share in the detector's
-    losses. Unless a detector knows such images (``takes_unknown_boxes``), what comes after its
-    backbone and the neck does not see them.
+    losses (``KnownBoxes``).
     """
 
     @configurable
@@ -45,19 +59,12 @@ class MultiTask(nn.Module):
         super().__init__()
         self.detector = detector
         self.neck = neck
-        # Of the batch that the detector is seeing: what goes into the hook and comes out of it.
-        self._inputs: Sequence[Mapping[str, Any]] = ()
-        self._labels: Labels = {}
-        self._extents: Extents | None = None
-        self._predictions: Predictions = {}
-        # Of a batch in which some boxes are unknown: all images as the backbone takes them, the
-        # places of those with boxes, and the padded size that these would have alone.
-        self._images: torch.Tensor | None = None
-        self._boxed: Sequence[int] = ()
-        self._boxed_size = (0, 0)
-        detector.backbone.register_forward_pre_hook(self._take_all)
+        # The one that the detector is seeing.
+        self._batch = Batch()
+        # In this order: all images, the backbone or its bottom-up part, the neck, the images with
+        # known boxes, the detector's head.
         refined_part(detector, neck_at).register_forward_hook(self._refine)
-        detector.backbone.register_forward_hook(self._keep_boxed)
+        self.known_boxes = KnownBoxes(detector)
         self.register_state_dict_post_hook(_remove_prefix)
         self.register_load_state_dict_pre_hook(_add_prefix)
         self.register_load_state_dict_post_hook(_remove_prefix_of_report)
@@ -89,70 +96,28 @@ class MultiTask(nn.Module):
         self, batched_inputs: Sequence[Mapping[str, Any]]
     ) -> dict[str, torch.Tensor] | list[dict[str, Any]]:
         """Return the weighted losses in training, else the detector's outputs with ``<task>``."""
-        self._inputs = batched_inputs
-        run = self._train_detector if self.training else self.detector
+        self._batch = batch = Batch(batched_inputs)
+        run = self.known_boxes.losses if self.training else self.detector
         outputs = run(batched_inputs)
-        predictions, extents, labels = self._predictions, self._extents, self._labels
-        self._inputs, self._predictions, self._extents, self._labels = (), {}, None, {}
+        self._batch = Batch()
         if self.training:
-            task_losses = self.neck.losses(predictions, labels)
+            task_losses = self.neck.losses(batch.predictions, batch.labels)
             assert not outputs.keys() & task_losses.keys(), "detector and neck name a loss alike"
             return {**outputs, **task_losses}
         sizes = [output_size(item) for item in batched_inputs]
-        tasks = self.neck.inference(predictions, sizes, extents)
+        tasks = self.neck.inference(batch.predictions, sizes, batch.extents)
         return [{**output, **task} for output, task in zip(outputs, tasks, strict=True)]
-
-    def _train_detector(
-        self, batched_inputs: Sequence[Mapping[str, Any]]
-    ) -> dict[str, torch.Tensor]:
-        """Return the detector's losses on the images whose boxes are known; 0 if none are."""
-        boxed = [i for i, item in enumerate(batched_inputs) if "instances" in item]
-        takes_all = getattr(self.detector, "takes_unknown_boxes", False)
-        if takes_all or len(boxed) == len(batched_inputs):
-            return self.detector(batched_inputs)
-        if boxed:
-            self._images, self._boxed = self.detector.preprocess_image(batched_inputs).tensor, boxed
-            try:
-                return self.detector([batched_inputs[i] for i in boxed])
-            finally:
-                self._images = None
-        # Other processes wait for the same losses, and for a gradient of every parameter.
-        empty = [{**item, "instances": no_objects(item["image"])} for item in batched_inputs]
-        with attributes_kept(self.detector):
-            return {name: 0 * loss for name, loss in self.detector(empty).items()}
-
-    def _take_all(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """Give the backbone all images in place of those with known boxes."""
-        if self._images is None:
-            return None
-        self._boxed_size = tuple(inputs[0].shape[-2:])
-        return (self._images,)
-
-    def _keep_boxed(
-        self, module: nn.Module, inputs: tuple[Any, ...], features: Features
-    ) -> Features | None:
-        """Return the feature maps of the images with known boxes, as large as without the rest."""
-        if self._images is None:
-            return None
-        shapes, (height, width) = module.output_shape(), self._boxed_size
-        cells = {
-            name: (-(-height // s.stride), -(-width // s.stride)) for name, s in shapes.items()
-        }
-        return {
-            name: maps[self._boxed, :, : cells[name][0], : cells[name][1]]
-            for name, maps in features.items()
-        }
 
     def _refine(self, module: nn.Module, inputs: tuple[Any, ...], features: Features) -> Features:
         """Pass the features of the backbone, or of its bottom-up part, through the neck."""
-        height, width = size = tuple(inputs[0].shape[-2:])
-        shapes = [item["image"].shape for item in self._inputs]
-        extents = [(shape[-2] / height, shape[-1] / width) for shape in shapes]
-        self._extents = extents if any(extent != (1, 1) for extent in extents) else None
+        batch, size = self._batch, tuple(inputs[0].shape[-2:])
         # An exported detector sees images alone.
-        if self._inputs:
-            self._labels = self.neck.collate(self._inputs, size=size, device=self.device)
-        refined, self._predictions = self.neck(features, self._extents, self._labels)
+        if batch.inputs:
+            shapes = [item["image"].shape[-2:] for item in batch.inputs]
+            extents = [(height / size[0], width / size[1]) for height, width in shapes]
+            batch.extents = extents if any(extent != (1, 1) for extent in extents) else None
+            batch.labels = self.neck.collate(batch.inputs, size=size, device=self.device)
+        refined, batch.predictions = self.neck(features, batch.extents, batch.labels)
         return refined
 
 
@@ -173,23 +138,6 @@ def output_size(item: Mapping[str, Any]) -> tuple[int, int]:
     """Return the height and width of a batch item's output, by default its image's."""
     height, width = item["image"].shape[-2:]
     return item.get("height", height), item.get("width", width)
-
-
-def no_objects(image: torch.Tensor) -> Instances:
-    """Return the ground truth of an image (3, H, W) without objects."""
-    boxes, classes = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
-    return Instances(tuple(image.shape[-2:]), gt_boxes=Boxes(boxes), gt_classes=classes)
-
-
-@contextmanager
-def attributes_kept(module: nn.Module) -> Iterator[None]:
-    """Put back a module's attributes: Detectron2's dense detectors keep an average there."""
-    attributes = dict(vars(module))
-    try:
-        yield
-    finally:
-        vars(module).clear()
-        vars(module).update(attributes)
 
 
 def _rename(state: dict[str, Any], prefix: str, *, old: str, new: str) -> None:
