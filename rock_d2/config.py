@@ -207,7 +207,8 @@ def _add_solver_config(cfg: CfgNode) -> None:
     cfg.SOLVER.LOG_PERIOD = 20
     # Checkpoints of the training that stay, beside model_best and model_final; 0: all.
     cfg.SOLVER.CHECKPOINTS_KEPT = 3
-    # Seconds that processes wait for each other.
+    # Seconds that processes wait for each other; on GPUs Detectron2's own exchanges, for results of
+    # an evaluation and checkpoints, have PyTorch's half hour.
     cfg.SOLVER.PROCESS_TIMEOUT = 1800
     # Iterations from one measurement of the tasks' gradients on the backbone to the next; 0: none.
     # Each costs a forward pass, and a backward pass for every task; the training does not change.
