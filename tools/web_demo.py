@@ -53,8 +53,8 @@ BLOCK = 4096
 EXAMPLES = Path(model_zoo.__file__).resolve().parent / "examples"
 INTRODUCTION = """# rock_d2
 The objects of an image, and the other tasks of the network.
-The model that comes with the project has seen rendered rooms only, as the examples are, and finds
-next to nothing in photos; there was no photo at hand whose licence allows to ship it.
+The model that comes with the project has seen rendered rooms only, and finds next to nothing in
+photos, as the two among the examples show.
 """
 # Of the table of objects; boxes in pixels of the image.
 COLUMNS = ["object", "score", "left", "top", "width", "height"]
@@ -207,7 +207,7 @@ def add_inputs(classes: Sequence[str], score_threshold: float) -> list[gr.compon
             )
         with gr.Column():
             files = sorted(map(str, EXAMPLES.glob("*.jpg")))
-            gr.Examples(files, image, label="rendered rooms", cache_examples=False)
+            gr.Examples(files, image, label="rendered rooms, and two photos", cache_examples=False)
             threshold = gr.Slider(0, 1, score_threshold, step=0.05, label="score threshold")
             choice = gr.Dropdown(
                 list(classes), multiselect=True, label="classes of objects (none chosen: all)"
