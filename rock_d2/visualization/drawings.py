@@ -180,7 +180,9 @@ def object_drawing(
         at_left = left + right < image.shape[1]
         place = (left if at_left else right, min(top, image.shape[0] - 2 * size))
         side = "left" if at_left else "right"
-        canvas.draw_text(name, place, font_size=size, color=colour, horizontal_alignment=side)
+        # On black; dark blue could not be read.
+        lighter = (1 + colour) / 2
+        canvas.draw_text(name, place, font_size=size, color=lighter, horizontal_alignment=side)
     return Drawing(f"{len(names)} object{'s' * (len(names) != 1)}", drawn.get_image())
 
 
