@@ -85,8 +85,13 @@ class Result(dict[str, Any]):
         return f"no {kind} scores {score:g} or more; the best is {best}: lower the threshold"
 
     def objects(self) -> list[dict[str, Any]]:
-        """Return of each detection ``category``, ``score``, and ``bbox`` as in COCO, x y w h."""
+        """Return of each detection ``category``, ``score``, and ``bbox`` as in COCO, x y w h.
+
+        A model without a detector has none.
+        """
         found = self.instances
+        if found is None:
+            return []
         boxes = BoxMode.convert(found.pred_boxes.tensor, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS)
         boxes = boxes.numpy().astype(float).round(2).tolist()
         rows = zip(found.pred_classes.tolist(), found.scores.tolist(), boxes, strict=True)

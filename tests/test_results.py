@@ -47,7 +47,8 @@ def test_words_say_what_is_seen_or_why_nothing_is(result):
     nothing = result.threshold(0.95)
     assert nothing.describe(0.5) == "no object is detected at any score"
     del nothing["instances"]
-    assert nothing.instances is None and "no detector" in nothing.describe(0.5)
+    assert nothing.instances is None and nothing.objects() == []
+    assert "no detector" in nothing.describe(0.5)
     assert nothing.threshold(0.5).summary().keys() == {"file_name", "height", "width", "scene"}
 
 
