@@ -40,8 +40,11 @@ def test_python_in_the_readme_runs(tmp_path, monkeypatch):
     program = "".join(re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S))
     for name in re.findall(r'"([\w/]+\.jpg)"', program):
         shutil.copy(ROOT / "rock_d2/model_zoo/examples/kitchen.jpg", name)
+    given = set(tmp_path.iterdir())
     assert "Predictor(" in program
     exec(program, {})
+    # A picture for each of them.
+    assert len([path for path in tmp_path.rglob("*.*") if path not in given]) == len(given)
 
 
 def test_config_page_is_that_of_the_code():
