@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 r"""Writes a trained model as one file that needs neither this project nor Detectron2.
 
-    python tools/export.py --config-file configs/rock_rooms.yaml \
+    python tools/export.py --config-file configs/rock/rock_rooms.yaml \
         --weights output/rock_rooms/model_final.pth --format onnx --output model.onnx
 
 In go uint8 images (N, 3, H, W) of INPUT.SIZE in INPUT.FORMAT's order, out come boxes, scores and
