@@ -80,6 +80,9 @@ class SSDHead(nn.Module):
         self.cls_score = nn.ModuleList(predictor(c, count * outputs) for c, count in boxes)
         self.bbox_pred = nn.ModuleList(predictor(c, count * 4) for c, count in boxes)
         self._set_prior(prior_prob)
+        # Statistics of a map of one cell are those of the images alone.
+        is_one_cell = shapes[-1].height == shapes[-1].width == 1
+        self.needs_several_images = norm == "BN" and len(self.extra_layers) > 0 and is_one_cell
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> dict[str, Any]:
@@ -172,6 +175,11 @@ class SSDHead(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return logits (N, A, C + 1), deltas (N, A, 4) and the default boxes (A, 4)."""
         maps = [features[name] for name in self.in_features]
+        if self.training and self.needs_several_images and len(maps[0]) == 1:
+            raise ValueError(
+                "MODEL.SSD.NORM BN needs two images or more in each process and part "
+                "(SOLVER.ACCUMULATE): raise SOLVER.IMS_PER_BATCH or take GN"
+            )
         for layer in self.extra_layers:
             maps.append(layer(maps[-1]))
         logits = self._predict(self.cls_score, maps, self.num_classes + 1)

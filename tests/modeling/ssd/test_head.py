@@ -9,7 +9,7 @@ from rock_d2.modeling.ssd.anchors import SSDAnchorGenerator
 from rock_d2.modeling.ssd.head import SSDHead, build_ssd_head
 
 
-def head(*, num_classes: int = 3) -> SSDHead:
+def head(*, num_classes: int = 3, norm: str = "") -> SSDHead:
     """On one map of 3 x 4 cells of 8 pixels, and two extra ones."""
     generator = SSDAnchorGenerator(
         image_size=(24, 32), num_maps=3, scales=(0.1, 0.2, 0.9), aspect_ratios=(2.0,)
@@ -20,7 +20,7 @@ def head(*, num_classes: int = 3) -> SSDHead:
         in_features=["x"],
         image_size=(24, 32),
         extra_channels=(4, 4),
-        norm="",
+        norm=norm,
         anchor_generator=generator,
         num_classes=num_classes,
         prior_prob=0.01,
@@ -34,6 +34,15 @@ def test_every_box_starts_as_an_object_with_the_prior_probability(num_classes):
         scores = layer(torch.zeros(1, channels, 2, 2)).view(1, 4, num_classes + 1, 2, 2)
         objects = scores.softmax(dim=2)[:, :, :-1]
         torch.testing.assert_close(objects, torch.full_like(objects, 0.01 / num_classes))
+
+
+def test_one_image_has_no_batch_statistics_in_a_map_of_one_cell():
+    model, x = head(norm="BN"), torch.zeros(2, 6, 3, 4)
+    assert model({"x": x}, (24, 32))[0].isfinite().all()
+    with pytest.raises(ValueError, match=r"MODEL.SSD.NORM BN needs two images.*IMS_PER_BATCH"):
+        model({"x": x[:1]}, (24, 32))
+    model.eval()({"x": x[:1]}, (24, 32))
+    head()({"x": x[:1]}, (24, 32))
 
 
 def test_a_cell_predicts_its_own_boxes():
