@@ -26,7 +26,7 @@ TRAIN_ENV := MALLOC_MMAP_THRESHOLD_=33554432 MALLOC_TRIM_THRESHOLD_=268435456 OM
 
 train: venv ## render rooms if they are not there, train ROCK on them, evaluate it and draw its predictions
 	@test -f "$${DETECTRON2_DATASETS:-datasets}/rooms/annotations/rooms_val.json" || $(VENV_PYTHON) datasets/make_rooms.py
-	$(TRAIN_ENV) $(VENV_PYTHON) tools/train_net.py --overwrite --config-file configs/rock/rock_rooms.yaml $(ARGS) TEST.EVAL_PERIOD 100 OUTPUT_DIR $(OUTPUT)
+	$(TRAIN_ENV) $(VENV_PYTHON) tools/train_net.py --overwrite --config-file configs/rock/rock_rooms.yaml $(ARGS) TEST.EVAL_PERIOD 80 OUTPUT_DIR $(OUTPUT)
 	$(VENV_PYTHON) tools/visualize_predictions.py --config-file $(OUTPUT)/config.yaml --weights $(OUTPUT)/model_final.pth --output-dir $(OUTPUT)/pictures --num-images 8
 
 # One thread a process: the processes are what keeps the cores busy.
