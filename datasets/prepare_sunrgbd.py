@@ -51,7 +51,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = tool_parser(__doc__)
     add = parser.add_argument
     add("--source", type=Path, required=True, help="folder of the official files")
-    add("--depth", choices=DEPTH_FOLDERS, default="filled", help="in-painted, or as measured")
+    depth = "filled (default): the in-painted depth; raw: the measured one"
+    add("--depth", choices=DEPTH_FOLDERS, default="filled", help=depth)
     add("--without-nyuv2", action="store_true", help="leave out the frames that are NYUv2's")
     add_options(parser, "sunrgbd", copies_images=True)
     with one_line_errors():

@@ -80,10 +80,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     single = "config of a network for one task, that the sizes are given relative to"
     add("--single", metavar="FILE", help=single)
     add("--latency", action="store_true", help="also measure the time for an image, in turns")
-    add("--rounds", type=int, default=30, metavar="N", help="measurements (default: 30)")
-    warm_up = "measurements before these that do not count (default: 5)"
+    add("--rounds", type=int, default=30, metavar="N", help="times each is measured (default: 30)")
+    warm_up = "measurements before the --rounds that do not count (default: 5)"
     add("--warm-up", type=int, default=5, metavar="N", help=warm_up)
-    add("--device", help="that --latency measures on: cpu or cuda (default: cuda if there is one)")
+    device = "device that --latency measures on: cpu or cuda (default: cuda if there is one)"
+    add("--device", help=device)
     args = parse(parser, argv)
     files = list(takewhile(lambda word: word.endswith(".yaml"), args.config_file))
     if not files:

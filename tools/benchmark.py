@@ -42,14 +42,18 @@ CONFIGS = {
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = tool_parser(__doc__)
     add = parser.add_argument
-    add("what", choices=SUBJECTS)
-    add("--rounds", type=int, help="of the measurement (default: each subject's own)")
-    add("--json", type=Path, metavar="FILE", help="where to write all times")
-    add("--device", default="cpu", help="of networks and losses (default: %(default)s)")
-    add("--threads", type=int, help="of the CPU (default: PyTorch's)")
-    add("--batch-size", type=int, default=8, help="(default: %(default)s)")
-    add("--config", action="append", help="file in configs/ (repeatable for infer and steps)")
-    add("opts", nargs="*", metavar="KEY VALUE", help="settings, such as MODEL.DEVICE cuda")
+    add("what", choices=SUBJECTS, help="what is measured; each is described above")
+    rounds = "times that everything is measured (default: each subject's own)"
+    add("--rounds", type=int, metavar="N", help=rounds)
+    add("--json", type=Path, metavar="FILE", help="file for all times, as JSON")
+    device = "device of networks and losses, cpu or cuda (default: %(default)s)"
+    add("--device", default="cpu", help=device)
+    threads = "threads that PyTorch computes with on the CPU (default: its own choice)"
+    add("--threads", type=int, metavar="N", help=threads)
+    batch = "images in a batch (default: %(default)s)"
+    add("--batch-size", type=int, default=8, metavar="N", help=batch)
+    add("--config", action="append", help="yaml file in configs/ (repeatable for infer and steps)")
+    add("opts", nargs="*", metavar="KEY VALUE", help="settings, such as SOLVER.COMPILE default")
     args = parser.parse_intermixed_args(argv)
     args.config = args.config or CONFIGS.get(args.what, [])
     for name in args.imports:

@@ -48,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
         "stream, or the word webcam (until Ctrl-C)"
     )
     add("paths", nargs="*", metavar="PATH", help=inputs)
-    add("--input", nargs="+", default=[], metavar="PATH", help="the same, after other options")
+    add("--input", nargs="+", default=[], metavar="PATH", help="the same as PATH, after options")
     output = "folder for the pictures, or the file for one image or a video (default: %(default)s)"
     add("--output", type=Path, default="output/predictions", metavar="PATH", help=output)
     add_model_options(parser)

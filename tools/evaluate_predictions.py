@@ -53,7 +53,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--config-file", metavar="FILE", help=config)
     output = "the file for the results (default: results.json in the folder of the predictions)"
     add("--output", type=Path, metavar="FILE", help=output)
-    add("opts", nargs="*", metavar="KEY VALUE", help="settings, such as MODEL.DEVICE cuda")
+    add("opts", nargs="*", metavar="KEY VALUE", help="settings, such as TEST.EVAL_CROP eigen")
     return parser
 
 

@@ -29,14 +29,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = tool_parser(__doc__)
     add = parser.add_argument
     add_model_options(parser)
-    add("--format", default="onnx", choices=FORMATS, help="of the file (default: %(default)s)")
+    kind = "format of the file (default: %(default)s)"
+    add("--format", default="onnx", choices=FORMATS, help=kind)
     output = "the file to write; FILE.json, which describes it, comes beside it"
     add("--output", type=Path, required=True, metavar="FILE", help=output)
     batch = "images in each batch that the file will get (default: any number)"
     add("--batch-size", type=int, metavar="N", help=batch)
     auxiliary = "also put out the predictions of the auxiliary tasks (MODEL.TASKS.AUXILIARY)"
     add("--auxiliary", action="store_true", help=auxiliary)
-    add("opts", nargs="*", metavar="KEY VALUE", help="settings, such as MODEL.DEVICE cuda")
+    add("opts", nargs="*", metavar="KEY VALUE", help="settings, such as INPUT.SIZE '[240, 320]'")
     args = parse(parser, argv)
     fixed = ["MODEL.DEVICE", "cpu", "MODEL.TASKS.PREDICT_AUXILIARY", str(args.auxiliary)]
     cfg = load_config(args.config_file, [*args.opts, *fixed])

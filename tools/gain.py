@@ -20,8 +20,10 @@ from rock_d2.evaluation.gain import gain_over, read_means
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = tool_parser(__doc__)
-    parser.add_argument("results", nargs="+", metavar="FILE", help="results.json of the model")
-    parser.add_argument("--baseline", nargs="+", required=True, metavar="FILE")
+    add = parser.add_argument
+    add("results", nargs="+", metavar="FILE", help="results.json of the multi-task network")
+    baseline = "results.json of the single-task networks, one of each main task at least"
+    add("--baseline", nargs="+", required=True, metavar="FILE", help=baseline)
     args = parse(parser, argv)
     measured = read_means(args.results)
     found = gain_over(measured, read_means(args.baseline))

@@ -99,11 +99,12 @@ def main(args: argparse.Namespace) -> None:
 
 def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
-    parser.add_argument("datasets", nargs="+", metavar="NAME", help="registered names")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
-    parser.add_argument(
-        "--megabytes", type=float, default=1000, help="of a tar file (default: 1000)"
-    )
+    add = parser.add_argument
+    add("datasets", nargs="+", metavar="NAME", help="registered names of the data sets to write")
+    output = "folder for the sets, which takes the place of $DETECTRON2_DATASETS"
+    add("--output", type=Path, required=True, metavar="DIR", help=output)
+    size = "megabytes of a tar file, at most (default: %(default)s)"
+    add("--megabytes", type=float, default=1000, metavar="N", help=size)
     return parser
 
 

@@ -68,7 +68,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     detector = "detector of all trainings (default: %(default)s, the paper's)"
     add("--detector", default="SSD", choices=list(DETECTORS), help=detector)
     add("--seeds", type=int, default=1, metavar="N", help="trainings of each model (default: 1)")
-    add("--first-seed", type=int, default=1, metavar="SEED", help="SEED of the first (default: 1)")
+    first = "SEED of each model's first training (default: 1)"
+    add("--first-seed", type=int, default=1, metavar="SEED", help=first)
     add("--jobs", type=int, default=1, metavar="N", help="runs side by side (default: 1)")
     factor = "trainings are F times as long as their configs say (default: 1)"
     add("--iterations", type=float, default=1.0, metavar="F", help=factor)

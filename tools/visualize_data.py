@@ -54,7 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--output-dir", type=Path, default="output/visualize_data", metavar="DIR", help=output)
     count = "images that are drawn (default: %(default)s)"
     add("--num-images", type=int, default=16, metavar="N", help=count)
-    add("opts", nargs="*", metavar="KEY VALUE", help="settings, such as MODEL.DEVICE cuda")
+    add("opts", nargs="*", metavar="KEY VALUE", help="settings, such as INPUT.SIZE '[240, 320]'")
     return parser
 
 

@@ -64,7 +64,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = tool_parser(__doc__)
     add = parser.add_argument
     add_model_options(parser)
-    score = "score from which an object is shown, until somebody moves the slider (%(default)s)"
+    score = "score from which an object is shown before the slider is moved (default: %(default)s)"
     add("--confidence-threshold", type=float, default=0.5, metavar="SCORE", help=score)
     host = "address to listen at; 0.0.0.0 lets other machines in (default: %(default)s)"
     add("--host", default="127.0.0.1", help=host)

@@ -29,12 +29,12 @@ def get_parser(description: str) -> argparse.ArgumentParser:
         "--boxes",
         choices=CONVENTIONS,
         default="full",
-        help="of the full frame (default), of Gupta's crop, to ROOT/nyuv2_gupta, or as the PyTorch "
-        "port has them, to ROOT/nyuv2_port",
+        help="boxes of the full frame (default), of Gupta's crop, to ROOT/nyuv2_gupta, or as the "
+        "PyTorch port has them, to ROOT/nyuv2_port",
     )
-    add("--min-area", type=int, default=0, help="leave out objects with fewer pixels (0)")
+    add("--min-area", type=int, default=0, help="leave out objects with fewer pixels (default: 0)")
     add("--val-scenes", type=Path, help="file with the videos to validate on, one a line")
-    images = "images of nyuv2_val122, from the training set; 0: do not write it (%(default)s)"
+    images = "images of nyuv2_val122, of the training set; 0: leave it out (default: %(default)s)"
     add("--val-images", type=int, default=OFFICIAL_VAL, help=images)
     return parser
 

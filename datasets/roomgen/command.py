@@ -193,7 +193,7 @@ def get_parser(description: str) -> argparse.ArgumentParser:
         type=parse_size,
         default="240x320",
         metavar="HEIGHTxWIDTH",
-        help="of an image, in pixels (240x320)",
+        help="size of an image, in pixels (default: 240x320)",
     )
     add("--train", type=int, default=800, help="training images (default: %(default)s)")
     add("--val", type=int, default=600, help="validation images (default: %(default)s)")

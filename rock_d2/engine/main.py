@@ -45,9 +45,9 @@ def training_parser() -> argparse.ArgumentParser:
     add("--num-gpus", type=int, default=1, metavar="N", help=processes)
     machines = "machines that train together; start the command on each (default: 1)"
     add("--num-machines", type=int, default=1, metavar="N", help=machines)
-    rank = "number of this machine among them, from 0 (default: 0)"
+    rank = "number of this machine among --num-machines, from 0 (default: 0)"
     add("--machine-rank", type=int, default=0, metavar="I", help=rank)
-    address = "where they meet: a free port of machine 0 (default: %(default)s)"
+    address = "address where all processes meet: a free port of machine 0 (default: %(default)s)"
     add("--dist-url", default="tcp://127.0.0.1:49152", metavar="tcp://HOST:PORT", help=address)
     opts = "settings of the config (rock_d2/config.py and Detectron2's), last of all arguments"
     add("opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help=opts)

@@ -1,5 +1,6 @@
 """What holds for all command lines: one line names what is wrong."""
 
+import argparse
 import runpy
 import sys
 
@@ -51,6 +52,24 @@ def test_one_line_says_what_is_wrong(tool, words, message, call):
     line = call(tool, *words)
     assert line.startswith(f"{tool}: {message}")
     assert "\n" not in line
+
+
+TOOLS = {path.stem for path in (ROOT / "tools").glob("*.py")} - {"cli", "untrusted_images"}
+
+
+@pytest.mark.parametrize("tool", sorted(TOOLS))
+def test_every_argument_has_a_help_text_of_its_own(tool, call, monkeypatch, capsys):
+    texts = {}
+
+    def add(parser, *names, **options):
+        texts[names[-1]] = options["help"]
+        return add_argument(parser, *names, **options)
+
+    add_argument = argparse.ArgumentParser.add_argument
+    monkeypatch.setattr(argparse.ArgumentParser, "add_argument", add)
+    assert call(tool, "--help") == 0 and "usage: " in capsys.readouterr().out
+    # No fragments, such as "of the model".
+    assert [text for text in texts.values() if text.startswith(("of ", "that ", "("))] == []
 
 
 def test_training_on_two_images_lowers_their_loss(call, tmp_path, capsys):
