@@ -47,7 +47,10 @@ Every setting that rock_d2 adds to Detectron2's own, with its default. They stan
 follow a command as `KEY VALUE` pairs. *Written by `python docs/generate.py` from the code.*
 
 `configs/lazy/rock_nyuv2.py` is the same network as `configs/rock_nyuv2.yaml`, as a tree of Python
-calls for Detectron2's LazyConfig; the same commands take it, and any copy of it.
+calls for Detectron2's LazyConfig; the same commands take it, and any copy of it. The network is
+the file's: of MODEL, only DEVICE, WEIGHTS, WEIGHTS_BY_CLASS_NAME, TASKS (the same tasks as in the
+file) and BALANCING are read for it; `MODEL.LAZY.OVERRIDES` changes the rest. Labels, images and
+metrics still follow the DETECTOR, MASK_ON, KEYPOINT_ON, PIXEL_MEAN and ROCK.GIVEN of the yaml.
 """
 
 

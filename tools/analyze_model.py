@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 r"""Size and speed of models by part and by task, as Markdown tables: table 4 of the paper.
 
-    python tools/analyze_model.py --config-file configs/ssd_nyuv2.yaml configs/flat_nyuv2.yaml \
-        configs/rock_nyuv2.yaml --latency
+    python tools/analyze_model.py --config-file configs/rock/ssd_nyuv2.yaml \
+        configs/rock/flat_nyuv2.yaml configs/rock_nyuv2.yaml --latency
     python tools/analyze_model.py --single configs/mti/nyud/single_hrnet18.yaml --config-file \
         configs/mti/nyud/mtl_hrnet18.yaml configs/mti/nyud/mti_net_hrnet18.yaml
 
@@ -75,7 +75,9 @@ class ModelComplexity(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> None:
     parser = tool_parser(__doc__)
     add = parser.add_argument
-    help_of_files = "yaml files of the models, then settings for all of them as KEY VALUE pairs"
+    help_of_files = (
+        "configs of the models (.yaml, .py), then settings for all of them as KEY VALUE pairs"
+    )
     add("--config-file", nargs="+", required=True, metavar="FILE", help=help_of_files)
     single = "config of a network for one task, that the sizes are given relative to"
     add("--single", metavar="FILE", help=single)
@@ -86,9 +88,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     device = "device that --latency measures on: cpu or cuda (default: cuda if there is one)"
     add("--device", help=device)
     args = parse(parser, argv)
-    files = list(takewhile(lambda word: word.endswith(".yaml"), args.config_file))
+    files = list(takewhile(lambda word: word.endswith((".yaml", ".py")), args.config_file))
     if not files:
-        raise ValueError(f"--config-file: {args.config_file[0]!r} does not end in .yaml")
+        raise ValueError(f"--config-file: {args.config_file[0]!r} does not end in .yaml or .py")
     opts = [*args.config_file[len(files) :], "MODEL.DEVICE", "cpu"]
     configs = {name: load_config(file, opts) for name, file in named(files).items()}
     models = {name: build_model(cfg) for name, cfg in configs.items()}

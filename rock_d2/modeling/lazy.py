@@ -8,6 +8,7 @@ from detectron2.config import CfgNode, LazyConfig, instantiate
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import nn
 
+from rock_d2.classes import class_names
 from rock_d2.tasks import TASK_REGISTRY, Task, build_tasks
 
 
@@ -53,4 +54,16 @@ def build_lazy_model(cfg: CfgNode) -> nn.Module:
             f"{cfg.MODEL.LAZY.FILE}: model.neck.tasks are {list(tasks)}, but MODEL.TASKS says "
             f"{list(wanted)}"
         )
+    found, count = num_classes(model.detector), len(class_names(cfg))
+    if count and found not in (None, count):
+        raise ValueError(
+            f"{cfg.MODEL.LAZY.FILE}: the detector of `model` has {found} classes, but the data "
+            f"have {count}; set its num_classes, there or by MODEL.LAZY.OVERRIDES"
+        )
     return model
+
+
+def num_classes(detector: nn.Module) -> int | None:
+    """Return the number of a detector's classes, which one of its parts keeps; None: none."""
+    parts = (detector, *(getattr(detector, name, None) for name in ("roi_heads", "head")))
+    return next((part.num_classes for part in parts if hasattr(part, "num_classes")), None)

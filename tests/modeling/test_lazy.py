@@ -3,10 +3,11 @@
 import pytest
 import torch
 from detectron2.modeling import build_model
-from tiny import item
+from tiny import detector_cfg, item, on_meta
 from trainings import new_trainer, stored
 
 from rock_d2.config import load_config
+from rock_d2.modeling.lazy import num_classes
 
 LAZY = "lazy/rock_nyuv2.py"
 
@@ -51,6 +52,16 @@ def test_other_tasks_than_the_settings_are_one_line():
     cfg = load_config(LAZY, ["MODEL.DEVICE", "cpu", "MODEL.TASKS.AUXILIARY", ["Depth"]])
     with pytest.raises(ValueError, match=r"rock_nyuv2.py: model.neck.tasks are .*MODEL.TASKS"):
         build_model(cfg)
+
+
+def test_another_number_of_classes_than_the_data_is_one_line():
+    cfg = load_config(LAZY, ["DATASETS.TRAIN", ("cityscapes_train",), "MODEL.DEVICE", "cpu"])
+    with pytest.raises(ValueError, match=r"rock_nyuv2.py: .* has 19 classes, but the data have 8"):
+        on_meta(cfg)
+    cfg.MODEL.LAZY.OVERRIDES = ["detector.head.num_classes=8"]
+    assert on_meta(cfg).detector.head.num_classes == num_classes(on_meta(cfg).detector) == 8
+    for name, count in (("retinanet", 19), ("mask_rcnn", 19), ("fcos", 19)):
+        assert num_classes(on_meta(detector_cfg(name)).detector) == count
 
 
 def test_a_file_without_a_model_is_one_line(tmp_path):

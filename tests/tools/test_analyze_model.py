@@ -27,3 +27,11 @@ def test_one_table_for_several_configs(capsys):
     assert note.startswith("An image, 3 rounds on cpu")
     assert [row[0] for row in times[2:]] == ["ssd_rooms_quick", "rock_rooms_quick"]
     assert times[2][3] == "1 (1 to 1)"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_python_config_is_a_model_like_others(capsys):
+    analyze_model.main(["--config-file", "lazy/rock_nyuv2.py", "INPUT.SIZE", "[64, 64]"])
+    (total,) = [row for row in grid(capsys.readouterr().out) if row[0] == "**total**"]
+    # docs/PAPERS.md's number of the yaml's model.
+    assert total[1] == "35.51"
