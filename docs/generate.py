@@ -67,16 +67,18 @@ def added_settings() -> dict[str, Any]:
 
 
 def comments_in(path: Path, prefix: str) -> Iterator[tuple[str, str]]:
-    """Yield (setting or node, the comment above its assignment) of a file."""
+    """Yield (setting or node, the comment above its assignment, or above a group) of a file."""
     comment: list[str] = []
+    is_read = True
     for line in path.read_text().splitlines():
-        found = ASSIGNMENT.match(line)
         if line.strip().startswith("# "):
-            comment.append(line.strip()[2:])
-            continue
-        if found:
+            comment = [*([] if is_read else comment), line.strip()[2:]]
+            is_read = False
+        elif comment and (found := ASSIGNMENT.match(line)):
             yield prefix + found[1], " ".join(comment)
-        comment = []
+            is_read = True
+        else:
+            comment = []
 
 
 def task_comments(task: type[Task]) -> Iterator[tuple[str, str]]:
@@ -92,9 +94,11 @@ def task_comments(task: type[Task]) -> Iterator[tuple[str, str]]:
 
 def config_page() -> str:
     """Return the page of all settings: a table for each node."""
-    comments = dict(
-        pair for file, prefix in SOURCES.items() for pair in comments_in(PACKAGE / file, prefix)
-    )
+    comments: dict[str, str] = {}
+    for file, prefix in SOURCES.items():
+        for name, comment in comments_in(PACKAGE / file, prefix):
+            # Later assignments are no definitions.
+            comments.setdefault(name, comment)
     for _, task in TASK_REGISTRY:
         comments |= dict(task_comments(task))
     nodes: dict[str, list[str]] = {}

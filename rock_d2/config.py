@@ -65,7 +65,6 @@ def _add_input_config(cfg: CfgNode) -> None:
     # Height and width that every image is resized to (ROCK, supplement, sec. 2); [] resizes by
     # Detectron2's MIN_SIZE_TRAIN, MAX_SIZE_TRAIN and so on, to images of different sizes.
     cfg.INPUT.SIZE = [480, 640]
-
     # SSD's random crop at the image's own aspect ratio.
     cfg.INPUT.MIN_IOU_CROP = CfgNode()
     cfg.INPUT.MIN_IOU_CROP.ENABLED = True
@@ -80,6 +79,7 @@ def _add_input_config(cfg: CfgNode) -> None:
     # to the longer training for small objects (SSD, sec. 3.6).
     cfg.INPUT.EXPAND = CfgNode()
     cfg.INPUT.EXPAND.ENABLED = False
+    # Share of the images that it happens to.
     cfg.INPUT.EXPAND.PROB = 0.5
     # The largest side of the canvas in units of the image's side.
     cfg.INPUT.EXPAND.MAX_RATIO = 4.0
@@ -171,14 +171,17 @@ def _add_ssd_config(cfg: CfgNode) -> None:
     cfg.MODEL.SSD.BBOX_REG_WEIGHTS = [10.0, 10.0, 5.0, 5.0]
     # Negatives kept for each positive of an image, the hardest.
     cfg.MODEL.SSD.NEG_POS_RATIO = 3.0
+    # Of the losses: the error from which smooth L1 is linear, the factors of classes and of boxes.
     cfg.MODEL.SSD.SMOOTH_L1_LOSS_BETA = 1.0
     cfg.MODEL.SSD.CLS_LOSS_WEIGHT = 1.0
     cfg.MODEL.SSD.BOX_REG_LOSS_WEIGHT = 3.0
     # Probability of 'some object' that every default box starts with (RetinaNet, sec. 3.3).
     cfg.MODEL.SSD.PRIOR_PROB = 0.01
+    # Score that a detection has at least.
     cfg.MODEL.SSD.SCORE_THRESH_TEST = 0.01
     # Boxes of an image that go into NMS.
     cfg.MODEL.SSD.TOPK_CANDIDATES_TEST = 400
+    # IoU above which NMS takes two boxes of a class for the same object.
     cfg.MODEL.SSD.NMS_THRESH_TEST = 0.3
 
 

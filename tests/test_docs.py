@@ -50,7 +50,10 @@ def test_python_in_the_readme_runs(tmp_path, monkeypatch):
 def test_config_page_is_that_of_the_code():
     """Otherwise run: python docs/generate.py"""
     generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
-    assert (ROOT / "docs" / "CONFIG.md").read_text() == generate["config_page"]()
+    page = (ROOT / "docs" / "CONFIG.md").read_text()
+    assert page == generate["config_page"]()
+    # Every setting has a meaning.
+    assert re.findall(r"^\| `([\w.]+)`.*\|\s*\|$", page, re.MULTILINE) == []
 
 
 def test_site_has_all_pages_and_no_link_out_of_it(tmp_path):

@@ -21,14 +21,18 @@ def add_fcos_config(cfg: CfgNode) -> None:
     cfg.MODEL.FCOS = CfgNode()
     # 0: as many as the first training set has thing_classes.
     cfg.MODEL.FCOS.NUM_CLASSES = 0
+    # Maps of the backbone that it predicts from.
     cfg.MODEL.FCOS.IN_FEATURES = ["p3", "p4", "p5", "p6", "p7"]
     # Convolutions of each branch of the head, and their normalisation.
     cfg.MODEL.FCOS.NUM_CONVS = 4
     cfg.MODEL.FCOS.NORM = "GN"
     # Points within this many strides of an object's centre learn it.
     cfg.MODEL.FCOS.CENTER_SAMPLING_RADIUS = 1.5
+    # Score that a detection has at least.
     cfg.MODEL.FCOS.SCORE_THRESH_TEST = 0.2
+    # Boxes of each map that go into NMS.
     cfg.MODEL.FCOS.TOPK_CANDIDATES_TEST = 1000
+    # IoU above which NMS takes two boxes of a class for the same object.
     cfg.MODEL.FCOS.NMS_THRESH_TEST = 0.6
 
 

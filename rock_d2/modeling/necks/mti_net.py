@@ -114,6 +114,7 @@ class MTINet(DistillingNeck):
         node.MTI.FPM_ORDER = []
         # The scale whose initial predictions are evaluated in place of the final ones (table 4).
         node.MTI.EVALUATE_SCALE = ""
+
         node.MTI.FUSION = CfgNode()
         # How the tasks' features enter the detector's maps: a fusion of ROCK's.
         node.MTI.FUSION.NAME = "SumFusion"

@@ -87,6 +87,7 @@ class ROCK(Neck):
         node.ROCK.WIDTH = 512
         # Normalisation in trunk and decoders.
         node.ROCK.NORM = "BN"
+
         node.ROCK.FUSION = CfgNode()
         # "SumFusion" (equation 1), "ProductFusion" (table 5), "NoFusion" (table 1), "GatedFusion",
         # "AttentionFusion" or "ContextFusion".
