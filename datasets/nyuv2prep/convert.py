@@ -20,7 +20,7 @@ from nyuv2prep.normals_source import NormalsSource, open_normals
 from nyuv2prep.splits import Splits, make_splits, shared_scenes
 
 # Raise it when the same input gives other files.
-CONVERTER_VERSION = 2
+CONVERTER_VERSION = 3
 
 # Folders below --root. Boxes of another convention are another data set, so nothing is replaced.
 FOLDERS = {"full": "nyuv2", "gupta-crop": "nyuv2_gupta", "port": "nyuv2_port"}

@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from rock_d2.data.datasets.nyuv2 import IMAGE_SIZE
+from rock_d2.tasks.normals import LENGTH_ERROR
 
 # What a vector decodes to may be off unit length by rounding; Ladicky's are 1 % too long.
 UNIT_LENGTHS = (0.9, 1.1)
@@ -42,7 +43,10 @@ class NormalsSource:
     levels: int = 254
 
     def read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return unit vectors (H, W, 3), channels as stored, and bool (H, W) where known."""
+        """Return unit vectors (H, W, 3), channels as stored, and bool (H, W) where known.
+
+        Those of 8-bit files have length 1 to half a step of these.
+        """
         stored = _read(self.files[index])
         if self.kind == "npy":
             vectors = stored.astype(np.float32)
@@ -51,7 +55,10 @@ class NormalsSource:
         lengths = np.sqrt(np.einsum("hwc,hwc->hw", vectors, vectors))
         # Covers everything that is in use for unknown: 0, 127, NaN.
         known = (lengths > UNIT_LENGTHS[0]) & (lengths < UNIT_LENGTHS[1]) & self._mask(index)
-        vectors /= np.where(known, lengths, 1)[..., None]
+        # Levels of our own encoding stay what they are: nothing is rounded twice.
+        tolerance = LENGTH_ERROR if self.kind != "npy" and self.levels == 254 else 0
+        is_rescaled = known & (np.abs(lengths - 1) > tolerance)
+        vectors /= np.where(is_rescaled, lengths, 1)[..., None]
         return np.where(known[..., None], vectors, 0), known
 
     def _mask(self, index: int) -> np.ndarray:

@@ -20,6 +20,8 @@ from rock_d2.tasks.meters import Meter
 ZERO_LEVEL = 127
 # Level 255 is never written.
 LEVELS = (np.arange(256, dtype=np.float32) - ZERO_LEVEL) / ZERO_LEVEL
+# Rounding changes a length by at most half a step of 1 / 127 in each component.
+LENGTH_ERROR = np.sqrt(3) / (2 * ZERO_LEVEL) + 1e-6
 
 
 @TASK_REGISTRY.register()
@@ -65,8 +67,7 @@ class Normals(MapTask):
     def pixel_problems(self, pixels: np.ndarray) -> Iterator[str]:
         known = pixels[(pixels != ZERO_LEVEL).any(axis=2)]
         lengths = np.linalg.norm(LEVELS[known], axis=1)
-        # Rounding changes a length by at most half a step of 1 / 127 in each component.
-        wrong = np.abs(lengths - 1) > np.sqrt(3) / (2 * ZERO_LEVEL) + 1e-6
+        wrong = np.abs(lengths - 1) > LENGTH_ERROR
         if wrong.any():
             yield f"{wrong.sum()} of {len(known)} known pixels are no unit vectors"
 

@@ -136,8 +136,8 @@ def test_normals_are_exact_to_the_steps_of_both_files(conversion, official):
         np.testing.assert_array_equal((stored != 127).any(axis=2), known)
         truth = encode_normals(frame.normals)[crop(conversion)]
         error = np.abs(stored.astype(int) - truth)[known]
-        # One step for our rounding; another for the source's, where it has 8 bits.
-        assert error.max() <= (1 if "npy" in conversion.name else 2)
+        # Sources of 8 bits are not rounded again.
+        assert error.max() <= 1
         assert (error == 0).mean() > 0.9
 
 

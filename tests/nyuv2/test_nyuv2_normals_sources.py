@@ -5,6 +5,7 @@ from nyuv2prep.axes import ALL_AXES, face_camera, find_axes, in_our_axes
 from nyuv2prep.normals_source import open_normals
 
 from rock_d2.data.datasets.nyuv2 import IMAGE_SIZE
+from rock_d2.tasks.normals import encode_normals
 
 
 def write(path, array):
@@ -69,6 +70,20 @@ def test_numbers_from_0_or_1_masks_and_both_encodings(tmp_path, first):
     source = source.with_levels([0, 1])
     assert source.levels == 255
     np.testing.assert_allclose(source.read(0)[0][7, 7], [0, 0, 1], atol=0.005)
+
+
+def test_levels_of_8_bits_are_permuted_and_not_rounded_again(tmp_path):
+    levels = np.rint(127 * (directions(IMAGE_SIZE[0] * IMAGE_SIZE[1]) + 1)).astype(np.uint8)
+    levels = levels.reshape(*IMAGE_SIZE, 3)
+    # Of length 0.95, the third component 120.65 of 127.
+    levels[0, 0] = (127, 127, 127 + 121)
+    write(tmp_path / "normals/0000.png", levels[..., ::-1])
+    write(tmp_path / "masks/0000.png", flat(255, IMAGE_SIZE))
+    vectors, known = open_normals(tmp_path, num_frames=1).with_levels([0]).read(0)
+    ours = encode_normals(in_our_axes(vectors, ((0, 0, 1), (-1, 0, 0), (0, -1, 0))))
+    assert known.all() and ours[0, 0].tolist() == [254, 127, 127]
+    red, green, blue = np.moveaxis(levels[1:], 2, 0)
+    np.testing.assert_array_equal(ours[1:], np.stack([blue, 254 - red, 254 - green], axis=2))
 
 
 def test_all_but_unit_vectors_are_unknown(tmp_path):
