@@ -39,8 +39,8 @@ def adapt_predictors(
         by_name: whether classes of both, and the background, keep their rows.
 
     Raises:
-        ValueError: if ``by_name`` is set and the file has no names, or another tensor has another
-            shape.
+        ValueError: if ``by_name`` is set and the file has no names, or a predictor of classes has
+            another shape than these make. What else has another shape starts afresh, as always.
     """
     if by_name and not there:
         raise ValueError(
@@ -53,19 +53,21 @@ def adapt_predictors(
     for name in sorted(tensors.keys() & state.keys()):
         old, fresh = tensors[name], state[name]
         for pattern, background, rows in PREDICTORS:
+            if not re.match(pattern, name):
+                continue
             sizes = [(len(classes) + background) * rows for classes in (there, here)]
-            if re.match(pattern, name) and predicts_classes(old, fresh, sizes):
+            if predicts_classes(old, fresh, sizes):
                 del tensors[name]
                 adapted.append(name)
                 if by_name:
                     kinds = [*there, *[None] * background], [*here, *[None] * background]
                     tensors[name] = with_rows(old, fresh, *kinds, rows=rows)
-        if by_name and tensors[name].shape != fresh.shape:
-            raise ValueError(
-                f"{path}: {name} is {tuple(old.shape)} there and {tuple(fresh.shape)} here, and "
-                "predicts no classes; set the model's settings to those of the file, or "
-                "MODEL.WEIGHTS_BY_CLASS_NAME False"
-            )
+            elif by_name and old.shape != fresh.shape:
+                raise ValueError(
+                    f"{path}: {name} is {tuple(old.shape)} there and {tuple(fresh.shape)} here, "
+                    "which is more than other classes; set the model's settings to those of the "
+                    "file, or MODEL.WEIGHTS_BY_CLASS_NAME False"
+                )
     kept = [name for name in here if by_name and name in there]
     fresh_names = [name for name in here if name not in kept]
     if adapted:

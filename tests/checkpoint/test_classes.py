@@ -36,10 +36,10 @@ def starting(cfg: CfgNode) -> TrainingCheckpointer:
     return TrainingCheckpointer(cfg, model, identity={}, average=None, trainer=trainer)
 
 
-def pretrained(folder, **options: str) -> dict[str, torch.Tensor]:
+def pretrained(folder, *settings: object, **options: str) -> dict[str, torch.Tensor]:
     """Save a model of the other classes that has no scenes."""
     tasks = ("MODEL.TASKS.AUXILIARY", ["Depth", "Normals"])
-    cfg = config("rooms_other_train", *tasks, **options)
+    cfg = config("rooms_other_train", *tasks, *settings, **options)
     torch.manual_seed(0)
     model = build_model(cfg)
     for parameter in model.parameters():
@@ -104,6 +104,21 @@ def test_classes_of_the_same_name_keep_their_rows(detector, tmp_path):
             assert torch.equal(now[name][row], source[expected]), (name, kind)
 
 
+def test_scenes_of_other_types_start_afresh_and_objects_keep_their_rows(tmp_path, heard):
+    scene = ("MODEL.TASKS.AUXILIARY", ["Depth", "Normals", "Scene"])
+    old = pretrained(tmp_path, *scene, "MODEL.TASKS.SCENE.NUM_CLASSES", 19)
+    checkpointer = starting(config("rooms_train", *BY_NAME, *scene))
+    fresh = {name: x.clone() for name, x in checkpointer.model.state_dict().items()}
+    checkpointer.start_from(str(tmp_path / "model_final.pth"))
+    now = checkpointer.model.state_dict()
+    (encoder,) = [n for n in now if re.fullmatch(r"neck\.encoders\.\w+\.scene\.weight", n)]
+    assert len(old[encoder]) == 19 and len(now[encoder]) == 27
+    assert torch.equal(now[encoder], fresh[encoder])
+    assert f"{encoder} is (19, " in heard.text and "not loaded" in heard.text
+    row, bed = (names.index("bed") for names in (HERE, THERE))
+    assert torch.equal(now["head.cls_score.0.bias"][row], old["head.cls_score.0.bias"][bed])
+
+
 def test_a_file_of_the_same_classes_comes_back_bit_for_bit(tmp_path):
     old = pretrained(tmp_path)
     cfg = config("rooms_other_train", *BY_NAME, "MODEL.TASKS.AUXILIARY", ["Depth", "Normals"])
@@ -128,9 +143,10 @@ def test_the_model_that_comes_with_the_project_keeps_its_rows_for_other_classes(
 def test_what_does_not_fit_is_refused(tmp_path):
     pretrained(tmp_path)
     file = tmp_path / "model_final.pth"
-    wide = config("rooms_train", *BY_NAME, "MODEL.ROCK.WIDTH", 32)
-    with pytest.raises(ValueError, match=r"neck\.\S+ is \(.* predicts no classes"):
-        starting(wide).start_from(str(file))
+    # One aspect ratio instead of two: four boxes a cell instead of six.
+    other = config("rooms_train", *BY_NAME, "MODEL.SSD.ASPECT_RATIOS", [2.0])
+    with pytest.raises(ValueError, match=r"head\.cls_score\.1\.\S+ is \(.* than other classes"):
+        starting(other).start_from(str(file))
     # Evaluation and prediction take whole models only.
     cfg = config("rooms_train", *BY_NAME)
     with pytest.raises(ValueError, match="not a trained model of this config"):
