@@ -6,8 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+import rock_d2  # noqa: F401 (registers the data sets)
 
 ROOT = Path(__file__).parents[1]
+# Before tests register others; Detectron2's have no `files`.
+OWN_SETS = sorted(name for name in DatasetCatalog if MetadataCatalog.get(name).get("files"))
 PAGES = sorted(
     page
     for folder in (".", "docs", "datasets", "results", "third_party/detectron2")
@@ -54,6 +59,12 @@ def test_config_page_is_that_of_the_code():
     assert page == generate["config_page"]()
     # Every setting has a meaning.
     assert re.findall(r"^\| `([\w.]+)`.*\|\s*\|$", page, re.MULTILINE) == []
+
+
+def test_every_data_set_has_a_row():
+    page = (ROOT / "docs" / "DATASETS.md").read_text()
+    rows = re.findall(r"`(\w+_)\{([\w,]+)\}` \|$", page, re.MULTILINE)
+    assert sorted(stem + end for stem, ends in rows for end in ends.split(",")) == OWN_SETS
 
 
 def test_site_has_all_pages_and_no_link_out_of_it(tmp_path):
