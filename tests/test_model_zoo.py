@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cli import COMMANDS
 from safetensors.torch import load_file
 
 from rock_d2 import Predictor, model_zoo
@@ -60,6 +61,14 @@ def test_wheel_brings_all_configs(site, tmp_path):
     assert str(site) in output
     here = sorted(path.relative_to(model_zoo.CONFIGS) for path in model_zoo.CONFIGS.rglob("*.yaml"))
     assert [Path(line.split()[0]) for line in output.splitlines()] == here
+
+
+def test_wheel_brings_the_program_of_every_command(site):
+    # With all that the programs import from each other.
+    folders = [ROOT / name for name in ("tools", "datasets", "reproduce", "benchmarks")]
+    files = [path.relative_to(ROOT) for folder in folders for path in folder.rglob("*.py")]
+    assert {Path(command.split()[0]) for command in COMMANDS.values()} <= set(files)
+    assert [file for file in files if not (site / "rock_d2_tools" / file).is_file()] == []
 
 
 def test_wheel_predicts_with_the_trained_weights(site, tmp_path, rooms_root):
