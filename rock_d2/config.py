@@ -93,7 +93,6 @@ def _add_input_config(cfg: CfgNode) -> None:
     # "range": the two are the least and the largest; "choice": one of the list, as NYUv2's DEGREES
     # [0.0] with SCALES [1.0, 1.2, 1.5].
     cfg.INPUT.ROTATION.SAMPLING = "range"
-
     cfg.INPUT.COLOR_AUG = CfgNode()
     # Deviation of the shift along ImageNet's principal colours; 0 switches it off. The paper
     # refers to Krizhevsky et al., whose value this is (NIPS 2012, sec. 4.1).
