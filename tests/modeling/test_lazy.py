@@ -37,7 +37,8 @@ SMALL = (
 )
 
 
-def test_it_is_trained_with_its_overrides_and_resumed(tmp_path):
+def test_it_is_trained_with_its_overrides_and_resumed(rooms_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(rooms_root))
     new_trainer(tmp_path, *SMALL, "SOLVER.MAX_ITER", 1, file=LAZY).train()
     first = stored(tmp_path)["model"]
     assert first["neck.trunk.res5.0.weight"].shape == (8, 2048, 1, 1)

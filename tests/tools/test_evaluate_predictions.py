@@ -54,7 +54,7 @@ def test_same_results_without_a_model(evaluated, tmp_path, capsys):
     score("--predictions", boxes, "--aux-dir", folder, "--output", output)
     found = json.loads(output.read_text())
     # Of a data set without a protocol, this is its name.
-    assert (found.pop("protocol"), found.pop("main")) == ("stored", [])
+    assert (found.pop("protocol"), found.pop("main")) == ("stored", ["bbox"])
     assert found.keys() == expected.keys()
     for name, metrics in expected.items():
         values = {key: math.nan if x is None else x for key, x in found[name].items()}
