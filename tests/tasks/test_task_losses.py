@@ -1,6 +1,7 @@
 """The losses of the tasks, by hand and by law."""
 
 import math
+from abc import abstractmethod
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from detectron2.data import Metadata, MetadataCatalog
 from tiny import tiny_cfg
 from torch.nn import functional as F
 
-from rock_d2.tasks import Depth, Normals, Scene, build_tasks
+from rock_d2.tasks import TASK_REGISTRY, Depth, Normals, Scene, build_tasks
 from rock_d2.tasks.depth import berhu_loss
 from rock_d2.tasks.normals import cosine_l2_loss
 
@@ -128,3 +129,16 @@ def test_classes_of_other_names_are_other_classes():
         Scene(num_classes=2).check_metadata(other, first)
     for metadata, known in ((first, first), (silent, first), (other, silent)):
         Scene(num_classes=2).check_metadata(metadata, known)
+
+
+def test_a_task_that_cannot_be_measured_is_one_line():
+    @TASK_REGISTRY.register()
+    class Unmeasured(Scene):
+        name = "unmeasured"
+        meter = abstractmethod(Scene.meter)
+
+    try:
+        with pytest.raises(ValueError, match="Unmeasured lacks the methods meter"):
+            build_tasks(tiny_cfg("MODEL.TASKS.AUXILIARY", ["Unmeasured"]))
+    finally:
+        TASK_REGISTRY._obj_map.pop("Unmeasured")
