@@ -9,9 +9,12 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator
 
 # Inches at 100 pixels.
 WIDTH = 10.0
+# Of losses and metrics, on a logarithmic scale.
+TICKS = [0, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 2, 3, 5, 10, 20, 30, 50, 100]
 
 
 def precision_recall_chart(precision: np.ndarray, classes: Sequence[str]) -> np.ndarray:
@@ -72,11 +75,14 @@ def training_chart(metrics: Path) -> np.ndarray:
     figure = Figure(figsize=(WIDTH, 2.6 * len(groups)), layout="constrained")
     rows = figure.subplots(len(groups), squeeze=False, sharex=True)[:, 0]
     for axes, (title, lines) in zip(rows, groups.items(), strict=True):
+        axes.set_prop_cycle(color=colormaps["tab20"].colors)
         for name, points in lines.items():
             marker = "" if title == "losses" else "."
             axes.plot(*zip(*points, strict=True), marker=marker, label=name.rpartition("/")[2])
         # Losses and metrics of one task can be a hundred times each other.
         axes.set_yscale("symlog", linthresh=0.1)
+        axes.yaxis.set_major_locator(FixedLocator(TICKS))
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.set_title(title, fontsize=10)
         axes.grid(alpha=0.3)
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=7)

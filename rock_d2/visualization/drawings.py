@@ -65,17 +65,13 @@ def draw_output(
     tasks: Sequence[Task],
     metadata: Metadata,
     score_threshold: float,
-    *,
-    references: Mapping[str, Any] = MappingProxyType({}),
 ) -> np.ndarray:
     """Draw a model's output as one row of panels: the image, the detections, each task's map.
 
     Returns:
         uint8 (H, W, 3), RGB. Predictions without a map stand in the detections' caption.
     """
-    drawings = prediction_drawings(
-        image, output, tasks, metadata, score_threshold, references=references
-    )
+    drawings = prediction_drawings(image, output, tasks, metadata, score_threshold)
     shown = [Drawing("input", image)]
     if "instances" not in output:
         return panel_row(image, merge_captions([*shown, *drawings]))
