@@ -74,7 +74,6 @@ def _add_input_config(cfg: CfgNode) -> None:
     cfg.INPUT.MIN_IOU_CROP.MIN_AREA = 0.1
     # Crops that are tried before the whole image is taken.
     cfg.INPUT.MIN_IOU_CROP.TRIALS = 50
-
     # SSD's zoom-out onto the pixel mean. Off: the paper names crops only, and in SSD it belongs
     # to the longer training for small objects (SSD, sec. 3.6).
     cfg.INPUT.EXPAND = CfgNode()
@@ -83,19 +82,19 @@ def _add_input_config(cfg: CfgNode) -> None:
     cfg.INPUT.EXPAND.PROB = 0.5
     # The largest side of the canvas in units of the image's side.
     cfg.INPUT.EXPAND.MAX_RATIO = 4.0
-
     # MTI-Net's rotation and zoom about the image's centre, at the image's own size.
     cfg.INPUT.ROTATION = CfgNode()
     cfg.INPUT.ROTATION.ENABLED = False
     # Counter-clockwise, and factors; these are those for PASCAL-Context.
     cfg.INPUT.ROTATION.DEGREES = [-20.0, 20.0]
     cfg.INPUT.ROTATION.SCALES = [0.75, 1.25]
-    # "range": the two are the least and the largest; "choice": one of the list, as NYUv2's DEGREES
-    # [0.0] with SCALES [1.0, 1.2, 1.5].
+    # "range": the two are the least and the largest; "choice": one of the list (Base-nyud.yaml).
     cfg.INPUT.ROTATION.SAMPLING = "range"
+    # Class 0 in the corners, as in MTI-Net's published code, instead of unknown.
+    cfg.INPUT.ROTATION.BACKGROUND_CORNERS = False
     cfg.INPUT.COLOR_AUG = CfgNode()
-    # Deviation of the shift along ImageNet's principal colours; 0 switches it off. The paper
-    # refers to Krizhevsky et al., whose value this is (NIPS 2012, sec. 4.1).
+    # Deviation of the shift along ImageNet's principal colours, that of Krizhevsky et al., NIPS
+    # 2012, sec. 4.1, to whom the paper refers; 0 switches it off.
     cfg.INPUT.COLOR_AUG.LIGHTING = 0.1
     # SSD's brightness, contrast, saturation and hue.
     cfg.INPUT.COLOR_AUG.DISTORTION = False

@@ -54,7 +54,12 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         before.append(T.RandomCrop(cfg.INPUT.CROP.TYPE, cfg.INPUT.CROP.SIZE))
     if (turn := cfg.INPUT.ROTATION).ENABLED:
         before.append(
-            RandomRotation(degrees=turn.DEGREES, scales=turn.SCALES, sampling=turn.SAMPLING)
+            RandomRotation(
+                degrees=turn.DEGREES,
+                scales=turn.SCALES,
+                sampling=turn.SAMPLING,
+                background_corners=turn.BACKGROUND_CORNERS,
+            )
         )
     if color.LIGHTING > 0:
         after.append(Lighting(scale=color.LIGHTING, rgb=rgb))
@@ -156,7 +161,14 @@ class ZoomOutTransform(PadTransform):
 class RandomRotation(T.Augmentation):
     """Rotate and zoom an image about its centre; its size stays."""
 
-    def __init__(self, *, degrees: Sequence[float], scales: Sequence[float], sampling: str):
+    def __init__(
+        self,
+        *,
+        degrees: Sequence[float],
+        scales: Sequence[float],
+        sampling: str,
+        background_corners: bool = False,
+    ):
         check_choice(sampling, ("range", "choice"), setting="INPUT.ROTATION.SAMPLING")
         for name, values in (("DEGREES", degrees), ("SCALES", scales)):
             if not values or (sampling == "range" and len(values) != 2):
@@ -176,18 +188,24 @@ class RandomRotation(T.Augmentation):
             angle, scale = np.random.uniform(*self.degrees), np.random.uniform(*self.scales)
         if angle == 0 and scale == 1:
             return T.NoOpTransform()
-        return RotationZoomTransform(*image.shape[:2], angle, scale)
+        height, width = image.shape[:2]
+        return RotationZoomTransform(
+            height, width, angle, scale, background_corners=self.background_corners
+        )
 
 
 class RotationZoomTransform(T.RotationTransform):
     """Detectron2's rotation about the centre with a zoom, and with bicubic interpolation.
 
-    The corners that come from outside of the image are black.
+    The corners that come from outside of the image are black, and their labels unknown; with
+    ``background_corners`` they are background in maps of classes.
     """
 
-    def __init__(self, h: int, w: int, angle: float, scale: float):
+    def __init__(
+        self, h: int, w: int, angle: float, scale: float, *, background_corners: bool = False
+    ):
         super().__init__(h, w, angle, expand=False, interp=cv2.INTER_CUBIC)
-        self.scale = scale
+        self.scale, self.background_corners = scale, background_corners
         for matrix, offset in ((self.rm_coords, 0), (self.rm_image, -0.5)):
             centre = (w / 2 + offset, h / 2 + offset)
             matrix[:] = cv2.getRotationMatrix2D(centre, angle, scale)

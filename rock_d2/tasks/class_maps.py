@@ -40,6 +40,7 @@ class ClassMapTask(MapTask):
     unit = "probability of each class"
     unknown_level = UNKNOWN
     unknown_value = float(UNKNOWN)
+    background_level = 0
     num_classes: ClassVar[int]
 
     @property

@@ -50,11 +50,13 @@ class LabelMap(NamedTuple):
         pixels: (C, H, W), of the file's type.
         unknown: the level of pixels where nothing is known.
         camera: its change since the file was read.
+        background: the level of pixels where there is nothing; None if the label has no such level.
     """
 
     pixels: np.ndarray
     unknown: int
     camera: CameraChange = CameraChange()
+    background: int | None = None
 
 
 def crop(transform: CropTransform, label: LabelMap) -> LabelMap:
@@ -102,15 +104,18 @@ def flip_vertically(transform: VFlipTransform, label: LabelMap) -> LabelMap:
 def rotate(transform: RotationTransform, label: LabelMap) -> LabelMap:
     """Take the nearest pixel; what comes from outside of the image is unknown.
 
-    The transform's matrix may zoom, too.
+    The transform's matrix may zoom, too. With a true ``transform.background_corners`` the outside
+    is background where the label has one.
     """
-    matrix = transform.rm_image
+    matrix, outside = transform.rm_image, label.unknown
+    if getattr(transform, "background_corners", False) and label.background is not None:
+        outside = label.background
     pixels = cv2.warpAffine(
         label.pixels.transpose(1, 2, 0),
         matrix,
         (transform.bound_w, transform.bound_h),
         flags=cv2.INTER_NEAREST,
-        borderValue=(label.unknown,) * 4,
+        borderValue=(outside,) * 4,
     )
     pixels = np.atleast_3d(pixels).transpose(2, 0, 1)
     zoom = float(np.sqrt(np.linalg.det(matrix[:, :2])))

@@ -25,6 +25,7 @@ class MapTask(Task):
         stored_type: NumPy type of the PNG.
         unknown_level: the PNG's level where nothing is known.
         unknown_value: the same in batches.
+        background_level: the PNG's level where there is nothing, if it has one.
         label_channels: of the PNG; ``num_outputs`` by default.
     """
 
@@ -32,6 +33,7 @@ class MapTask(Task):
     stored_type: ClassVar[type] = np.uint8
     unknown_level: ClassVar[int] = 0
     unknown_value: ClassVar[float] = 0.0
+    background_level: ClassVar[int | None] = None
 
     @classmethod
     def register_transforms(cls) -> None:
@@ -67,7 +69,9 @@ class MapTask(Task):
         if problem := size_problem(pixels, record):
             raise ValueError(f"{self.place(record[self.field])}: {problem}")
         planes = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, 2, 0)
-        return LabelMap(np.ascontiguousarray(planes), self.unknown_level)
+        return LabelMap(
+            np.ascontiguousarray(planes), self.unknown_level, background=self.background_level
+        )
 
     def read(self, record: Mapping[str, Any]) -> np.ndarray | None:
         """Return float32 (H, W) or, of several channels, (H, W, C)."""

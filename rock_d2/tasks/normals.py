@@ -33,6 +33,8 @@ class Normals(MapTask):
         loss_name: "cosine_l2", dot product and L2 (ROCK, sec. 3.1), or "l1", the mean over the
             components (MTI-Net, sec. 4.1).
         channels: K_normal = 3 K_depth, a block of channels for each component.
+        zoom_z: whether a zoom makes z grow; the published code of MTI-Net leaves normals as they
+            are.
     """
 
     name = "normals"
@@ -45,6 +47,7 @@ class Normals(MapTask):
     loss_weight: float = 30.0
     loss_name: str = setting("cosine_l2", key="LOSS")
     channels: int = 3 * 128
+    zoom_z: bool = True
 
     def __post_init__(self) -> None:
         check_choice(self.loss_name, ("cosine_l2", "l1"), setting="MODEL.TASKS.NORMALS.LOSS")
@@ -59,7 +62,9 @@ class Normals(MapTask):
         to (df/dx, df/dy, -1) (Eigen and Fergus, ICCV 2015).
         """
         vectors = (pixels.float() - ZERO_LEVEL) / ZERO_LEVEL
-        turn = vectors.new_tensor([[*camera.x, 0], [*camera.y, 0], [0, 0, camera.zoom]])
+        turn = vectors.new_tensor(
+            [[*camera.x, 0], [*camera.y, 0], [0, 0, camera.zoom if self.zoom_z else 1]]
+        )
         vectors = torch.einsum("ij,jhw->ihw", turn, vectors)
         # The zero vector stays zero. F.normalize takes ten times as long across channels.
         return vectors / vectors.square().sum(dim=0, keepdim=True).sqrt().clamp(min=1e-12)

@@ -136,7 +136,9 @@ def augmented_shapes(cfg: CfgNode, is_train: bool) -> set[tuple[int, ...]]:
 
 def test_rotations_are_drawn_as_asked():
     cfg = config("INPUT.ROTATION.ENABLED", True)
+    cfg.INPUT.ROTATION.BACKGROUND_CORNERS = True
     (drawn,) = [a for a in build_augmentations(cfg, True) if isinstance(a, RandomRotation)]
+    assert drawn.get_transform(np.zeros((6, 8, 3), np.uint8)).background_corners
     turns = [drawn.get_transform(IMAGE) for _ in range(200)]
     angles, scales = np.array([(turn.angle, turn.scale) for turn in turns]).T
     assert -20 <= angles.min() < -18 and 18 < angles.max() <= 20

@@ -31,7 +31,7 @@ def plane(nx: float, ny: float) -> tuple[np.ndarray, np.ndarray]:
 def after(task: Task, stored: np.ndarray, transforms: list) -> np.ndarray:
     """The label (H, W, C) of a batch item whose image went through ``transforms``."""
     planes = stored.reshape(*stored.shape[:2], -1).transpose(2, 0, 1)
-    label = LabelMap(planes, task.unknown_level)
+    label = LabelMap(planes, task.unknown_level, background=task.background_level)
     return (
         task.to_tensor(task.transform(label, T.TransformList(transforms)))
         .numpy()
@@ -113,6 +113,32 @@ def test_image_labels_and_objects_turn_alike(degrees, scale):
     square[30, 50] = 1
     rows, columns = np.nonzero(after(SemSeg(num_classes=2), square, [quarter])[..., 0])
     assert (*rows, *columns) == (9, 30)
+
+
+def test_corners_are_unknown_or_background_as_in_the_published_code():
+    classes = np.ones((HEIGHT, WIDTH), np.uint8)
+    depth, normals = plane(0, 0)
+    corner = (0, 0)
+    for published, level in ((False, 255), (True, 0)):
+        turn = RotationZoomTransform(HEIGHT, WIDTH, 20, 1, background_corners=published)
+        assert after(SEG, classes, [turn])[corner] == level
+        assert after(Edges(), classes, [turn])[corner] == level
+        assert after(Depth(), depth, [turn])[corner] == 0
+        assert not after(Normals(), normals, [turn])[corner].any()
+
+
+def test_a_zoom_leaves_normals_where_the_published_code_does():
+    _, normals = plane(0.5, 0)
+    zoom = RotationZoomTransform(HEIGHT, WIDTH, 0, 1.25)
+    before = after(Normals(), normals, [])[HEIGHT // 2, WIDTH // 2]
+    np.testing.assert_array_equal(
+        after(Normals(zoom_z=False), normals, [zoom])[HEIGHT // 2, WIDTH // 2], before
+    )
+    # z grows by 1.25: (0.5, 0, -1.25) of the same plane.
+    grown = np.array([0.5, 0, -1.25]) / np.hypot(0.5, 1.25)
+    np.testing.assert_allclose(
+        after(Normals(), normals, [zoom])[HEIGHT // 2, WIDTH // 2], grown, atol=0.01
+    )
 
 
 @pytest.fixture
