@@ -36,6 +36,8 @@ SEG_COLUMNS = (
 )
 
 SINGLE = "Single task"
+# Without auxiliary tasks.
+SYSTEMS = (SINGLE, "MTL", "PAD-Net", "Ours")
 NOTES = (
     "Δm: mean over the main tasks of the gain in percent over single-task networks with the same "
     "backbone and seed, a lower error being a gain.",
@@ -220,11 +222,7 @@ TABLE_S3 = nyud_rows(
     },
 )
 # Without figures but Δm; the sizes are the paper's changes of parameters and operations in percent.
-TABLE_7A = tuple(
-    replace(row, paper=(row.paper[2],))
-    for row in TABLE_2A
-    if row.title in (SINGLE, "MTL", "PAD-Net", "Ours")
-)
+TABLE_7A = tuple(replace(row, paper=(row.paper[2],)) for row in TABLE_2A if row.title in SYSTEMS)
 SIZES_7A = {"MTL": (-50.0, -45.0), "PAD-Net": (-15.0, 204.0), "Ours": (57.0, -13.0)}
 TABLE_7B = (
     Row(SINGLE, "single_r50_fpn", (0.0,), alone=PASCAL),

@@ -13,7 +13,7 @@ from detectron2.config import CfgNode
 from reproduce.settings import differences
 from reproduce.table import Row, Table
 from rock_d2 import model_zoo
-from rock_d2.config import load_config
+from rock_d2.config import CONFIGS, load_config
 from rock_d2.evaluation.protocols import protocol_of
 from rock_d2.tasks import TASK_REGISTRY
 
@@ -194,8 +194,9 @@ def start(
 
 def mti_start(config: str, dataset: str) -> tuple[str, tuple[str, ...]]:
     """Return a file of configs/mti, and pairs that make it the model of a row."""
-    if dataset != "rooms":
-        return model_zoo.get_config_file(f"mti/{dataset}/{config}.yaml"), ()
+    file = f"mti/{dataset}/{config}.yaml"
+    if dataset != "rooms" or (CONFIGS / file).is_file():
+        return model_zoo.get_config_file(file), ()
     # NYUD-v2's models, from random weights.
     pairs = model_settings(config, baseline=MTI_BASELINE, folder="mti/nyud")
     kept = [

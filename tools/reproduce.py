@@ -20,6 +20,7 @@ TABLE is 1, 2, 3, 5, 6 or 7, or one of
     deep_x      what ROCK brings where X holds shallow or deep features
     fusions     fusions beyond the paper
     mti_detector    MTI-Net before SSD, or before RetinaNet with --detector
+    mti_lite0   MTI-Net and its baselines from ImageNet weights, of --dataset rooms
 
 or, of MTI-Net's paper,
 

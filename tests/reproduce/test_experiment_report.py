@@ -10,7 +10,8 @@ import pytest
 from reproduce.comparison import MAPS, Comparison
 from reproduce.plan import Plan
 from reproduce.report import write_reports
-from reproduce.tables import ROCK, find_table
+from reproduce.rock_tables import ROCK
+from reproduce.tables import find_table
 
 # AP50 of seeds 1, 2 and 3: the differences of ROCK to the baseline are 4, 5 and 6.
 SCORES = {"table1_baseline": (20, 22, 24), "table1_flat": (21, 22), "table1_rock": (24, 27, 30)}

@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from reproduce.plan import Plan, available, check_stored_settings, model_settings
+from reproduce.rock_tables import ROCK_TABLES
 from reproduce.settings import differences
-from reproduce.tables import TABLES, find_table
+from reproduce.tables import find_table
 from rock_d2 import model_zoo
 
 # The paper's on NYUv2.
-ALL = tuple(table.name for table in TABLES if table.name.isdigit() and not table.datasets)
+ALL = tuple(table.name for table in ROCK_TABLES if table.name.isdigit() and not table.datasets)
 
 
 def plan_of(*tables: str, dataset: str = "rooms", seeds: int = 1, **options) -> Plan:

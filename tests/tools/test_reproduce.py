@@ -9,7 +9,8 @@ from command_line import ROOT
 
 from reproduce.outcomes import read_outcome
 from reproduce.plan import Plan
-from reproduce.tables import ROCK, Table
+from reproduce.rock_tables import ROCK
+from reproduce.table import Table
 from rock_d2.engine import main
 
 # The package `reproduce` has the name of the tool.
