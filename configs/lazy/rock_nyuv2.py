@@ -1,9 +1,7 @@
 """ROCK as in the paper: rock_nyuv2.yaml with the network as a tree of Python calls.
 
-    python tools/train_net.py --config-file configs/lazy/rock_nyuv2.py
-    ... MODEL.LAZY.OVERRIDES '["neck.width=256"]'
-
-Time and score: not measured yet.
+python tools/train_net.py --config-file configs/lazy/rock_nyuv2.py
+... MODEL.LAZY.OVERRIDES '["neck.width=256"]'
 """
 
 from detectron2.config import LazyCall as L
