@@ -42,7 +42,7 @@ setup(
         "numpy>=1.24,<3",
         # Not opencv-python: that one needs libGL and GLib, which servers often lack.
         "opencv-python-headless>=4.8,<6",
-        "pillow>=9.5,<14",
+        "pillow>=10.4,<14",
         "pycocotools>=2.0.7,<3",
         "safetensors>=0.4,<1",
         "scipy>=1.11,<2",

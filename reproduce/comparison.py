@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from reproduce.outcomes import Outcome, check_protocols, read_outcome
+from reproduce.outcomes import Outcome, check_protocols, common_protocol, read_outcome
 from reproduce.plan import Plan, start
 from reproduce.settings import differences
 from reproduce.statistics import Difference, Spread, paired_difference, spread
@@ -46,7 +46,7 @@ class Comparison:
     @property
     def protocol_name(self) -> str:
         """Of the protocol by which all runs were measured."""
-        return next((run.protocol for run in self.runs()), "")
+        return common_protocol(self.runs()) or ""
 
     def values(self, row: Row, column: Column | str) -> dict[int, float]:
         """Return a figure, in the paper's unit, or a metric or a cost as it is, by seed."""

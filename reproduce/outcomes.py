@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import fmean
 
 from reproduce.plan import Run
+from rock_d2.evaluation.protocols import one_protocol
 from rock_d2.evaluation.results import read_results
 
 
@@ -96,10 +97,17 @@ def _read(run: Run) -> Outcome:
 
 def check_protocols(outcomes: Sequence[Outcome]) -> None:
     """Raise ValueError for figures that are not of one protocol."""
-    found = {outcome.protocol: outcome.run.folder for outcome in outcomes}
-    if len(found) > 1:
+    if outcomes and common_protocol(outcomes) is None:
+        found = {outcome.protocol: outcome.run.folder for outcome in outcomes}
         named = ", ".join(f"{folder} by {name or 'none'}" for name, folder in found.items())
         raise ValueError(f"measured by different protocols: {named}; evaluate them by one")
+
+
+def common_protocol(outcomes: Sequence[Outcome]) -> str | None:
+    """Return the name of the protocol of all, None if there are several."""
+    tasks = ({name.partition("/")[0] for name in outcome.metrics} for outcome in outcomes)
+    names = (outcome.protocol for outcome in outcomes)
+    return one_protocol(list(zip(names, tasks, strict=True)))
 
 
 def read_log(file: Path) -> dict[int, dict[str, float]]:

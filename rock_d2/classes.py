@@ -22,6 +22,13 @@ def of_each_set(cfg: CfgNode, key: str, default: Any) -> list[Any]:
     return values
 
 
+def first_set(cfg: CfgNode, task: str, default: str = "") -> str:
+    """Return the first training set that teaches a task, or the first of all sets."""
+    kept = zip(cfg.DATASETS.TRAIN, of_each_set(cfg, "KEEP_LABELS", ALL), strict=True)
+    names = [name for name, labels in kept if {ALL, task} & {*labels.split()}]
+    return next(iter([*names, *cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]), default)
+
+
 def thing_classes(name: str) -> list[str]:
     """Return the classes of a data set, none where it does not say."""
     return list(MetadataCatalog.get(name).get("thing_classes", ()))

@@ -30,6 +30,7 @@ from rock_d2.data.loader import check_registered
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
 from rock_d2.engine.results import main_tasks
 from rock_d2.evaluation.boxes import read_truth, score_boxes
+from rock_d2.evaluation.build import measurable
 from rock_d2.evaluation.protocols import protocol_of
 from rock_d2.evaluation.results import results_table, save_results
 from rock_d2.evaluation.task_evaluator import TaskEvaluator, measured_ids
@@ -72,7 +73,7 @@ def evaluate_boxes(cfg: CfgNode, dataset_name: str, file: Path) -> dict[str, flo
 
 
 def evaluate_tasks(cfg: CfgNode, dataset_name: str, folder: Path) -> dict[str, dict[str, float]]:
-    tasks = [task for task in build_tasks(cfg) if (folder / task.name).is_dir()]
+    tasks = [task for task in measurable(cfg, dataset_name) if (folder / task.name).is_dir()]
     if not tasks:
         names = ", ".join(task.name for task in build_tasks(cfg))
         raise FileNotFoundError(f"{folder}: has no folder of a task ({names})")
@@ -141,6 +142,7 @@ def main(args: argparse.Namespace) -> None:
     add_rock_config(cfg)
     cfg = load_config(args.config_file or cfg, args.opts)
     check_registered([args.dataset], "--dataset")
+    cfg.DATASETS.TEST = (args.dataset,)
     boxes = args.predictions
     if not (boxes or args.aux_dir):
         raise ValueError("--predictions, --aux-dir: one of them must name what is scored")

@@ -49,6 +49,9 @@ def make_shards(name: str, output: Path, *, max_bytes: float) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     pattern = str(folder / f"{name}-%06d.tar")
+    # Of an earlier or unfinished run, which may have had more.
+    for shard in folder.glob(f"{name}-*.tar"):
+        shard.unlink()
     with webdataset.ShardWriter(
         pattern, maxsize=max_bytes, verbose=0, encoder=False, mtime=0
     ) as writer:

@@ -98,11 +98,14 @@ def draw_item(
 def annotation_pictures(cfg: CfgNode, num_images: int) -> Iterator[tuple[str, np.ndarray]]:
     """Yield names and pictures of dataset dicts, with the labels of all registered tasks."""
     dataset = cfg.DATASETS.TRAIN[0]
-    tasks = [task.from_config(cfg.MODEL.TASKS) for _, task in TASK_REGISTRY]
-    records = DatasetCatalog.get(dataset)
-    tasks = [task for task in tasks if any(task.field in record for record in records)]
+    records, metadata = DatasetCatalog.get(dataset), MetadataCatalog.get(dataset)
+    tasks = [
+        task.from_config(cfg.MODEL.TASKS).for_data(metadata)
+        for _, task in TASK_REGISTRY
+        if any(task.field in record for record in records)
+    ]
     for record in tqdm(evenly_spaced(records, num_images), desc="drawing"):
-        picture = draw_record(record, tasks, MetadataCatalog.get(dataset))
+        picture = draw_record(record, tasks, metadata)
         yield f"{dataset}_{Path(record['file_name']).stem}", picture
 
 
@@ -123,8 +126,8 @@ def with_class_names(name: str, classes: Sequence[str]) -> Metadata:
     metadata = MetadataCatalog.get(name)
     if places_of(classes, thing_classes(name)) is None:
         return metadata
-    facts = {key: value for key, value in metadata.as_dict().items() if key != "files"}
-    return Metadata().set(**facts | {"thing_classes": list(classes)})
+    facts = {key: x for key, x in metadata.as_dict().items() if key not in ("files", "name")}
+    return Metadata(name=name, **facts | {"thing_classes": list(classes)})
 
 
 SOURCES = {"annotation": annotation_pictures, "dataloader": dataloader_pictures}

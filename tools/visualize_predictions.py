@@ -60,10 +60,12 @@ def main(args: argparse.Namespace) -> None:
     if not names:
         raise ValueError("DATASETS.TEST is empty; name a data set by --dataset")
     predictor, baseline = Predictor(cfg, args.weights), None
-    if args.baseline_config_file:
-        baseline = Predictor(args.baseline_config_file, args.baseline_weights, opts=args.opts)
     folder, dataset = args.output_dir, names[0]
     places = places_of(class_names(cfg), thing_classes(dataset))
+    if args.baseline_config_file:
+        other = load_config(args.baseline_config_file, args.opts)
+        baseline = Predictor(other, args.baseline_weights)
+        other_places = places_of(class_names(other), thing_classes(dataset))
     records = evenly_spaced(DatasetCatalog.get(dataset), args.num_images)
 
     def pictures() -> Iterator[tuple[str, np.ndarray]]:
@@ -74,7 +76,7 @@ def main(args: argparse.Namespace) -> None:
                 predictor.tasks,
                 MetadataCatalog.get(dataset),
                 args.confidence_threshold,
-                baseline=baseline and renumbered(baseline(record["file_name"]), places),
+                baseline=baseline and renumbered(baseline(record["file_name"]), other_places),
             )
             yield f"{dataset}_{Path(record['file_name']).stem}", picture
 

@@ -89,10 +89,8 @@ class LabeledMat:
                 raise ValueError(
                     f"highest is {labels.max()} where 1 to {len(self.names)} are named"
                 )
-            orphans = np.count_nonzero((labels == 0) & (instances > 0))
-            if orphans:
-                raise ValueError(f"{orphans} pixels have an instance but no label")
-        return MatFrame(image, depth, raw_depth, labels, instances)
+        # A pixel without a label is of no object.
+        return MatFrame(image, depth, raw_depth, labels, np.where(labels > 0, instances, 0))
 
     def depths(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return in-painted and raw depth of frame ``index`` alone."""

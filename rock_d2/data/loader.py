@@ -17,7 +17,14 @@ from detectron2.data.samplers import InferenceSampler
 from detectron2.utils import comm
 from torch.utils.data import Dataset, Sampler
 
-from rock_d2.classes import ALL, class_names, has_ignored_classes, of_each_set, thing_classes
+from rock_d2.classes import (
+    ALL,
+    class_names,
+    first_set,
+    has_ignored_classes,
+    of_each_set,
+    thing_classes,
+)
 from rock_d2.data.cache import RecordReader, ResidentReader
 from rock_d2.data.mapper import RockDatasetMapper
 from rock_d2.data.records import forget_boxes, set_dicts, subset, training_dicts
@@ -245,4 +252,5 @@ def check_classes(cfg: CfgNode) -> None:
     for name, labels in zip(names, of_each_set(cfg, "KEEP_LABELS", ALL), strict=True):
         for task in build_tasks(cfg):
             if {ALL, task.name} & {*labels.split()}:
-                task.check_metadata(MetadataCatalog.get(name), MetadataCatalog.get(names[0]))
+                first = MetadataCatalog.get(first_set(cfg, task.name))
+                task.check_metadata(MetadataCatalog.get(name), first)

@@ -62,7 +62,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         import my_task, my_data
         from rock_d2.engine import main
 
-        main()
+        if __name__ == "__main__":  # processes that it starts import the program, too
+            main()
 
     Args:
         argv: arguments; by default those of the program.

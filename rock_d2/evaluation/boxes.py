@@ -123,6 +123,8 @@ class ObjectEvaluator(COCOEvaluator):
         self._image_ids = [image["id"] for image in known_images(truth)]
         self._places = places_of(classes, thing_classes(dataset_name))
         super().__init__(dataset_name, output_dir=output_dir, **settings)
+        for annotation in self._coco_api.dataset.get("annotations", ()):
+            annotation |= completed(annotation)
 
     def process(self, inputs: Sequence[Any], outputs: Sequence[Mapping[str, Any]]) -> None:
         super().process(inputs, [renumbered(output, self._places) for output in outputs])
@@ -190,11 +192,15 @@ def prepared(
     truth: Mapping[str, Any], found: Sequence[Detection]
 ) -> tuple[Mapping[str, Any], Sequence[Detection]]:
     """Return a document with all that COCO's libraries need, and checked detections."""
-    defaults = ({"area": x["bbox"][2] * x["bbox"][3], "iscrowd": 0} for x in truth["annotations"])
-    objects = [default | x for default, x in zip(defaults, truth["annotations"], strict=True)]
-    truth = {**truth, "annotations": objects}
+    truth = {**truth, "annotations": [completed(x) for x in truth["annotations"]]}
     check_detections(truth, found)
     return only_known(truth, found)
+
+
+def completed(annotation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an annotation with the fields that COCO's libraries need and a file may lack."""
+    width, height = annotation["bbox"][2:]
+    return {"area": width * height, "iscrowd": 0} | annotation
 
 
 def known_images(truth: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluators
 
-from rock_d2.classes import class_names
+from rock_d2.classes import class_names, first_set
 from rock_d2.evaluation.boxes import BoxEvaluator, ObjectEvaluator
 from rock_d2.evaluation.protocols import protocol_of
 from rock_d2.evaluation.task_evaluator import TaskEvaluator, measured_ids
@@ -60,8 +60,8 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
 
 def measurable(cfg: CfgNode, dataset_name: str) -> Iterator[Task]:
     """Yield the tasks whose classes are the data set's; tell which are not."""
-    trained_on = MetadataCatalog.get([*cfg.DATASETS.TRAIN, dataset_name][0])
     for task in build_tasks(cfg):
+        trained_on = MetadataCatalog.get(first_set(cfg, task.name, dataset_name))
         try:
             task.check_metadata(MetadataCatalog.get(dataset_name), trained_on)
         except ValueError as problem:

@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from rock_d2.evaluation.protocols import Protocol, find_protocol
+from rock_d2.evaluation.protocols import Protocol, find_protocol, one_protocol
 from rock_d2.evaluation.results import Measured, read_results
 
 
@@ -69,25 +69,26 @@ def read_means(files: Sequence[str | Path]) -> Measured:
     if not files:
         raise ValueError("TEST.BASELINE is empty; name results.json of single-task networks")
     found = {file: read_results(file) for file in files}
-    named = {file: results.protocol or "no named protocol" for file, results in found.items()}
-    if len(set(named.values())) != 1 or not all(results.protocol for results in found.values()):
-        problem = ", ".join(f"{file} by {name}" for file, name in named.items())
-        raise ValueError(f"measured {problem}; evaluate all by one protocol")
+    protocol = one_protocol([(x.protocol, x.tasks) for x in found.values()])
+    if not protocol or not all(results.protocol for results in found.values()):
+        named = (f"{file} by {x.protocol or 'no named protocol'}" for file, x in found.items())
+        raise ValueError(f"measured {', '.join(named)}; evaluate all by one protocol")
     values = defaultdict(list)
     for results in found.values():
         for name, value in results.metrics.items():
             values[name].append(value)
     main = dict.fromkeys(task for results in found.values() for task in results.main)
     means = {name: fmean(of_metric) for name, of_metric in values.items()}
-    return Measured(means, next(iter(named.values())), tuple(main))
+    return Measured(means, protocol, tuple(main))
 
 
 def gain_over(measured: Measured, baseline: Measured) -> Gain:
     """Return the gain of means over others; raise ValueError if the protocol is another."""
-    if measured.protocol != baseline.protocol:
+    protocol = one_protocol([(x.protocol, x.tasks) for x in (measured, baseline)])
+    if protocol is None:
         raise ValueError(
             f"the model was measured by {measured.protocol}, the baseline by {baseline.protocol}; "
             "evaluate them by one protocol"
         )
-    protocol = find_protocol(measured.protocol)
-    return gain(measured.metrics, baseline.metrics, protocol=protocol, tasks=measured.main)
+    compared = find_protocol(protocol)
+    return gain(measured.metrics, baseline.metrics, protocol=compared, tasks=measured.main)

@@ -1,7 +1,8 @@
 """Evaluation protocols, a file of data/datasets/protocols each: what a figure's name means."""
 
 import re
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import reduce
 from operator import getitem
@@ -28,6 +29,8 @@ CROPS = {
     "toolbox": (slice(44, 471), slice(40, 601)),
     "gupta": (slice(45, 470), slice(40, 600)),
 }
+# Of a task, in a protocol's name.
+TASK_SETTING = r"\+[A-Z_]+\.[A-Z_]+=[^ +]+"
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,14 @@ def load_protocol(file: Path) -> Protocol:
 
 def find_protocol(name: str) -> Protocol:
     """Return the protocol of a name that results have; one without metrics if there is none."""
-    file = FOLDER / f"{re.split('[ +]', name)[0]}.yaml"
+    name = re.split("[ +]", name)[0]
+    file = protocol_file(name)
     return load_protocol(file) if file.is_file() else Protocol(name=name)
+
+
+def protocol_file(name: str) -> Path:
+    """Return the file of one of the project's protocols, or of another one by its path."""
+    return Path(name) if name.endswith(".yaml") else FOLDER / f"{name}.yaml"
 
 
 def protocol_of(cfg: CfgNode, dataset_name: str) -> Protocol:
@@ -146,12 +155,12 @@ def protocol_of(cfg: CfgNode, dataset_name: str) -> Protocol:
     Where the config differs from the protocol, the name says so: ``nyud40_480x640+eigen``.
     """
     wanted = cfg.TEST.PROTOCOL or MetadataCatalog.get(dataset_name).get("protocol", "")
-    file = Path(wanted) if wanted.endswith(".yaml") else FOLDER / f"{wanted}.yaml"
+    file = protocol_file(wanted)
     if wanted and not file.is_file():
         known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.yaml")))
         raise ValueError(f"TEST.PROTOCOL is {wanted!r}; it must be a yaml file, or one of {known}")
-    protocol = load_protocol(file) if wanted else Protocol(name=dataset_name)
-    names, crop = [protocol.name], cfg.TEST.EVAL_CROP or protocol.crop
+    protocol = load_protocol(file) if wanted else Protocol()
+    names, crop = [wanted or dataset_name], cfg.TEST.EVAL_CROP or protocol.crop
     names += [crop] if crop != protocol.crop else []
     quantise = cfg.TEST.QUANTISE or protocol.quantise
     names += ["quantised"] if quantise != protocol.quantise else []
@@ -162,6 +171,27 @@ def protocol_of(cfg: CfgNode, dataset_name: str) -> Protocol:
         found = reduce(getitem, key.split("."), cfg)
         names += [f"{key.removeprefix('MODEL.TASKS.')}={found}"] if found != value else []
     return replace(protocol, name="+".join(names), crop=crop, quantise=quantise)
+
+
+def one_protocol(names: Sequence[tuple[str, Iterable[str]]]) -> str | None:
+    """Return the name that several results have in common, None if they are not comparable.
+
+    A model's name tells the settings of its own tasks only: results must agree on those of a task
+    where both measure it, and the common name has those of all.
+
+    Args:
+        names: of each result the name of its protocol and its tasks.
+    """
+    by_task: dict[str, set[str]] = defaultdict(set)
+    for name, tasks in names:
+        for task in ("", *tasks):
+            of_others = rf"(?!\+{task.upper()}\.){TASK_SETTING}"
+            by_task[task].add(re.sub(of_others, "", name))
+    if any(len(found) > 1 for found in by_task.values()):
+        return None
+    settings = (part for name, _ in names for part in re.findall(TASK_SETTING, name))
+    base, *images = "".join(by_task[""]).partition(" on ")
+    return "".join((base, *dict.fromkeys(settings), *images))
 
 
 def is_test_set(dataset_name: str) -> bool:

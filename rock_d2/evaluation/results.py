@@ -54,6 +54,11 @@ class Measured(NamedTuple):
     protocol: str
     main: tuple[str, ...]
 
+    @property
+    def tasks(self) -> set[str]:
+        """Those that were measured."""
+        return {name.partition("/")[0] for name in self.metrics}
+
 
 def read_results(path: str | Path) -> Measured:
     """Return what ``save_results`` has written; raise ValueError or OSError where it is not."""

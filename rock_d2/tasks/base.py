@@ -14,6 +14,7 @@ from detectron2.data.transforms import TransformList
 from fvcore.common.registry import Registry
 from fvcore.transforms.transform import Transform
 
+from rock_d2.classes import first_set
 from rock_d2.tasks.meters import Meter
 
 TASK_REGISTRY = Registry("TASK")
@@ -250,8 +251,7 @@ def build_tasks(cfg: CfgNode) -> tuple[Task, ...]:
     for name in names:
         if lacking := TASK_REGISTRY.get(name).__abstractmethods__:
             raise ValueError(f"MODEL.TASKS: {name} lacks the methods {', '.join(sorted(lacking))}")
-    tasks = (TASK_REGISTRY.get(name).from_config(cfg.MODEL.TASKS) for name in names)
-    data_sets = [*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]
-    if not data_sets:
-        return tuple(tasks)
-    return tuple(task.for_data(MetadataCatalog.get(data_sets[0])) for task in tasks)
+    tasks = tuple(TASK_REGISTRY.get(name).from_config(cfg.MODEL.TASKS) for name in names)
+    if not (cfg.DATASETS.TRAIN or cfg.DATASETS.TEST):
+        return tasks
+    return tuple(task.for_data(MetadataCatalog.get(first_set(cfg, task.name))) for task in tasks)

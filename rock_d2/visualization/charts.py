@@ -62,7 +62,11 @@ def training_chart(metrics: Path) -> np.ndarray:
     """Draw the losses and the evaluations' overall metrics of a metrics.json: uint8 (H, W, 3)."""
     series: dict[str, list[tuple[int, float]]] = defaultdict(list)
     for line in metrics.read_text().splitlines():
-        values = json.loads(line)
+        try:
+            values = json.loads(line)
+        except json.JSONDecodeError:
+            # An interruption may have cut it off.
+            continue
         for name, value in values.items():
             if isinstance(value, (int, float)):
                 series[name].append((values["iteration"], value))

@@ -14,6 +14,8 @@ from rock_d2 import build_train_loader
 from rock_d2.classes import class_names, has_ignored_classes, places_of, renumbered, thing_classes
 from rock_d2.data.records import training_dicts
 from rock_d2.engine.setup import check_config
+from rock_d2.evaluation.build import measurable
+from rock_d2.tasks import build_tasks
 
 # Name by name: the classes of a set, and those of each of its images' objects.
 SETS = {
@@ -103,6 +105,17 @@ def test_settings_that_make_no_sense_are_named(options, message):
     check_config(cfg)
     with pytest.raises(ValueError, match=message):
         build_train_loader(cfg)
+
+
+def test_a_set_whose_labels_are_dropped_does_not_say_which_classes_there_are():
+    for name, scenes in (("shelf", ["hall", "attic"]), ("stove", ["kitchen", "bar", "inn"])):
+        MetadataCatalog.get(name).scene_classes = scenes
+    options = ("MODEL.TASKS.AUXILIARY", ["Scene"], "MODEL.TASKS.SCENE.NUM_CLASSES", 0)
+    cfg = config("DATASETS.KEEP_LABELS", ["boxes", "scene"], *options)
+    (scene,) = build_tasks(cfg)
+    assert scene.num_classes == 3
+    build_train_loader(cfg)
+    assert [list(measurable(cfg, name)) for name in SETS] == [[], [scene]]
 
 
 def test_predictions_are_scored_as_the_test_sets_classes_of_the_same_name():

@@ -40,6 +40,11 @@ def test_shards_give_the_same_batches(rooms_root, tmp_path, monkeypatch):
     assert report.problems == [] and report.coverage["depth"] > 0.5
     with pytest.raises(ValueError, match=r"rooms_train.json is there"):
         make_shards("rooms_train", tmp_path / "sharded", max_bytes=3e5)
+    # Tar files of before do not come into the new ones.
+    made.unlink()
+    make_shards("rooms_train", tmp_path / "sharded", max_bytes=1e9)
+    assert len(list(folder.glob("rooms_train-*.tar"))) == 1
+    assert list(differing(batches(tmp_path, tmp_path / "sharded", monkeypatch), expected)) == []
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,10 @@ def triangle(tmp_path):
     """A data set with one object, the lower left half of a square, and an image nobody labelled."""
     truth, _ = coco_set([(1, 1, (10, 10, 40, 40))], [], images=[1, 2], categories=[1])
     truth["images"][1]["boxes_known"] = False
-    truth["annotations"][0] |= {"segmentation": [[10, 10, 10, 50, 50, 50]], "area": 800.0}
+    truth["annotations"][0]["segmentation"] = [[10, 10, 10, 50, 50, 50]]
+    # The evaluators do without these.
+    for field in ("area", "iscrowd"):
+        truth["annotations"][0].pop(field, None)
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     register_coco_instances("triangle", {}, str(tmp_path / "truth.json"), str(tmp_path))
     yield DatasetCatalog.get("triangle")

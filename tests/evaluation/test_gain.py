@@ -8,7 +8,7 @@ import pytest
 from rock_d2.config import load_config
 from rock_d2.engine.results import build_gain
 from rock_d2.evaluation.gain import gain, gain_over, read_means
-from rock_d2.evaluation.protocols import find_protocol
+from rock_d2.evaluation.protocols import find_protocol, protocol_of
 from rock_d2.evaluation.results import save_results
 from rock_d2.model_zoo import get_config
 
@@ -74,6 +74,35 @@ def test_a_baseline_is_the_mean_of_its_seeds(tmp_path, capsys):
     (tmp_path / "list.json").write_text("[1]")
     with pytest.raises(ValueError, match=r"list.json: no results of an evaluation"):
         read_means([tmp_path / "list.json"])
+
+
+def test_a_task_of_one_model_does_not_make_another_protocol(tmp_path):
+    name, capped = "nyud40_480x640", "nyud40_480x640+DEPTH.EVAL_CAP=10.0"
+    seg = save(tmp_path / "seg.json", name, main=["sem_seg"], miou=0.3)
+    depth = save(tmp_path / "depth.json", capped, main=["depth"], rmse=1.0)
+    baseline = read_means([seg, depth])
+    assert baseline.protocol == capped
+    model = read_means([save(tmp_path / "model.json", capped, miou=0.33, rmse=0.9)])
+    assert gain_over(model, baseline).delta == pytest.approx(10)
+    other = save(tmp_path / "other.json", name, miou=0.33, rmse=0.9)
+    for compare in (
+        lambda: read_means([other, depth]),
+        lambda: gain_over(read_means([other]), baseline),
+    ):
+        with pytest.raises(ValueError, match="by one protocol"):
+            compare()
+
+
+def test_a_protocol_of_ones_own_has_its_own_metrics(tmp_path):
+    own = tmp_path / "rooms.yaml"
+    own.write_text("datasets: [rooms_val]\nmetrics: {sem_seg/pixel_acc: max}\n")
+    cfg = load_config(get_config("mti/rooms/single_hrnet18.yaml"), ["TEST.PROTOCOL", str(own)])
+    name = protocol_of(cfg, "rooms_val").on("rooms_val", 3)
+    for file, value in (("model", 0.6), ("single", 0.5)):
+        results = {"sem_seg": {"pixel_acc": value, "miou": 0.1}}
+        save_results(results, tmp_path / f"{file}.json", protocol=name, main=["sem_seg"])
+    model, single = (read_means([tmp_path / f"{file}.json"]) for file in ("model", "single"))
+    assert gain_over(model, single).parts == pytest.approx({"sem_seg/pixel_acc": 20})
 
 
 def test_a_model_is_chosen_by_its_gain_on_validation_images_only(tmp_path, rooms_root, monkeypatch):

@@ -5,11 +5,13 @@ import math
 from pathlib import Path
 
 import evaluate_predictions
+import numpy as np
 import pytest
 import torch
 from detectron2.config import get_cfg
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import Boxes, Instances
+from PIL import Image
 
 from rock_d2 import add_rock_config, build_evaluator, register_multitask_coco
 from rock_d2.engine.command_line import parse
@@ -73,6 +75,18 @@ def test_same_results_without_a_model(evaluated, tmp_path, capsys):
     assert tasks.keys() >= expected.keys() - {"bbox"} and "bbox" not in tasks
     with pytest.raises(ValueError, match=r"--predictions, --aux-dir: one of them"):
         score("--output", output)
+
+
+def test_a_task_whose_classes_are_the_data_sets(evaluated, tmp_path):
+    MetadataCatalog.get("stored").stuff_classes = [f"class {i}" for i in range(40)]
+    (tmp_path / "sem_seg").mkdir()
+    for record in DatasetCatalog.get("stored"):
+        label = np.array(Image.open(record["sem_seg_file_name"]))
+        right = np.float32(np.arange(40)[:, None, None] == label)
+        file = tmp_path / "sem_seg" / f"{record['image_id']}.npz"
+        np.savez_compressed(file, prediction=right)
+    score("--aux-dir", tmp_path, "MODEL.TASKS.MAIN", '["SemSeg"]', "MODEL.DETECTOR", "")
+    assert json.loads((tmp_path / "results.json").read_text())["sem_seg"]["pixel_acc"] == 1
 
 
 def test_predictions_are_not_overwritten(evaluated, tmp_path):

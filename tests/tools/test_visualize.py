@@ -43,6 +43,14 @@ def test_every_label_is_drawn(tmp_path):
     assert all(panel.std() > 5 for panel in panels(pictures[0], 5))
 
 
+def test_other_classes_of_the_detector_are_named(tmp_path):
+    options = ("--source", "dataloader", "--config-file", CONFIG, "--num-images", 2, *OPTS)
+    classes = ("DATASETS.CLASSES", '["bed", "chair"]', "MODEL.SSD.NUM_CLASSES", 2)
+    assert len(draw(visualize_data, tmp_path, *options, *classes)) == 2
+    facts = visualize_data.with_class_names("rooms_train", ["bed", "chair"])
+    assert facts.thing_classes == ["bed", "chair"] and len(facts.scene_classes) == 27
+
+
 def test_figure_with_baseline(tiny_weights, tmp_path):
     model = ("--config-file", CONFIG, "--weights", tiny_weights["rock"])
     baseline = ["--baseline-config-file", BASELINE_CONFIG]

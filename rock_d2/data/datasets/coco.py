@@ -47,9 +47,10 @@ def register_multitask_coco(name: str, json_file: str, image_root: str, **metada
             ``disjoint_from`` names the data sets that may share no ``sequence`` with this one;
             ``empty_boxes`` is true where boxes of no width or height are allowed.
     """
+    lists = {key: list(x) for key, x in metadata.items() if key.endswith("_classes")}
     DatasetCatalog.register(name, lambda: load_multitask_coco(json_file, image_root, name))
     MetadataCatalog[name] = CocoMetadata(
-        name=name, files=(json_file, image_root), evaluator_type="coco", **metadata
+        name=name, files=(json_file, image_root), evaluator_type="coco", **metadata | lists
     )
 
 
@@ -111,9 +112,11 @@ def load_multitask_coco(json_file: str, image_root: str, name: str) -> list[dict
             f"see them by: python tools/check_dataset.py {name}"
         )
     images = {image["id"]: image for image in document["images"]}
+    # Detectron2 cannot number no classes.
+    numbered = name if document["categories"] else None
     # Before Detectron2 reads it once more.
     del document
-    records = load_coco_json(str(path), str(root), name)
+    records = load_coco_json(str(path), str(root), numbered)
     for record in records:
         image = images[record["image_id"]]
         record |= _image_labels(image, root)

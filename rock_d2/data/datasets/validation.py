@@ -33,6 +33,19 @@ def is_box(value: Any) -> bool:
     )
 
 
+def is_mask(value: Any) -> bool:
+    """Return whether Detectron2 keeps the object: it drops those whose polygons are all too short.
+
+    An empty list is no mask.
+    """
+    polygons = value if isinstance(value, list) else []
+    return (
+        isinstance(value, dict)
+        or value == []
+        or any(isinstance(x, list) and len(x) >= 6 and len(x) % 2 == 0 for x in polygons)
+    )
+
+
 IS_INT = Field(is_int, "an int")
 IS_SIDE = Field(lambda value: is_int(value) and value > 0, "an int above 0")
 IS_TEXT = Field(lambda value: isinstance(value, str) and value != "", "text")
@@ -50,6 +63,9 @@ TABLES = {
         "category_id": IS_INT,
         "bbox": Field(is_box, "[x, y, width, height]"),
         "iscrowd": Field(lambda value: value in (0, 1), "0 or 1", optional=True),
+        "segmentation": Field(
+            is_mask, "[x, y, x, y, ...] of 3 points or more, an RLE, or left out", optional=True
+        ),
     },
     "categories": {"id": IS_INT, "name": IS_TEXT},
 }

@@ -122,6 +122,33 @@ def test_an_image_may_have_unknown_boxes_and_then_has_none(registered):
         load_with(known=[0, True])
 
 
+def test_a_mask_that_would_lose_its_object_is_refused(registered):
+    path = registered / "train.json"
+    document = json.loads(path.read_text())
+    (found,) = document["annotations"]
+    for mask in ([], [[1, 1, 3, 1, 3, 3], [1, 1]], {"counts": "0", "size": [4, 6]}):
+        path.write_text(json.dumps(document | {"annotations": [found | {"segmentation": mask}]}))
+        assert len(DatasetCatalog.get("pots")[0]["annotations"]) == 1
+    for mask in ([[]], [[1, 1, 3, 3]], [[1, 1, 3, 1, 3, 3, 2]], "4"):
+        path.write_text(json.dumps(document | {"annotations": [found | {"segmentation": mask}]}))
+        with pytest.raises(ValueError, match=r"`segmentation` is .*of 3 points or more"):
+            DatasetCatalog.get("pots")
+
+
+def test_a_set_may_have_no_categories(registered):
+    path = registered / "train.json"
+    document = json.loads(path.read_text()) | {"categories": [], "annotations": []}
+    path.write_text(json.dumps(document))
+    assert [record["annotations"] for record in DatasetCatalog.get("pots")] == [[], []]
+
+
+def test_classes_may_be_a_tuple(tmp_path):
+    json_file = write_pots(tmp_path)
+    register_multitask_coco("tuple", str(json_file), str(tmp_path), thing_classes=("cup", "pot"))
+    assert len(DatasetCatalog.get("tuple")) == 2
+    remove("tuple")
+
+
 @pytest.mark.parametrize("field", ["image_id", "annotations", "image"])
 def test_fields_that_would_replace_others_are_refused_by_name(registered, field):
     path = registered / "train.json"
