@@ -102,7 +102,7 @@ def _add_input_config(cfg: CfgNode) -> None:
 
 def _add_network_config(cfg: CfgNode) -> None:
     # The meta-architecture that MultiTask builds: "SSD", "RetinaNet", "FCOS", "GeneralizedRCNN" or
-    # any other of Detectron2; "" for tasks alone.
+    # another one without semantic segmentation, which is a task; "" for tasks alone.
     cfg.MODEL.DETECTOR = "SSD"
 
     cfg.MODEL.NECK = CfgNode()

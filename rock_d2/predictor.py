@@ -58,6 +58,8 @@ class Predictor:
             batch_size: images that the model sees at once.
         """
         cfg = load_config(config, opts)
+        # The whole model is loaded.
+        cfg.MODEL.TIMM.PRETRAINED = False
         if weights is not None:
             cfg.MODEL.WEIGHTS = str(weights)
         if not torch.cuda.is_available():

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--batch-size", type=int, metavar="N", help=batch)
     auxiliary = "also put out the predictions of the auxiliary tasks (MODEL.TASKS.AUXILIARY)"
     add("--auxiliary", action="store_true", help=auxiliary)
-    add("opts", nargs="*", metavar="KEY VALUE", help="settings, such as INPUT.SIZE '[240, 320]'")
+    add("opts", nargs="*", metavar="KEY VALUE", help="settings, such as INPUT.SIZE '[256, 320]'")
     args = parse(parser, argv)
     fixed = ["MODEL.DEVICE", "cpu", "MODEL.TASKS.PREDICT_AUXILIARY", str(args.auxiliary)]
     cfg = load_config(args.config_file, [*args.opts, *fixed])

@@ -9,8 +9,11 @@ from detectron2.config import CfgNode
 DECISIVE = (
     *("MODEL.", "MODEL_EMA.", "INPUT.", "DATASETS.", "DATALOADER.BOXED"),
     *("SEED", "SOLVER.IMS_PER_BATCH", "SOLVER.OPTIMIZER", "SOLVER.ACCUMULATE", "SOLVER.AMP."),
+    # Checkpoints hold them with the optimizer.
+    *("SOLVER.BASE_LR", "SOLVER.BIAS_LR_FACTOR", "SOLVER.LR_MULTIPLIERS", "SOLVER.WEIGHT_DECAY"),
+    *("SOLVER.MOMENTUM", "SOLVER.NESTEROV"),
 )
-INDIFFERENT = ("MODEL.WEIGHTS", "MODEL.DEVICE", "DATASETS.TEST")
+INDIFFERENT = ("MODEL.WEIGHTS", "MODEL.TIMM.PRETRAINED", "MODEL.DEVICE", "DATASETS.TEST")
 
 
 def identity(cfg: CfgNode, *, num_images: int) -> dict[str, str]:

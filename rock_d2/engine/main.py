@@ -10,6 +10,7 @@ from detectron2.utils import comm
 from torch import distributed
 
 from rock_d2.checkpoint.checkpointer import CompleteCheckpointer
+from rock_d2.config import load_config
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
 from rock_d2.engine.folders import in_own_folder
 from rock_d2.engine.launch import check_devices, join, launch, num_processes
@@ -113,6 +114,7 @@ def evaluate(cfg: CfgNode, *, resume: bool) -> None:
     """Evaluate the model of MODEL.WEIGHTS, or of the last checkpoint in OUTPUT_DIR."""
     if not cfg.MODEL.WEIGHTS and not resume:
         raise ValueError("MODEL.WEIGHTS is empty, so that there is no model to evaluate")
+    cfg = load_config(cfg, ["MODEL.TIMM.PRETRAINED", False])  # the whole model is loaded
     model = RockTrainer.build_model(cfg)
     checkpointer = CompleteCheckpointer(cfg, model=model, save_dir=cfg.OUTPUT_DIR)
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)

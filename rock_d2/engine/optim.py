@@ -44,7 +44,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         with_multipliers(parameters, model, solver.LR_MULTIPLIERS),
         lr=solver.BASE_LR,
         weight_decay=solver.WEIGHT_DECAY,
-        fused=True,
+        # If its first step overflows in fp16, a fused SGD keeps momentum that nobody has set.
+        fused=solver.OPTIMIZER != "SGD",
         **{argument: solver[key] for argument, key in extras.items()},
     )
 

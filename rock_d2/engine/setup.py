@@ -43,6 +43,11 @@ def check_config(cfg: CfgNode) -> None:
         )
     registered(META_ARCH_REGISTRY, cfg.MODEL.META_ARCHITECTURE, setting="MODEL.META_ARCHITECTURE")
     registered(BACKBONE_REGISTRY, cfg.MODEL.BACKBONE.NAME, setting="MODEL.BACKBONE.NAME")
+    if cfg.TEST.PRECISE_BN.ENABLED or cfg.DATALOADER.SAMPLER_TRAIN != "TrainingSampler":
+        raise ValueError(
+            "TEST.PRECISE_BN and other values of DATALOADER.SAMPLER_TRAIN than TrainingSampler are "
+            "not supported; DATASETS.REPEAT repeats images"
+        )
     for key in ("TRAIN", "TEST"):
         check_registered(cfg.DATASETS[key], f"DATASETS.{key}")
     for name in cfg.DATASETS.TEST:

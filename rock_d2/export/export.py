@@ -86,7 +86,7 @@ class Exportable(nn.Module):
     ):
         super().__init__()
         divisor = model.backbone.size_divisibility or 1
-        if suppress is None and any(n % divisor for n in image_size):
+        if any(n % divisor for n in image_size):
             raise ValueError(
                 f"INPUT.SIZE is {list(image_size)}; files take multiples of {divisor} only"
             )

@@ -24,6 +24,8 @@ from rock_d2.modeling.unknown_boxes import KnownBoxes
 from rock_d2.registry import check_choice, registered
 
 DETECTOR = "detector."
+# Of Detectron2, with labels of classes by pixel of their own; here these are a task's.
+SEGMENTERS = ("PanopticFPN", "SemanticSegmentor")
 
 
 @dataclass
@@ -75,7 +77,7 @@ class MultiTask(nn.Module):
         name, neck_at = cfg.MODEL.DETECTOR or "NoDetector", cfg.MODEL.NECK.AT
         if not cfg.MODEL.RESNETS.OUT_FEATURES:
             raise ValueError("MODEL.RESNETS.OUT_FEATURES is empty; name maps, such as res5")
-        if name == cls.__name__:
+        if name in (cls.__name__, *SEGMENTERS):
             raise ValueError(f"MODEL.DETECTOR is {name}; it must be a detector, or '' for none")
         detector = registered(META_ARCH_REGISTRY, name, setting="MODEL.DETECTOR")(cfg)
         if cfg.MODEL.DETECTOR and has_ignored_classes(cfg):
@@ -110,15 +112,22 @@ class MultiTask(nn.Module):
 
     def _refine(self, module: nn.Module, inputs: tuple[Any, ...], features: Features) -> Features:
         """Pass the features of the backbone, or of its bottom-up part, through the neck."""
-        batch, size = self._batch, tuple(inputs[0].shape[-2:])
+        self._collate(tuple(inputs[0].shape[-2:]))
+        batch = self._batch
+        refined, batch.predictions = self.neck(features, batch.extents, batch.labels)
+        return refined
+
+    # Compiled, it would be compiled anew for each batch's numbers of images and scenes.
+    @torch.compiler.disable
+    def _collate(self, size: tuple[int, int]) -> None:
+        """Give the batch its labels, and the images' shares of it; it is padded to ``size``."""
+        batch = self._batch
         # An exported detector sees images alone.
         if batch.inputs:
             shapes = [item["image"].shape[-2:] for item in batch.inputs]
             extents = [(height / size[0], width / size[1]) for height, width in shapes]
             batch.extents = extents if any(extent != (1, 1) for extent in extents) else None
             batch.labels = self.neck.collate(batch.inputs, size=size, device=self.device)
-        refined, batch.predictions = self.neck(features, batch.extents, batch.labels)
-        return refined
 
 
 def refined_part(detector: nn.Module, neck_at: str) -> nn.Module:

@@ -86,6 +86,8 @@ def test_resumed_training_has_the_state_of_the_saved_one(averaged, tmp_path):
         (("INPUT.FORMAT", "RGB"), {}, "set INPUT.FORMAT"),
         (("DATASETS.BOXED_FRACTION", 0.5), {}, "BOXED_FRACTION was 1.0 and is 0.5"),
         (("DATALOADER.BOXED_SHARE", 0.5), {}, "BOXED_SHARE was 0.0 and is 0.5"),
+        (("SOLVER.BASE_LR", 0.5), {}, "BASE_LR was .* and is 0.5"),
+        (("SOLVER.WEIGHT_DECAY_NORM", 0.5), {}, "WEIGHT_DECAY_NORM was .* and is 0.5"),
         ((), {"images": 3}, "training images was 4 and is 3"),
     ],
 )

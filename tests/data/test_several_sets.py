@@ -163,6 +163,18 @@ def test_a_class_that_a_set_does_not_annotate_is_no_negative_there(name):
     assert class_gradients(model, batch, outputs)[1] == 0
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("TEST.PRECISE_BN.ENABLED", True),
+        ("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler"),
+    ],
+)
+def test_settings_of_detectron2_that_do_nothing_here_are_refused(options):
+    with pytest.raises(ValueError, match=rf"{options[0].split('.')[1]}.* not supported"):
+        check_config(config(*options))
+
+
 def test_a_set_that_knows_no_class_lacks_none():
     DatasetCatalog.register("depths", list)
     names = ("shelf", "depths")

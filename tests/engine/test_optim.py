@@ -69,6 +69,25 @@ def test_clipping_bounds_the_gradient_without_the_scale_of_fp16(slope, precision
     assert model.weight.item() == -0.5 * min(slope, 0.25)
 
 
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_a_first_step_that_overflows_leaves_nothing_behind(name):
+    def trained(gradients: list[float]) -> torch.Tensor:
+        layer = nn.Linear(300, 300)
+        nn.init.ones_(layer.weight)
+        options = ("SOLVER.OPTIMIZER", name, "SOLVER.AMP.ENABLED", True)
+        optimizer = build_optimizer(settings(*options, "SOLVER.AMP.DTYPE", "fp16"), layer)
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+        for value in gradients:
+            loss = scaler.scale(layer.weight.sum() * value + layer.bias.sum() * 0)
+            optimizer.zero_grad()
+            loss.backward()
+            scaler.step(optimizer)
+            scaler.update()
+        return layer.weight.detach()
+
+    torch.testing.assert_close(trained([float("inf"), 1.0]), trained([1.0]))
+
+
 def learning_rates(iterations: int, *options: object, resume_at: int = 0) -> list[float]:
     """Return the rate of each iteration, with a resumption before ``resume_at``."""
     cfg = settings("SOLVER.LR_SCHEDULER_NAME", "WarmupPolyLR", "SOLVER.MAX_ITER", 10, *options)

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.modeling import build_model
 from lively import SIZE, images, lively_model, rock_cfg
 from torch.testing import assert_close
 
+from rock_d2.config import load_config
 from rock_d2.export.export import FORMATS, export
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -135,3 +137,17 @@ def test_the_reason_why_it_cannot_be_exported(detector, options, file_format, me
     model = lively_model(rock_cfg(detector, *options))
     with pytest.raises(ValueError, match=message):
         export(model, tmp_path / "model", image_size=SIZE, file_format=file_format)
+
+
+@pytest.mark.parametrize("detector", ["", "SSD"])
+def test_sizes_that_a_pyramid_would_pad_are_refused(detector, tmp_path):
+    options = ("MODEL.DETECTOR", detector, "MODEL.NECK.NAME", "ROCK")
+    model = build_model(load_config("rock/ssd_rooms.yaml", options)).eval()
+    with pytest.raises(ValueError, match=r"INPUT.SIZE is \[100, 128\]; .* multiples of 32 only"):
+        export(
+            model,
+            tmp_path / "model",
+            image_size=(100, 128),
+            file_format="torchscript",
+            batch_size=1,
+        )

@@ -257,7 +257,7 @@ def test_rock_adds_the_papers_parameters():
         # Not a pyramid, and not a place.
         *(("MODEL.NECK.AT", value) for value in ("bottom_up", "head")),
         ("MODEL.NECK.NAME", "Throat"),
-        *(("MODEL.DETECTOR", value) for value in ("MultiTask", "SDD")),
+        *(("MODEL.DETECTOR", value) for value in ("MultiTask", "SDD", "PanopticFPN")),
         # Unknown, twice, and none.
         *(("MODEL.TASKS.AUXILIARY", names) for names in (["Odour"], ["Depth", "Depth"], [])),
         ("MODEL.TASKS.COMPARE_AT", "both"),
@@ -273,3 +273,9 @@ def test_rock_adds_the_papers_parameters():
 def test_settings_that_make_no_sense_are_named(setting, value):
     with pytest.raises(ValueError, match=rf"MODEL\..*{setting.rpartition('.')[2]}"):
         on_meta(tiny_cfg(*ROCK, setting, value))
+
+
+def test_a_neck_that_takes_no_labels_says_so():
+    options = ("MODEL.NECK.NAME", "FlatMTL", "MODEL.ROCK.GIVEN", ["Depth"])
+    with pytest.raises(ValueError, match=r"MODEL.ROCK.GIVEN is \['Depth'\], but FlatMTL takes no"):
+        on_meta(tiny_cfg(*options))

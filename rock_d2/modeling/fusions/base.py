@@ -25,7 +25,12 @@ class DecoderFusion(nn.Module):
     """Decodes each encoding to the space of X, Dec_t(Enc_t(X)); subclasses merge these into X.
 
     Parameters of a decoder: K C weights and the normalisation's 2 C, or C biases without one.
+
+    Attributes:
+        trains_encodings: whether the detector's gradient passes to the encodings.
     """
+
+    trains_encodings = True
 
     def __init__(
         self,

@@ -18,6 +18,8 @@ class ContextFusion(DecoderFusion):
     passes to the encodings, so that they learn their task alone. ``norm`` is not used.
     """
 
+    trains_encodings = False
+
     def make_decoder(self, in_channels: int, out_channels: int, norm: str) -> nn.Module:
         decoder = nn.Conv2d(in_channels, out_channels, kernel_size=1)
         nn.init.zeros_(decoder.weight)

@@ -71,7 +71,14 @@ def fusion_of(cfg: CfgNode) -> type[nn.Module]:
         if not cfg.MODEL.TASKS.MAIN:
             raise ValueError("MODEL.TASKS.MAIN and MODEL.DETECTOR are both empty; name main tasks")
         return NoFusion
-    return registered(FUSION_REGISTRY, cfg.MODEL.MTI.FUSION.NAME, setting="MODEL.MTI.FUSION.NAME")
+    name = cfg.MODEL.MTI.FUSION.NAME
+    fusion = registered(FUSION_REGISTRY, name, setting="MODEL.MTI.FUSION.NAME")
+    if not getattr(fusion, "trains_encodings", True):
+        raise ValueError(
+            f"MODEL.MTI.FUSION.NAME: {name} passes no gradient, and nothing else trains the "
+            "distilled features of auxiliary tasks; take SumFusion for instance"
+        )
+    return fusion
 
 
 def build_fusion(

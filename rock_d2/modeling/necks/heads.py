@@ -14,7 +14,7 @@ from detectron2.layers import Conv2d, ShapeSpec
 from detectron2.modeling.meta_arch.semantic_seg import SemSegFPNHead
 from torch import nn
 
-from rock_d2.layers import check_norm
+from rock_d2.layers import check_norm, resize
 from rock_d2.modeling.necks.blocks import coarse_to_fine, for_each_task, join, mixing_conv
 from rock_d2.modeling.necks.neck import NECK_REGISTRY, Extents, Features, Labels, Neck, Predictions
 from rock_d2.registry import check_choice
@@ -53,7 +53,12 @@ class FPNHead(SemSegFPNHead):
         )
 
     def forward(self, maps: Mapping[str, torch.Tensor]) -> torch.Tensor:
-        return self.layers(maps)
+        found = [
+            head(maps[name]) for name, head in zip(self.in_features, self.scale_heads, strict=True)
+        ]
+        # Those that were enlarged by 2 several times may be larger.
+        size = found[0].shape[-2:]
+        return self.predictor(sum(x if x.shape[-2:] == size else resize(x, size) for x in found))
 
 
 def head_of(cfg: CfgNode) -> Head:

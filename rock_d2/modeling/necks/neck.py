@@ -28,8 +28,11 @@ Predictions = dict[str, list[torch.Tensor]]
 
 def build_neck(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> "Neck":
     """Return the neck that ``cfg.MODEL.NECK.NAME`` names."""
-    neck = registered(NECK_REGISTRY, cfg.MODEL.NECK.NAME, setting="MODEL.NECK.NAME")
-    return neck(cfg, input_shape)
+    name = cfg.MODEL.NECK.NAME
+    neck = registered(NECK_REGISTRY, name, setting="MODEL.NECK.NAME")(cfg, input_shape)
+    if cfg.MODEL.ROCK.GIVEN and not neck.given:
+        raise ValueError(f"MODEL.ROCK.GIVEN is {cfg.MODEL.ROCK.GIVEN}, but {name} takes no labels")
+    return neck
 
 
 class Neck(nn.Module):

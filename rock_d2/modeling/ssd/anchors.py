@@ -89,7 +89,13 @@ def nominal_size(cfg: CfgNode) -> tuple[int, int]:
         raise ValueError(
             f"INPUT.SIZE is {size}; it must be [height, width] of {SMALLEST_SIDE} or more, or []"
         )
-    return tuple(cfg.INPUT.SIZE) or (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+    found = tuple(size) or (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+    if min(found) < SMALLEST_SIDE:
+        raise ValueError(
+            f"INPUT.MIN_SIZE_TEST, MAX_SIZE_TEST are {found}; SSD's default boxes are made for "
+            f"them and need {SMALLEST_SIDE} or more"
+        )
+    return found
 
 
 def box_shapes(

@@ -12,7 +12,7 @@ from tiny import base_cfg, item, with_random_norms
 from rock_d2.modeling.fusions import NoFusion, SumFusion
 from rock_d2.modeling.necks import HeadsNeck, MTINet, PADNet
 from rock_d2.modeling.necks.distillation import Distillation
-from rock_d2.modeling.necks.heads import HRNetHead
+from rock_d2.modeling.necks.heads import FPNHead, HRNetHead
 from rock_d2.modeling.necks.propagation import FeaturePropagation
 from rock_d2.tasks import Depth, Normals
 
@@ -157,6 +157,17 @@ def test_initial_predictions_of_a_scale_are_evaluated(scale):
     assert outputs[0]["depth"].shape == (1, 96, 128)
 
 
+def test_heads_of_pyramids_take_maps_of_odd_sizes():
+    shapes = {f"s{s}": ShapeSpec(channels=8, stride=s) for s in (4, 8, 16, 32)}
+    head = FPNHead(input_shape=shapes, num_outputs=5, width=16, norm="")
+    # Of 100 x 72 pixels.
+    sizes = ((25, 18), (13, 9), (7, 5), (4, 3))
+    maps = {name: torch.rand(1, 8, *size) for name, size in zip(shapes, sizes, strict=True)}
+    assert head(maps).shape == (1, 5, 25, 18)
+    maps = {f"s{s}": torch.rand(1, 8, 128 // s, 96 // s) for s in (4, 8, 16, 32)}
+    torch.testing.assert_close(head(maps), head.layers(maps))
+
+
 def wrong(**changed: Any) -> Any:
     return MTINet(**{**FORM, **HEAD, "fusion": NoFusion, **changed})
 
@@ -185,6 +196,13 @@ def test_settings_without_sense_are_refused(changed, message):
             "MODEL.TASKS.MAIN and MODEL.DETECTOR are both empty",
         ),
         (("MODEL.MTI.HEAD", "unet"), "MODEL.MTI.HEAD is 'unet'"),
+        (
+            (
+                *("MODEL.DETECTOR", "SSD", "MODEL.SSD.NUM_CLASSES", 3),
+                *("MODEL.MTI.FUSION.NAME", "ContextFusion"),
+            ),
+            "MODEL.MTI.FUSION.NAME: ContextFusion passes no gradient",
+        ),
     ],
 )
 def test_configs_without_sense_are_refused(options, message):

@@ -6,7 +6,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_anchor_generator
 from tiny import base_cfg
 
-from rock_d2.modeling.ssd.anchors import SSDAnchorGenerator
+from rock_d2.modeling.ssd.anchors import SSDAnchorGenerator, nominal_size
 from rock_d2.modeling.ssd.head import SSDHead
 
 PAPER_MAPS = [(30, 40), (15, 20), (8, 10), (4, 5), (2, 3), (1, 2), (1, 1)]
@@ -79,3 +79,9 @@ def test_centres_lie_evenly_in_images_of_any_size(size):
     # The scales refer to the size that is designed for: 0.1 of 60 pixels.
     assert (boxes[0, 2:] - boxes[0, :2]).tolist() == pytest.approx([6, 6])
     assert generator.state_dict() == {}, "boxes follow from the settings"
+
+
+@pytest.mark.parametrize(("setting", "value"), [("INPUT.SIZE", [30]), ("INPUT.MIN_SIZE_TEST", 0)])
+def test_a_size_that_gives_no_boxes_is_refused(setting, value):
+    with pytest.raises(ValueError, match=rf"{setting}.* or more"):
+        nominal_size(base_cfg("INPUT.SIZE", [], setting, value))
