@@ -64,6 +64,9 @@ def scatter_chart(
             axes.plot(*zip(*points, strict=True), "o", color=colour, alpha=0.6, label=title)
             mean = [[fmean(values)] for values in zip(*points, strict=True)]
             axes.plot(*mean, "o", markersize=12, fillstyle="none", color=colour)
+        counts = {x for points in series.values() for x, _ in points}
+        if all(float(x).is_integer() for x in counts):
+            axes.set_xticks(sorted(counts))
         axes.set(xlabel=x_title, ylabel=y_title)
         axes.legend(bbox_to_anchor=(1.01, 1), loc="upper left")
 
