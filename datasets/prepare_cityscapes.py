@@ -35,6 +35,7 @@ FILES = {
     "disparity": "disparity.png",
     "camera": "camera.json",
 }
+CONVERTER_VERSION = 1
 SPLITS = {"train": 2975, "val": 500}
 
 
@@ -47,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         tree = DatasetTree(args.root / "cityscapes", args.image_format, THING_CLASSES)
         splits = {f"cityscapes_{split}": find_frames(args.source, split) for split in SPLITS}
         work = functools.partial(convert_frame, source=args.source, tree=tree)
-        info = {"description": "Cityscapes, fine", "image_format": args.image_format}
+        info = {"description": "Cityscapes, fine", "converter_version": CONVERTER_VERSION}
+        info["image_format"] = args.image_format
         convert(tree, splits, work, info=info, jobs=args.jobs, overwrite=args.overwrite)
         for (split, official), found in zip(SPLITS.items(), splits.values(), strict=True):
             if len(found) != official:

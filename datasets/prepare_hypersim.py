@@ -25,6 +25,7 @@ from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
 from rock_d2.tasks.class_maps import UNKNOWN
 from rock_d2.tasks.normals import normalise
 
+CONVERTER_VERSION = 2
 SPLIT_TABLE = "evermotion_dataset/analysis/metadata_images_split_scene_v1.csv"
 SCENE_TABLE = "evermotion_dataset/analysis/metadata_camera_trajectories.csv"
 CAMERA_TABLE = "contrib/mikeroberts3000/metadata_camera_parameters.csv"
@@ -63,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         splits = find_frames(args.source, args.toolkit, args.scenes)
         tree = DatasetTree(args.root / "hypersim", args.image_format, THING_CLASSES)
         work = functools.partial(convert_frame, source=args.source, toolkit=args.toolkit, tree=tree)
-        info = {"description": "Hypersim", "image_format": args.image_format}
+        info = {"description": "Hypersim", "converter_version": CONVERTER_VERSION}
+        info["image_format"] = args.image_format
         convert(tree, splits, work, info=info, jobs=args.jobs, overwrite=args.overwrite)
 
 
@@ -128,12 +130,16 @@ def convert_frame(stem: str, *, source: Path, toolkit: Path, tree: DatasetTree) 
             )
     camera = camera_of(scene, toolkit / CAMERA_TABLE, colour.shape[:2])
     classes = classes_of(geometry["semantic"], f"{folder}: frame {number} of {trajectory}")
+    # Some scenes and cameras were released without any.
+    is_labelled = bool((classes != UNKNOWN).any())
     labels = {
         "depth": planar_depth(geometry["depth_meters"], camera),
         "normals": normals_in(camera, geometry["normal_cam"]),
-        "sem_seg": classes,
+        "sem_seg": classes if is_labelled else None,
     }
     fields = {"sequence": scene, "intrinsics": camera.intrinsics}
+    if not is_labelled:
+        fields["boxes_known"] = False
     kind = scene_types(toolkit / SCENE_TABLE).get(trajectory)
     if kind in SCENE_CLASSES:
         fields["scene_id"] = SCENE_CLASSES.index(kind)

@@ -23,6 +23,7 @@ from rock_d2.data.datasets.sunrgbd import DEPTH_RANGE, SCENE_CLASSES
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
 from rock_d2.image_files import read_color_image, read_pixels
 
+CONVERTER_VERSION = 1
 META = "SUNRGBDMeta2DBB_v2.mat"
 SPLIT = "SUNRGBDtoolbox/traintestSUNRGBD/allsplit.mat"
 # Folders of the depth: in-painted, or as measured.
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         frames = read_meta(args.source / META)
         splits = read_splits(args.source / SPLIT, frames, without_nyuv2=args.without_nyuv2)
         settings = {name: getattr(args, name) for name in ("depth", "without_nyuv2")}
-        info = {"description": "SUN RGB-D", **settings}
+        info = {"description": "SUN RGB-D", "converter_version": CONVERTER_VERSION, **settings}
         tree = DatasetTree(args.root / "sunrgbd")
         work = functools.partial(convert_frame, source=args.source, depth=args.depth, tree=tree)
         convert(tree, splits, work, info=info, jobs=args.jobs, overwrite=args.overwrite)

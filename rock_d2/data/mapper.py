@@ -95,6 +95,8 @@ class RockDatasetMapper(DatasetMapper):
         transforms = self.augmentations(view)
         item["image"] = torch.from_numpy(np.ascontiguousarray(view.image.transpose(2, 0, 1)))
         for task in self.tasks:
+            # A field of a data set that happens to have the task's name is no label.
+            item.pop(task.name, None)
             label = decoded.labels[task.name]
             if label is not None:
                 item[task.name] = task.to_tensor(task.transform(label, transforms))

@@ -103,6 +103,13 @@ def test_only_labels_that_are_there_and_learnt_are_read(records):
         mapper()(broken)
 
 
+def test_a_field_that_has_a_tasks_name_is_no_label(records):
+    absent = ("scene_id", "depth_file_name")
+    record = {k: v for k, v in records[0].items() if k not in absent}
+    item = mapper()(record | {"scene": 3, "depth": "near"})
+    assert not {"scene", "depth"} & item.keys() and "normals" in item
+
+
 def test_at_test_time_the_file_names_are_kept_and_nothing_is_augmented(records):
     cfg = get_cfg()
     add_rock_config(cfg)

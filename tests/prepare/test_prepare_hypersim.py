@@ -146,6 +146,17 @@ def test_values_by_hand(root, capsys):
     assert image[:, :, 0][[5, 0, 0, 0], [5, 0, 1, 2]].tolist() == [204, 0, 109, 255]
 
 
+def test_a_camera_without_semantics_has_unknown_boxes(root):
+    for name in ("semantic", "semantic_instance"):
+        folder = root / "official/ai_001_001/images/scene_cam_00_geometry_hdf5"
+        with h5py.File(folder / f"frame.0003.{name}.hdf5", "r+") as file:
+            file["dataset"][:] = -1
+    convert(root)
+    (record,) = DatasetCatalog.get("hypersim_train")
+    assert not {"annotations", "sem_seg_file_name"} & record.keys()
+    assert Depth().read(record).any()
+
+
 @pytest.mark.parametrize(("split", "scene"), [("train", "ai_001_001"), ("val", "ai_021_002")])
 def test_depth_normals_and_camera_show_one_plane(root, split, scene):
     convert(root, "--scenes", scene)

@@ -88,7 +88,8 @@ def test_every_problem_is_found_at_once(broken):
         f"{images[4]['file_name']}: `scene_id` is 27; it must be an int from 0 to 26",
         f"`images`: id {images[7]['id']} is given 2 times",
         f"annotation id {annotations[0]['id']} of {name}: `bbox` [150, 0, 20, 20] leaves",
-        f"annotation id {annotations[1]['id']} of {name}: `bbox` [10, 10, 0, 5] is empty",
+        f"annotation id {annotations[1]['id']} of {name}: `bbox` [10, 10, 0, 5] is empty; "
+        "remove it, or register the set with empty_boxes=True",
         f"annotation id {annotations[2]['id']}: `category_id` 20 is no category",
         f"annotation id {annotations[4]['id']}: `image_id` 10000 is no image",
     ):

@@ -40,7 +40,7 @@ def is_mask(value: Any) -> bool:
     """
     polygons = value if isinstance(value, list) else []
     return (
-        isinstance(value, dict)
+        (isinstance(value, dict) and {"size", "counts"} <= value.keys())
         or value == []
         or any(isinstance(x, list) and len(x) >= 6 and len(x) % 2 == 0 for x in polygons)
     )
@@ -63,6 +63,7 @@ TABLES = {
         "category_id": IS_INT,
         "bbox": Field(is_box, "[x, y, width, height]"),
         "iscrowd": Field(lambda value: value in (0, 1), "0 or 1", optional=True),
+        "ignore": Field(lambda value: not value, "0, or left out: see `iscrowd`", optional=True),
         "segmentation": Field(
             is_mask, "[x, y, x, y, ...] of 3 points or more, an RLE, or left out", optional=True
         ),
@@ -163,7 +164,8 @@ def _box_problems(
     x, y, width, height = box
     ends = (x + width - image["width"], y + height - image["height"])
     if min(width, height) < (0 if may_be_empty else 1e-6):
-        yield f"{where}: `bbox` {box} is empty"
+        remedy = "remove it, or register the set with empty_boxes=True"
+        yield f"{where}: `bbox` {box} is empty; {remedy}"
     elif max(-x, -y, *ends) > BOX_TOLERANCE:
         yield f"{where}: `bbox` {box} leaves the image, {image['width']} x {image['height']}"
 

@@ -129,10 +129,19 @@ def test_a_mask_that_would_lose_its_object_is_refused(registered):
     for mask in ([], [[1, 1, 3, 1, 3, 3], [1, 1]], {"counts": "0", "size": [4, 6]}):
         path.write_text(json.dumps(document | {"annotations": [found | {"segmentation": mask}]}))
         assert len(DatasetCatalog.get("pots")[0]["annotations"]) == 1
-    for mask in ([[]], [[1, 1, 3, 3]], [[1, 1, 3, 1, 3, 3, 2]], "4"):
+    for mask in ([[]], [[1, 1, 3, 3]], [[1, 1, 3, 1, 3, 3, 2]], "4", {"counts": [24]}):
         path.write_text(json.dumps(document | {"annotations": [found | {"segmentation": mask}]}))
         with pytest.raises(ValueError, match=r"`segmentation` is .*of 3 points or more"):
             DatasetCatalog.get("pots")
+
+
+def test_an_object_that_detectron2_would_not_take_is_named(registered):
+    path = registered / "train.json"
+    document = json.loads(path.read_text())
+    document["annotations"][0]["ignore"] = 1
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match="`annotations` number 0: `ignore` is 1; it must be 0"):
+        DatasetCatalog.get("pots")
 
 
 def test_a_set_may_have_no_categories(registered):
