@@ -197,3 +197,12 @@ def test_charts_show_their_numbers(tmp_path):
     ):
         np.testing.assert_array_equal(one, same)
         assert one.shape == other.shape and (one != other).any()
+
+
+def test_colours_say_what_is_near_and_where_normals_point():
+    near, far, unknown = Depth().draw(np.float32([[1, 5, 0]]), Metadata()).image[0].astype(int)
+    assert near[0] > near[2] and far[2] > far[0] and not unknown.any()
+    vectors = np.float32([[[1, 0, 0], [0, -1, 0], [0, 0, -1], [0, 0, 0]]])
+    drawn = Normals().draw(vectors, Metadata()).image[0]
+    # Right red, up green, towards the camera blue.
+    assert drawn.argmax(axis=1)[:3].tolist() == [0, 1, 2] and not drawn[3].any()

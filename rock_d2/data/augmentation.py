@@ -252,11 +252,11 @@ class ColorDistortion(T.Augmentation):
     def get_transform(self) -> Transform:
         happens = np.random.uniform(size=5) < 0.5
         contrast = (adjust_contrast, np.random.uniform(0.5, 1.5) ** happens[1])
-        steps = [
-            (adjust_saturation, np.random.uniform(0.5, 1.5) ** happens[2]),
-            (adjust_hue, np.random.uniform(-0.05, 0.05) * happens[3]),
-        ]
-        steps.insert(0 if happens[4] else 2, contrast)
+        steps = [(adjust_saturation, np.random.uniform(0.5, 1.5) ** happens[2])]
+        hue = np.random.uniform(-0.05, 0.05)
+        # Other colours come back changed a little even from no change of the hue.
+        steps += [(adjust_hue, hue)] if happens[3] else []
+        steps.insert(0 if happens[4] else len(steps), contrast)
         steps.insert(0, (adjust_brightness, np.random.uniform(0.875, 1.125) ** happens[0]))
         return T.ColorTransform(partial(distort, steps=steps, rgb=self.rgb))
 

@@ -15,6 +15,10 @@ from torchvision.transforms.functional import (
 
 from rock_d2.config import add_rock_config
 from rock_d2.data.augmentation import (
+    RGB_COMPONENTS,
+    RGB_DEVIATIONS,
+    ColorDistortion,
+    Lighting,
     MinIoUCrop,
     RandomRotation,
     ZoomOut,
@@ -165,3 +169,42 @@ def test_images_have_one_size_or_detectron2s_sizes_by_the_shorter_edge():
     # 48 x 64 at half its size, and at 100 / 64 of it since 96 would make the longer edge 128.
     assert augmented_shapes(cfg, True) == {(24, 32, 3), (75, 100, 3)}
     assert augmented_shapes(config(*plain, "INPUT.MIN_SIZE_TEST", 96), False) == {(96, 128, 3)}
+
+
+def test_a_zoomed_out_image_is_where_its_boxes_are():
+    np.random.seed(0)
+    for _ in range(20):
+        out = ZoomOut(fill=(7.0, 8.0, 9.0), max_ratio=2.0, prob=1.0).get_transform(IMAGE)
+        x0, y0, x1, y1 = out.apply_box(np.array([[0, 0, WIDTH, HEIGHT]]))[0].astype(int)
+        canvas = out.apply_image(IMAGE)
+        np.testing.assert_array_equal(canvas[y0:y1, x0:x1], IMAGE)
+        canvas[y0:y1, x0:x1] = 7, 8, 9
+        assert (canvas == (7, 8, 9)).all()
+
+
+@pytest.mark.parametrize(("rgb", "order"), [(True, 1), (False, -1)])
+def test_lighting_shifts_along_the_principal_colours(rgb, order):
+    np.random.seed(0)
+    weights = np.random.normal(scale=2, size=3)
+    expected = (128 + 255 * RGB_COMPONENTS @ (weights * RGB_DEVIATIONS))[::order]
+    np.random.seed(0)
+    grey = np.full((1, 1, 3), 128, np.uint8)
+    found = Lighting(scale=2, rgb=rgb).get_transform().apply_image(grey)[0, 0]
+    np.testing.assert_allclose(found, expected, atol=0.6)
+
+
+def test_each_distortion_happens_to_half_of_the_images():
+    def distorted(image: np.ndarray, seed: int, rgb: bool) -> np.ndarray:
+        order = 1 if rgb else -1
+        np.random.seed(seed)
+        return ColorDistortion(rgb=rgb).get_transform().apply_image(image[..., ::order])
+
+    image, grey = IMAGE[:6, :8], np.full((1, 1, 3), 128, np.uint8)
+    found = [distorted(image, seed, rgb=True) for seed in range(400)]
+    for seed in range(20):
+        np.testing.assert_array_equal(distorted(image, seed, rgb=False)[..., ::-1], found[seed])
+    # None of the four: a sixteenth of 400 is 25, with a deviation of 5.
+    assert 10 <= sum(np.array_equal(x, image) for x in found) <= 40
+    # Brightness, 0.875 to 1.125, is what changes a grey.
+    greys = np.array([distorted(grey, seed, rgb=True) for seed in range(400)])
+    assert 112 <= greys.min() < 114 and 142 < greys.max() <= 144

@@ -153,6 +153,16 @@ def test_objects_whose_centre_is_out_of_view_are_dropped_by_ssds_rule(records, c
     assert instances.gt_boxes.tensor[-1].tolist() == [10, 0, 70, 60]
 
 
+@pytest.mark.parametrize("crops", [True, False])
+def test_a_config_with_ssds_crops_has_ssds_rules(crops):
+    cfg = get_cfg()
+    add_rock_config(cfg)
+    cfg.MODEL.MASK_ON, cfg.INPUT.MASK_FORMAT = True, "bitmask"
+    cfg.INPUT.MIN_IOU_CROP.ENABLED = crops
+    built = RockDatasetMapper(cfg, is_train=True)
+    assert (built.centre_rule, built.recompute_boxes) == (crops, crops)
+
+
 def test_crowds_are_no_objects_and_an_image_may_have_none(records):
     crowd = with_objects(records[0], [[30, 20, 60, 50], [60, 50, 20, 20]], iscrowd=[0, 1])
     # [30, 90] x [20, 70] clipped to [40, 120] x [30, 90].

@@ -106,3 +106,20 @@ def test_signal_ends_the_training_after_its_iteration_and_it_resumes(straight, t
     assert [path.name for path in tmp_path.glob("*.pth")] == ["model_0000001.pth"]
     new_trainer(tmp_path, *FULL, "SOLVER.CHECKPOINT_PERIOD", 100, resume=True).train()
     assert differences(straight, tmp_path) == []
+
+
+def test_the_average_of_the_weights_is_stored_as_the_model(rooms_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(rooms_root))
+    one = ("SOLVER.MAX_ITER", 1, "SOLVER.STEPS", ())
+    new_trainer(tmp_path / "first", *one).train()
+    start = stored(tmp_path / "first")["model"]
+    options = ("MODEL.WEIGHTS", str(tmp_path / "first/model_final.pth"), "MODEL_EMA.ENABLED", True)
+    new_trainer(tmp_path / "second", *options, *one, "SEED", 2).train()
+    content = stored(tmp_path / "second")
+    learnt, updates = (content["trainer"]["average"][key] for key in ("weights", "num_updates"))
+    assert updates == 1
+    for name, value in content["model"].items():
+        if value.is_floating_point():
+            # The first decay is 1 / 10.
+            torch.testing.assert_close(value, 0.1 * start[name] + 0.9 * learnt[name])
+    assert any(not torch.equal(learnt[name], start[name]) for name in start)

@@ -127,3 +127,15 @@ def test_same_file_and_numbers_as_detectron2(tmp_path):
     files = [tmp_path / folder / "coco_instances_results.json" for folder in ("mine", "theirs")]
     assert files[0].read_text() == files[1].read_text()
     assert {found["category_id"] for found in json.loads(files[0].read_text())} == {3, 11, 20}
+
+
+@pytest.mark.usefixtures("dataset")
+def test_boxes_count_for_the_class_of_the_same_name(tmp_path):
+    plain = evaluate(BoxEvaluator("three_images", output_dir=str(tmp_path)), FOUND)
+    place = {0: 2, 1: 3, 2: 0}
+    found = {i: [(place[kind], *rest) for kind, *rest in boxes] for i, boxes in FOUND.items()}
+    # Of a class that the set has not.
+    found[7].append((1, SQUARE, 0.99))
+    classes = ["t", "other", "c", "k"]
+    named = BoxEvaluator("three_images", output_dir=str(tmp_path), classes=classes)
+    assert evaluate(named, found)["bbox"] == pytest.approx(plain["bbox"], nan_ok=True)

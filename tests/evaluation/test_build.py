@@ -2,6 +2,8 @@
 
 import json
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from coco_sets import coco_set
@@ -29,13 +31,13 @@ def triangle(tmp_path):
     MetadataCatalog.remove("triangle")
 
 
-def evaluate(folder, outputs, *settings):
+def evaluate(folder, outputs, *settings, **fields):
     cfg = get_cfg()
     add_rock_config(cfg)
     cfg.merge_from_list(["OUTPUT_DIR", str(folder), *settings])
     evaluator = build_evaluator(cfg, "triangle")
     evaluator.reset()
-    evaluator.process(DatasetCatalog.get("triangle"), outputs)
+    evaluator.process([r | fields for r in DatasetCatalog.get("triangle")], outputs)
     return evaluator.evaluate()
 
 
@@ -62,7 +64,35 @@ def test_a_task_is_not_measured_by_other_classes(triangle, tmp_path, caplog):
     found = [{"scene": torch.tensor([1.0, 0.0])}] * 2
     options = ("MODEL.DETECTOR", "", "MODEL.TASKS.AUXILIARY", ["Scene"])
     options = (*options, "MODEL.TASKS.SCENE.NUM_CLASSES", 2)
-    DatasetCatalog.get("triangle")[0]["scene_id"] = 0
-    assert "scene" not in evaluate(tmp_path, found, *options, "DATASETS.TRAIN", ("rooms_of_mine",))
+    assert evaluate(tmp_path, found, *options, scene_id=0)["scene"]["acc"] == 1
+    options = (*options, "DATASETS.TRAIN", ("rooms_of_mine",))
+    assert "scene" not in evaluate(tmp_path, found, *options, scene_id=0)
     assert "scene is not measured: data set `triangle` has other scene_classes" in caplog.text
     MetadataCatalog.remove("rooms_of_mine")
+
+
+def test_a_task_is_measured_by_the_configs_protocol(tmp_path):
+    file = str(tmp_path / "depth.png")
+    cv2.imwrite(file, np.full((480, 640), 2000, np.uint16))
+    records = [{"image_id": i, "depth_file_name": file} for i in range(2)]
+    DatasetCatalog.register("two_frames", lambda: records)
+    cfg = get_cfg()
+    add_rock_config(cfg)
+    options = [
+        "OUTPUT_DIR",
+        str(tmp_path),
+        "MODEL.DETECTOR",
+        "",
+        "MODEL.TASKS.AUXILIARY",
+        ["Depth"],
+    ]
+    cfg.merge_from_list([*options, "TEST.EVAL_CROP", "eigen"])
+    evaluator = build_evaluator(cfg, "two_frames")
+    evaluator.reset()
+    # Right within the crop only.
+    found = torch.full((1, 480, 640), 9.0)
+    found[:, 20:460, 24:616] = 2
+    evaluator.process(records, [{"depth": found}] * 2)
+    assert evaluator.evaluate()["depth"]["rmse"] == 0
+    DatasetCatalog.remove("two_frames")
+    MetadataCatalog.remove("two_frames")

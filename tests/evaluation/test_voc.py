@@ -48,3 +48,9 @@ def test_same_as_detectron2_on_vocs_files(tmp_path, seed):
     ours = voc_average_precisions(*coco_set(objects, found, images=range(1, 21)))[0]
     assert ours == pytest.approx(expected, abs=1e-12)
     assert 0.1 < expected < 0.95
+
+
+def test_a_crowd_need_not_be_found_and_finding_it_is_no_mistake():
+    truth = [(1, 1, SQUARE), (2, 1, SQUARE)]
+    found = [(1, 1, SQUARE, 0.9), (1, 1, SQUARE, 0.8), (2, 1, SQUARE, 0.7)]
+    assert voc_average_precisions(*coco_set(truth, found, crowds=(0,)))[0] == 1

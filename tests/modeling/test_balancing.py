@@ -229,6 +229,9 @@ def test_every_balancer_is_built_from_a_config():
         balancer = build_balancer(config("MODEL.BALANCING.NAME", name))
         assert type(balancer) is kind and isinstance(balancer, Balancer)
         assert set(balancer.task_losses) == {"loss_depth", "loss_normals", "loss_scene"}
+    # It sees each part of a batch.
+    options = ("MODEL.BALANCING.NAME", "DynamicWeightAverage", "SOLVER.ACCUMULATE", 2)
+    assert build_balancer(config(*options)).period == 2 * 1000
 
 
 def test_only_auxiliary_tasks_are_gated():

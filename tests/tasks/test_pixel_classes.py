@@ -155,3 +155,19 @@ def test_binary_tasks_have_a_map_of_logits():
     for task in (Edges(), Saliency()):
         assert isinstance(task, BinaryMapTask) and task.num_outputs == 1
         assert task.postprocess(torch.zeros(1, 2, 2), (4, 4)).unique() == 0.5
+
+
+def test_a_cell_has_the_class_of_the_pixel_in_its_middle():
+    target = torch.zeros(1, 1, 3, 3)
+    target[..., 1, 1] = 2
+    logits = torch.tensor([0, 0, 50.0]).view(1, 3, 1, 1)
+    assert float(SEG.loss(logits, target)) == pytest.approx(0, abs=1e-6)
+
+
+def test_probabilities_are_those_of_enlarged_logits():
+    # The middle pixel lies halfway between logits of 0 and 4.
+    logits = torch.tensor([[[0.0, 4.0]]])
+    half = 1 / (1 + math.exp(-2))
+    assert float(Edges().postprocess(logits, (1, 3))[0, 0, 1]) == pytest.approx(half)
+    two = torch.cat([torch.zeros_like(logits), logits])
+    assert float(SemSeg(num_classes=2).postprocess(two, (1, 3))[1, 0, 1]) == pytest.approx(half)

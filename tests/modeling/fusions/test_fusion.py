@@ -127,3 +127,13 @@ def test_an_image_does_not_see_the_padding_of_its_batch(name):
     together = fusion(x, encodings, [(1.0, 1.0), (2 / 3, 3 / 4)])[1:, :, :2, :3]
     own = {task: encoding[1:, :, :2, :3] for task, encoding in encodings.items()}
     torch.testing.assert_close(together, fusion(x[1:, :, :2, :3], own))
+
+
+@each_fusion
+def test_the_detectors_gradient_passes_to_the_encodings_or_does_not(name):
+    fusion, (x, encodings) = random_fusion(name), random_input()
+    for encoding in encodings.values():
+        encoding.requires_grad_()
+    fusion(x, encodings).sum().backward()
+    passes = [encoding.grad is not None for encoding in encodings.values()]
+    assert passes == [fusion.trains_encodings] * 2

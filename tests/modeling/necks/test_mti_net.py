@@ -58,6 +58,24 @@ def test_attention_sums_to_1(softmax):
     assert mask.min() > 0 and mask.std() > 0.01
 
 
+def test_propagation_is_its_formula():
+    fpm, given = propagation(TASKS), features()
+    x = torch.cat([given[task] for task in TASKS], dim=1)
+    shared = fpm.shared(fpm.mask(x) * x)
+    for task, found in fpm(given).items():
+        block = fpm.excite[task]
+        squeezed = block.squeeze(shared.mean(dim=(2, 3))).clamp(min=0)
+        scale = block.excite(squeezed).sigmoid()[:, :, None, None]
+        torch.testing.assert_close(found, shared * scale + given[task])
+
+
+def test_padding_has_no_share_in_the_initial_features():
+    torch.manual_seed(0)
+    neck = with_random_norms(MTINet(**FORM, **HEAD, fusion=NoFusion)).eval()
+    whole, part = (neck.encode(maps(), e)["s4"]["depth"] for e in (None, [(0.5, 0.5)] * 2))
+    assert not torch.allclose(whole, part, rtol=1e-3)
+
+
 def test_another_order_of_the_tasks_permutes_channels_only():
     order = (2, 0, 1)
     fpm, other = propagation(TASKS), propagation(tuple(TASKS[i] for i in order))

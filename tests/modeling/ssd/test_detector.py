@@ -70,3 +70,14 @@ def test_a_training_step_never_waits_for_the_gpu():
         sum(model(batches[1]).values()).backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_losses_have_their_weights():
+    plain, weighted = (
+        tiny_model(
+            "MODEL.SSD.CLS_LOSS_WEIGHT", classes, "MODEL.SSD.BOX_REG_LOSS_WEIGHT", boxes
+        ).train()([item(0), item(1)])
+        for classes, boxes in ((1.0, 1.0), (0.5, 3.0))
+    )
+    torch.testing.assert_close(weighted["loss_cls"], 0.5 * plain["loss_cls"])
+    torch.testing.assert_close(weighted["loss_box_reg"], 3 * plain["loss_box_reg"])
