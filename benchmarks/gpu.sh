@@ -20,14 +20,17 @@ limited() { # seconds, a name for the log, a command
     tail -n 12 "$log"
 }
 
-limited 120 tests "$python" -m pytest -q -m gpu
+limited 100 tests "$python" -m pytest -q -m gpu
 for batch in 8 32; do
     step="$python tools/benchmark.py train --device cuda --config rock_nyuv2.yaml --batch-size $batch"
-    limited 60 "step_$batch" $step $rooms
-    limited 90 "step_${batch}_compiled" $step $rooms SOLVER.COMPILE default
-    limited 60 "with_data_$batch" "$python" tools/train_net.py --config-file configs/rock_nyuv2.yaml \
+    limited 45 "step_$batch" $step $rooms
+    limited 60 "step_${batch}_compiled" $step $rooms SOLVER.COMPILE default
+    limited 45 "with_data_$batch" "$python" tools/train_net.py --config-file configs/rock_nyuv2.yaml \
         $rooms MODEL.WEIGHTS "" DATASETS.TEST "()" SOLVER.IMS_PER_BATCH "$batch" SOLVER.MAX_ITER 100 \
         SOLVER.AMP.ENABLED True DATALOADER.NUM_WORKERS 12 OUTPUT_DIR "$out/with_data_$batch"
 done
-limited 240 table1 "$python" tools/reproduce.py 1 --dataset rooms --seeds 5 --first-seed 51 --jobs 4 \
-    --output "$out/rooms" MODEL.DEVICE cuda DATALOADER.NUM_WORKERS 3
+table1="$python tools/reproduce.py 1 --dataset rooms --seeds 5 --first-seed 51 --output $out/rooms"
+gpu="MODEL.DEVICE cuda DATALOADER.NUM_WORKERS 3"
+limited 160 table1 $table1 --jobs 4 $gpu
+# Of those that have come to their end.
+limited 30 collect $table1 --collect $gpu

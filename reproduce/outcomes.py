@@ -2,13 +2,17 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
+from detectron2.config import CfgNode
+
 from reproduce.plan import Run
+from reproduce.settings import differences
+from rock_d2.config import load_config
 from rock_d2.evaluation.protocols import one_protocol
 from rock_d2.evaluation.results import read_results
 
@@ -120,3 +124,22 @@ def read_log(file: Path) -> dict[int, dict[str, float]]:
                 line = json.loads(text)
                 lines[int(line["iteration"])] |= line
     return dict(sorted(lines.items()))
+
+
+def check_stored_settings(runs: Iterable[Run]) -> None:
+    """Raise ValueError for a folder whose training was started with other settings."""
+    for run in runs:
+        file = run.folder / "config.yaml"
+        if not file.is_file():
+            continue
+        try:
+            stored = load_config(file)
+        except ValueError as unknown:
+            raise ValueError(f"{unknown}; choose another --output") from None
+        # As it comes back from a file, where tuples within lists have become lists.
+        wanted = CfgNode.load_cfg(run.config().dump())
+        for name, there, here in differences(stored, wanted):
+            raise ValueError(
+                f"{file}: this run was started with {name} {there}, not {here}; "
+                "choose another --output, or remove the folder"
+            )

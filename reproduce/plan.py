@@ -1,7 +1,7 @@
 """From tables to runs: each an ordinary command line of tools/train_net.py in its own folder."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
@@ -80,7 +80,12 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        return (self.folder / "results.json").is_file()
+        """Whether there are results; those of an evaluation must not be of an earlier training."""
+        results = self.folder / "results.json"
+        if not results.is_file() or self.trained is None:
+            return results.is_file()
+        trained = self.trained.folder / "results.json"
+        return trained.is_file() and trained.stat().st_mtime <= results.stat().st_mtime
 
     def config(self) -> CfgNode:
         return load_config(self.base, self.arguments()[1])
@@ -142,7 +147,11 @@ class Plan:
         """Return the run of a row of a table, or one for each task that is learned alone."""
         if row.pretrained:
             before, after = PRETRAINING[self.dataset]
-            pretrained = self._own(Path(before).stem, before, self.seeds[0])
+            # Runs of other seeds that are there already may have begun with one.
+            files = (self.output / Path(before).stem).glob("seed*/config.yaml")
+            found = [int(file.parent.name.removeprefix("seed")) for file in files]
+            first = min(found, default=self.seeds[0])
+            pretrained = self._own(Path(before).stem, before, first)
             return (self._own(row.run_name, after, seed, pretrained=pretrained),)
         file, pairs = start(table, row, self.dataset, self.detector)
         pairs += row.more + tuple(self.options)
@@ -276,22 +285,3 @@ def schedule(cfg: CfgNode, factor: float) -> tuple[str, ...]:
             "SOLVER.WARMUP_ITERS": round(factor * solver.WARMUP_ITERS),
         }
     return tuple(part for pair in values.items() for part in map(str, pair))
-
-
-def check_stored_settings(runs: Iterable[Run]) -> None:
-    """Raise ValueError for a folder whose training was started with other settings."""
-    for run in runs:
-        file = run.folder / "config.yaml"
-        if run.trained is not None or not file.is_file():
-            continue
-        try:
-            stored = load_config(file)
-        except ValueError as unknown:
-            raise ValueError(f"{unknown}; choose another --output") from None
-        # As it comes back from a file, where tuples within lists have become lists.
-        wanted = CfgNode.load_cfg(run.config().dump())
-        for name, there, here in differences(stored, wanted):
-            raise ValueError(
-                f"{file}: this run was started with {name} {there}, not {here}; "
-                "choose another --output, or remove the folder"
-            )

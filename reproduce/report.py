@@ -71,6 +71,8 @@ def protocols(comparison: Comparison) -> str:
 
 def settings_section(comparison: Comparison) -> str:
     rows = [(f"`{name}`", here, there) for name, here, there in comparison.settings()]
+    if not rows:
+        return ""
     text = "Beside the deviations that docs/PAPERS.md lists:"
     table = grid(["setting", "here", "the paper"], rows)
     return f"## Differences to the paper's settings\n\n{text}\n\n{table}"

@@ -134,6 +134,7 @@ class Result(dict[str, Any]):
 
     def save_maps(self, path: str | Path) -> dict[str, dict[str, str]]:
         """Write each map (C, H, W) to ``<path>_<task>.npy``; return the names and the units."""
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
         files = {}
         for task in self.tasks:
             if self[task.name].ndim == 3:

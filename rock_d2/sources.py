@@ -67,7 +67,8 @@ def items_of(source: Source) -> Iterator[Item]:
         found = sorted(Path(root).glob(str(Path(source).relative_to(root))))
         if not found:
             raise FileNotFoundError(f"{source}: is missing")
-        yield from found
+        for path in found:
+            yield from items_of(path)
 
 
 def images_of(item: Item) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:

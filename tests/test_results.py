@@ -67,6 +67,6 @@ def test_files(result, tmp_path):
     assert result.units == {"scene": "probability of each class", "depth": "metres"}
     result.save(tmp_path / "a.png")
     assert (read_color_image(tmp_path / "a.png") == result.plot()).all()
-    maps = result.save_maps(tmp_path / "a")
-    assert maps == {"depth": {"file_name": f"{tmp_path}/a_depth.npy", "unit": "metres"}}
+    maps = result.save_maps(tmp_path / "new" / "a")
+    assert maps == {"depth": {"file_name": f"{tmp_path}/new/a_depth.npy", "unit": "metres"}}
     assert (np.load(maps["depth"]["file_name"]) == 2).all()

@@ -164,9 +164,12 @@ def test_pictures_are_written_with_a_sheet_and_follow_no_link(tmp_path):
 
 def test_contact_sheet_sets_pictures_of_mixed_sizes_side_by_side(tmp_path):
     # 1600 x 400 stays; 300 x 1200 becomes 150 x 600, and both of it come beside each other.
-    pictures = {"wide": (400, 1600), "tall": (1200, 300), "tall too": (1200, 300)}
-    named = [(name, np.zeros((*size, 3), np.uint8)) for name, size in pictures.items()]
-    write_pictures(named, tmp_path)
+    sizes = {"wide": (400, 1600), "tall": (1200, 300)}
+    named = [(n, np.zeros((*sizes[n], 3), np.uint8)) for n in ("wide", "tall", "tall")]
+    assert write_pictures(named, tmp_path) == 3
+    # Those of one name are both there.
+    names = {file.stem for file in tmp_path.iterdir()}
+    assert names == {"wide", "tall", "tall-2", "contact_sheet"}
     sheet = read_color_image(tmp_path / "contact_sheet.png")
     assert sheet.shape == (400 + 600, 1600, 3)
     assert not sheet[:400].any() and not sheet[400:, :150].any() and not sheet[400:, 154:304].any()

@@ -1,5 +1,6 @@
 """Pictures in a folder, and all of them on one sheet."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -18,20 +19,23 @@ GUTTER = 4
 def write_pictures(named: Iterable[tuple[str, np.ndarray]], folder: Path) -> int:
     """Write RGB pictures by their names as PNG files, and all in contact_sheet.png.
 
+    The second picture of a name becomes <name>-2.png.
+
     Returns:
         The number of pictures.
     """
-    count, small = 0, []
+    counts, small = Counter(), []
     for name, picture in named:
-        write_picture(folder / f"{name}.png", picture)
+        counts[name] += 1
+        ending = f"-{counts[name]}" if counts[name] > 1 else ""
+        write_picture(folder / f"{name}{ending}.png", picture)
         height, width = picture.shape[:2]
         scale = min(SHEET_WIDTH / width, SHEET_ROW_HEIGHT / height, 1)
         size = (max(round(width * scale), 1), max(round(height * scale), 1))
         small.append(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
-        count += 1
     if small:
         write_picture(folder / "contact_sheet.png", contact_sheet(small))
-    return count
+    return counts.total()
 
 
 def contact_sheet(pictures: Sequence[np.ndarray]) -> np.ndarray:

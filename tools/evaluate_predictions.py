@@ -34,7 +34,7 @@ from rock_d2.evaluation.build import measurable
 from rock_d2.evaluation.protocols import protocol_of
 from rock_d2.evaluation.results import results_table, save_results
 from rock_d2.evaluation.task_evaluator import TaskEvaluator, measured_ids
-from rock_d2.tasks import build_tasks
+from rock_d2.tasks import TASK_REGISTRY, build_tasks
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -74,6 +74,12 @@ def evaluate_boxes(cfg: CfgNode, dataset_name: str, file: Path) -> dict[str, flo
 
 def evaluate_tasks(cfg: CfgNode, dataset_name: str, folder: Path) -> dict[str, dict[str, float]]:
     tasks = [task for task in measurable(cfg, dataset_name) if (folder / task.name).is_dir()]
+    known = {task.name for _, task in TASK_REGISTRY} - {task.name for task in tasks}
+    if others := sorted(name for name in known if (folder / name).is_dir()):
+        raise ValueError(
+            f"{folder} has predictions of {', '.join(others)}, which are not among the config's "
+            "tasks; name the model's --config-file"
+        )
     if not tasks:
         names = ", ".join(task.name for task in build_tasks(cfg))
         raise FileNotFoundError(f"{folder}: has no folder of a task ({names})")
@@ -155,7 +161,8 @@ def main(args: argparse.Namespace) -> None:
     protocol = protocol_of(cfg, args.dataset)
     name = protocol.on(args.dataset, len(DatasetCatalog.get(args.dataset)))
     print(f"protocol: {name}\n\n{results_table(results)}")
-    save_results(results, output, protocol=name, main=main_tasks(cfg))
+    main = [task for task in main_tasks(cfg) if task in results]
+    save_results(results, output, protocol=name, main=main)
     print(f"\nresults: {output}")
 
 

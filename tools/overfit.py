@@ -16,6 +16,7 @@ from detectron2.modeling import build_model
 from detectron2.utils.logger import setup_logger
 from tabulate import tabulate
 
+from rock_d2.checkpoint.checkpointer import RockCheckpointer
 from rock_d2.config import load_config
 from rock_d2.data import build_test_loader, build_train_loader
 from rock_d2.data.loader import check_registered
@@ -103,6 +104,7 @@ def main(args: argparse.Namespace) -> None:
     setup_logger(output=cfg.OUTPUT_DIR)
     torch.manual_seed(cfg.SEED)
     model = build_model(cfg)
+    RockCheckpointer(cfg, model=model).load(cfg.MODEL.WEIGHTS)
     before = evaluate(model, cfg)
     train(model, cfg, iterations=args.iterations, lr=args.lr)
     rows = [(name, before.get(name), value) for name, value in evaluate(model, cfg).items()]

@@ -44,13 +44,13 @@ from rock_d2.engine.command_line import import_module_or_file, one_line_errors, 
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from reproduce.outcomes import check_stored_settings
 from reproduce.plan import (
     DETECTORS,
     MTI_DATASETS,
     SPLITS,
     Plan,
     available,
-    check_stored_settings,
 )
 from reproduce.report import write_reports
 from reproduce.runner import Runner, command_line

@@ -66,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_model_options(parser)
     score = "score from which an object is shown before the slider is moved (default: %(default)s)"
     add("--confidence-threshold", type=float, default=0.5, metavar="SCORE", help=score)
-    host = "address to listen at; 0.0.0.0 lets other machines in (default: %(default)s)"
+    host = "address to listen at; 0.0.0.0 lets others in by --allowed-host (default: %(default)s)"
     add("--host", default="127.0.0.1", help=host)
     add("--port", type=int, default=7860, help="port to listen at (default: %(default)s)")
     names = "name by which browsers reach the page, if it is not --host (repeatable)"
@@ -276,6 +276,11 @@ def serve(page: gr.Blocks, folder: Path, *, hosts: list[str], **options: Any) ->
 
 
 def main(args: argparse.Namespace) -> None:
+    if args.host in ("0.0.0.0", "::") and not args.allowed_host:
+        raise ValueError(
+            f"--host {args.host}: name this machine as other ones do, for instance --allowed-host "
+            "192.168.1.5"
+        )
     # Ends the server as Ctrl-C does, so that the folder is removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="rock_d2_page_") as folder:

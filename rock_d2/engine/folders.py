@@ -1,9 +1,11 @@
 """The folder of a training, which takes no other training's place by itself."""
 
+import fcntl
 import itertools
 import logging
 import shutil
 from pathlib import Path
+from typing import IO
 
 from detectron2.config import CfgNode
 from detectron2.utils import comm
@@ -19,6 +21,9 @@ LEFT = (
     *("events.out.tfevents.*", "results*.json", "inference"),
 )
 
+# Files whose closing would give a folder up.
+claimed: list[IO[str]] = []
+
 
 def in_own_folder(cfg: CfgNode, *, resume: bool, overwrite: bool, was_restarted: bool) -> CfgNode:
     """Return a config whose OUTPUT_DIR has no other training in it, the same for all processes.
@@ -27,10 +32,12 @@ def in_own_folder(cfg: CfgNode, *, resume: bool, overwrite: bool, was_restarted:
     has started the processes again.
     """
     folder = Path(cfg.OUTPUT_DIR)
-    if comm.is_main_process() and not resume:
-        if not overwrite:
+    if comm.is_main_process():
+        if not resume and not overwrite:
             folder = free_folder(folder, was_restarted=was_restarted)
-        elif not was_restarted:
+        if not claim(folder):
+            raise ValueError(f"OUTPUT_DIR {folder}: another process is training there")
+        if overwrite and not resume and not was_restarted:
             if folder.resolve() in Path(cfg.MODEL.WEIGHTS).resolve().parents:
                 raise ValueError(f"MODEL.WEIGHTS is in {folder}, which --overwrite would empty")
             for path in itertools.chain(*map(folder.glob, LEFT)):
@@ -49,8 +56,25 @@ def free_folder(folder: Path, *, was_restarted: bool) -> Path:
     """
     last, free = folder, folder
     for number in itertools.count(2):
-        if not ((free / METRICS).exists() or CheckpointFiles(free).resumable()):
+        is_used = (free / METRICS).exists() or CheckpointFiles(free).resumable()
+        if not is_used and (was_restarted or claim(free)):
             break
         last, free = free, Path(f"{folder}-{number}")
     # The processes may have been stopped before they left anything but the folder itself.
     return last if was_restarted and not free.is_dir() else free
+
+
+def claim(folder: Path) -> bool:
+    """Return whether this process may train in a folder until it ends: no other one does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / ".lock").open("w")
+    try:
+        # Of this process and not of its children, which may outlive it.
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        file.close()
+        return False
+    except OSError:
+        logger.warning(f"{folder}: the file system has no locks; do not train twice there")
+    claimed.append(file)
+    return True

@@ -10,15 +10,19 @@ from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from detectron2.engine import default_setup
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from rock_d2.config import find_config, load_config
+from rock_d2.data.datasets.coco import check_is_there, data_path
 from rock_d2.data.loader import check_registered
 from rock_d2.evaluation.protocols import protocol_of
 from rock_d2.registry import registered
+
+QUIETLY = {"capture_output": True, "text": True}
 
 
 def setup_config(args: argparse.Namespace) -> CfgNode:
@@ -52,6 +56,9 @@ def check_config(cfg: CfgNode) -> None:
         check_registered(cfg.DATASETS[key], f"DATASETS.{key}")
     for name in cfg.DATASETS.TEST:
         protocol_of(cfg, name)
+        # That of a training set is read soon.
+        if files := MetadataCatalog.get(name).get("files"):
+            check_is_there(data_path(files[0]), name)
 
 
 def start_run(cfg: CfgNode, args: argparse.Namespace) -> None:
@@ -91,9 +98,13 @@ def machine(*, on_gpu: bool) -> str:
 
 def git_commit() -> str:
     """Return the commit that this code is at, and whether files differ from it."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40"]
+    git = ["git", "-C", str(Path(__file__).parent)]
+    describe = [*git, "describe", "--always", "--abbrev=40", "--dirty=, with changes"]
     try:
-        done = subprocess.run([*command, "--dirty=, with changes"], capture_output=True, text=True)
+        # An installed package may lie within the repository of something else.
+        subprocess.run([*git, "ls-files", "--error-unmatch", __file__], check=True, **QUIETLY)
+        return subprocess.run(describe, check=True, **QUIETLY).stdout.strip()
     except OSError:
         return "unknown: there is no git"
-    return done.stdout.strip() or "unknown: this is no git checkout"
+    except subprocess.CalledProcessError:
+        return "unknown: this is no git checkout"

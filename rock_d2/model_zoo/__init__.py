@@ -41,8 +41,9 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
     if trained:
         config_path = f"trained/{Path(config_path).stem}.yaml"
     cfg = get_config(config_path)
-    if device is not None or not torch.cuda.is_available():
-        cfg.MODEL.DEVICE = device or "cpu"
+    if not torch.cuda.is_available():
+        device = "cpu"
+    cfg.MODEL.DEVICE = device or cfg.MODEL.DEVICE
     model = build_model(cfg)
     RockCheckpointer(cfg, model=model).load(cfg.MODEL.WEIGHTS)
     return model

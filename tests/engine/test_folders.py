@@ -1,9 +1,11 @@
 """A training takes no other training's folder by itself."""
 
+from multiprocessing import get_context
+
 import pytest
 from detectron2.config import get_cfg
 
-from rock_d2.engine.folders import in_own_folder
+from rock_d2.engine.folders import claim, in_own_folder
 
 
 @pytest.fixture
@@ -57,4 +59,26 @@ def test_overwriting_deletes_the_training_and_nothing_else(cfg, tmp_path):
     assert (tmp_path / "run" / "model_0000099.pth").exists()
     cfg.MODEL.WEIGHTS = ""
     assert name_of(cfg, tmp_path, overwrite=True) == "run"
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"notes.txt", ".lock"}
+
+
+def claim_until(event, folder, claimed) -> None:
+    if claim(folder):
+        claimed.set()
+    event.wait(60)
+
+
+def test_a_folder_is_taken_as_long_as_its_process_lives(cfg, tmp_path):
+    context = get_context("fork")
+    end, claimed = context.Event(), context.Event()
+    other = context.Process(target=claim_until, args=(end, tmp_path / "run", claimed))
+    other.start()
+    assert claimed.wait(60)
+    # Before it has left anything.
+    assert name_of(cfg, tmp_path) == "run-2"
+    for options in ({"resume": True}, {"overwrite": True}):
+        with pytest.raises(ValueError, match=r"run: another process is training there"):
+            name_of(cfg, tmp_path, **options)
+    end.set()
+    other.join()
+    assert name_of(cfg, tmp_path, resume=True) == "run"

@@ -1,10 +1,12 @@
 """From tables to command lines."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from reproduce.plan import Plan, available, check_stored_settings, model_settings
+from reproduce.outcomes import check_stored_settings
+from reproduce.plan import Plan, available, model_settings
 from reproduce.rock_tables import ROCK_TABLES
 from reproduce.settings import differences
 from reproduce.tables import find_table
@@ -105,6 +107,28 @@ def test_one_pretraining_serves_all_seeds():
     }
     names = {r.name for r in plan_of("3", detector="RetinaNet").runs()}
     assert names == {"table1_baseline", "table1_rock", "table5_d_sum"}
+
+
+def test_more_seeds_begin_with_the_pretraining_that_is_there(tmp_path):
+    (tmp_path / "pretrain_rooms_other" / "seed1").mkdir(parents=True)
+    (tmp_path / "pretrain_rooms_other" / "seed1" / "config.yaml").touch()
+    plan = Plan([find_table("3")], dataset="rooms", seeds=(4, 5), output=tmp_path)
+    assert {run.pretrained.seed for run in plan.runs() if run.pretrained} == {1}
+
+
+def test_an_evaluation_of_an_earlier_training_is_not_finished(tmp_path):
+    plan = Plan([find_table("decoders")], dataset="rooms", seeds=(1,), output=tmp_path)
+    trained, *evaluated = plan.runs()
+    for age, run in enumerate((trained, *evaluated)):
+        run.folder.mkdir(parents=True)
+        (run.folder / "results.json").write_text("{}")
+        os.utime(run.folder / "results.json", (100 + age, 100 + age))
+    assert all(run.finished for run in plan.runs())
+    # It was trained again.
+    os.utime(trained.folder / "results.json", (200, 200))
+    assert [run.finished for run in (trained, *evaluated)] == [True] + [False] * len(evaluated)
+    (trained.folder / "results.json").unlink()
+    assert not any(run.finished for run in evaluated)
 
 
 @pytest.mark.parametrize("dataset", ["nyuv2", "rooms", "rooms_plain"])

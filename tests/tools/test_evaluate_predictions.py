@@ -89,6 +89,12 @@ def test_a_task_whose_classes_are_the_data_sets(evaluated, tmp_path):
     assert json.loads((tmp_path / "results.json").read_text())["sem_seg"]["pixel_acc"] == 1
 
 
+def test_predictions_of_other_tasks_are_not_left_out(evaluated, tmp_path):
+    (tmp_path / "human_parts").mkdir()
+    with pytest.raises(ValueError, match=r"predictions of human_parts, which are not among"):
+        score("--aux-dir", tmp_path)
+
+
 def test_predictions_are_not_overwritten(evaluated, tmp_path):
     _, folder = evaluated
     boxes, link = tmp_path / "results.json", tmp_path / "link.json"

@@ -87,6 +87,7 @@ def test_evaluation_of_the_stored_model_gives_the_trainings_last_results(trained
         (("MODEL.WEIGHTS", "nowhere.pth"), "nowhere.pth"),
         (("DATASETS.TRAIN", "('room_train',)"), "DATASETS.TRAIN: 'room_train' is not registered"),
         (("MODEL.DEVICE", "cuda:99"), "MODEL.DEVICE is 'cuda:99'"),
+        (("DATASETS.TEST", "('rooms_plain_val',)"), "data set `rooms_plain_val` is not there"),
     ],
 )
 def test_impossible_settings_end_with_one_line(arguments, message, tmp_path):

@@ -125,13 +125,17 @@ def load_multitask_coco(json_file: str, image_root: str, name: str) -> list[dict
     return records
 
 
-def read_coco_json(json_file: str | os.PathLike, name: str) -> Any:
-    """Return the document, or raise an error that says what to do about the file."""
+def check_is_there(json_file: str | os.PathLike, name: str) -> None:
     if not Path(json_file).is_file():
         raise FileNotFoundError(
             f"{json_file}: data set `{name}` is not there; datasets/README.md says how to make it, "
             "$DETECTRON2_DATASETS says where it is looked for"
         )
+
+
+def read_coco_json(json_file: str | os.PathLike, name: str) -> Any:
+    """Return the document, or raise an error that says what to do about the file."""
+    check_is_there(json_file, name)
     try:
         return json.loads(Path(json_file).read_bytes())
     except (ValueError, RecursionError) as error:
