@@ -101,6 +101,9 @@ def prepare_tree(tree: DatasetTree, settings: Mapping[str, Any], overwrite: bool
     note = tree.root / WORK_FOLDER / "settings.json"
     wanted = json.loads(json.dumps(settings))
     found = json.loads(note.read_text()) if note.exists() else None
+    if found:
+        # Of before converters had a version.
+        found["info"].setdefault("converter_version", 1)
     if found == wanted:
         return
     finished = sorted(tree.annotation_file("any").parent.glob("*.json"))

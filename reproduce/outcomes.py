@@ -87,6 +87,7 @@ def read_outcome(*runs: Run) -> Outcome | None:
         return None
     first, *others = (_read(run) for run in runs)
     check_protocols([first, *others])
+    first.protocol = common_protocol([first, *others]) or ""
     for other in others:
         first.metrics |= other.metrics
     first.others = tuple(others)
@@ -139,6 +140,9 @@ def check_stored_settings(runs: Iterable[Run]) -> None:
         # As it comes back from a file, where tuples within lists have become lists.
         wanted = CfgNode.load_cfg(run.config().dump())
         for name, there, here in differences(stored, wanted):
+            if name == "MODEL.WEIGHTS" and run.needs:
+                # In the output folder, which may have moved.
+                continue
             raise ValueError(
                 f"{file}: this run was started with {name} {there}, not {here}; "
                 "choose another --output, or remove the folder"

@@ -149,8 +149,8 @@ class Plan:
             before, after = PRETRAINING[self.dataset]
             # Runs of other seeds that are there already may have begun with one.
             files = (self.output / Path(before).stem).glob("seed*/config.yaml")
-            found = [int(file.parent.name.removeprefix("seed")) for file in files]
-            first = min(found, default=self.seeds[0])
+            seeds = [file.parent.name.removeprefix("seed") for file in files]
+            first = min((int(x) for x in seeds if x.isdecimal()), default=self.seeds[0])
             pretrained = self._own(Path(before).stem, before, first)
             return (self._own(row.run_name, after, seed, pretrained=pretrained),)
         file, pairs = start(table, row, self.dataset, self.detector)
@@ -203,9 +203,8 @@ def start(
 
 def mti_start(config: str, dataset: str) -> tuple[str, tuple[str, ...]]:
     """Return a file of configs/mti, and pairs that make it the model of a row."""
-    file = f"mti/{dataset}/{config}.yaml"
-    if dataset != "rooms" or (CONFIGS / file).is_file():
-        return model_zoo.get_config_file(file), ()
+    if dataset != "rooms" or not (CONFIGS / f"mti/nyud/{config}.yaml").is_file():
+        return model_zoo.get_config_file(f"mti/{dataset}/{config}.yaml"), ()
     # NYUD-v2's models, from random weights.
     pairs = model_settings(config, baseline=MTI_BASELINE, folder="mti/nyud")
     kept = [

@@ -45,15 +45,6 @@ def class_names(cfg: CfgNode) -> list[str]:
     return found[0] if found else [n for name in cfg.DATASETS.TEST[:1] for n in thing_classes(name)]
 
 
-def names_by_kind(cfg: CfgNode) -> dict[str, list[str]]:
-    """Return ``thing_classes``, the detector's, and the data sets' other facts of this kind."""
-    facts: dict[str, list[str]] = {}
-    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-        facts = MetadataCatalog.get(name).as_dict() | facts
-    facts["thing_classes"] = class_names(cfg)
-    return {key: list(x) for key, x in facts.items() if key.endswith("_classes") and x}
-
-
 def boxed_sets(cfg: CfgNode) -> dict[str, list[str]]:
     """Return the classes of each training set whose boxes are used."""
     kept = zip(cfg.DATASETS.TRAIN, of_each_set(cfg, "KEEP_LABELS", ALL), strict=True)

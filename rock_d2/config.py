@@ -92,6 +92,7 @@ def _add_input_config(cfg: CfgNode) -> None:
     cfg.INPUT.ROTATION.SAMPLING = "range"
     # Class 0 in the corners, as in MTI-Net's published code, instead of unknown.
     cfg.INPUT.ROTATION.BACKGROUND_CORNERS = False
+    # Changes of an image's colours.
     cfg.INPUT.COLOR_AUG = CfgNode()
     # Deviation of the shift along ImageNet's principal colours, that of Krizhevsky et al., NIPS
     # 2012, sec. 4.1, to whom the paper refers; 0 switches it off.
@@ -102,7 +103,7 @@ def _add_input_config(cfg: CfgNode) -> None:
 
 def _add_network_config(cfg: CfgNode) -> None:
     # The meta-architecture that MultiTask builds: "SSD", "RetinaNet", "FCOS", "GeneralizedRCNN" or
-    # another one without semantic segmentation, which is a task; "" for tasks alone.
+    # any other of Detectron2 but PanopticFPN and SemanticSegmentor; "" for tasks alone.
     cfg.MODEL.DETECTOR = "SSD"
 
     cfg.MODEL.NECK = CfgNode()

@@ -22,7 +22,7 @@ from detectron2.modeling import build_model
 from tqdm import tqdm
 
 from rock_d2.checkpoint.checkpointer import CompleteCheckpointer
-from rock_d2.classes import names_by_kind
+from rock_d2.checkpoint.classes import names_by_kind
 from rock_d2.config import load_config
 from rock_d2.data.mapper import Decoded, RockDatasetMapper
 from rock_d2.results import Result

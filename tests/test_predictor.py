@@ -100,7 +100,8 @@ def test_every_kind_of_source_gives_the_same(predictor, folder, address):
         assert_equal(predictor(photo), first)
     assert_equal(predictor(f"{address}/a.png?size=full"), first)
     video = cv2.VideoCapture(str(folder / "walk.avi"))
-    several = [folder, f"{folder}/*.png", f"{folder.parent}/room*", [f"{address}/a.png", [folder / "b.png"]], video]
+    patterns = (f"{folder}/*.png", f"{folder.parent}/room*")
+    several = [folder, *patterns, [f"{address}/a.png", [folder / "b.png"]], video]
     for source in several:
         for found, truth in zip(predictor(source), wanted, strict=True):
             assert_equal(found, truth)

@@ -74,7 +74,7 @@ def evaluate_boxes(cfg: CfgNode, dataset_name: str, file: Path) -> dict[str, flo
 
 def evaluate_tasks(cfg: CfgNode, dataset_name: str, folder: Path) -> dict[str, dict[str, float]]:
     tasks = [task for task in measurable(cfg, dataset_name) if (folder / task.name).is_dir()]
-    known = {task.name for _, task in TASK_REGISTRY} - {task.name for task in tasks}
+    known = {task.name for _, task in TASK_REGISTRY} - {task.name for task in build_tasks(cfg)}
     if others := sorted(name for name in known if (folder / name).is_dir()):
         raise ValueError(
             f"{folder} has predictions of {', '.join(others)}, which are not among the config's "

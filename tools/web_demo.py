@@ -66,7 +66,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_model_options(parser)
     score = "score from which an object is shown before the slider is moved (default: %(default)s)"
     add("--confidence-threshold", type=float, default=0.5, metavar="SCORE", help=score)
-    host = "address to listen at; 0.0.0.0 lets others in by --allowed-host (default: %(default)s)"
+    host = "address to listen at; 0.0.0.0 needs --allowed-host (default: %(default)s)"
     add("--host", default="127.0.0.1", help=host)
     add("--port", type=int, default=7860, help="port to listen at (default: %(default)s)")
     names = "name by which browsers reach the page, if it is not --host (repeatable)"

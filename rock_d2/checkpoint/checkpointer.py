@@ -12,11 +12,11 @@ from fvcore.common.checkpoint import (
 )
 from torch import nn
 
+from rock_d2.checkpoint.classes import names_by_kind
 from rock_d2.checkpoint.downloads import local_file
 from rock_d2.checkpoint.files import CheckpointFiles
 from rock_d2.checkpoint.formats import Tensors, WeightFormat, backbone_place, find_format, learned
 from rock_d2.checkpoint.loading import read_weights
-from rock_d2.classes import names_by_kind
 
 
 class RockCheckpointer(DetectionCheckpointer):

@@ -1,12 +1,16 @@
-"""Predictors of classes when a training starts with the weights of one on other classes."""
+"""Names of classes in checkpoints, and predictors when a training starts with others'."""
 
 import logging
 import re
 from collections.abc import Mapping, Sequence
 
 import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 
 from rock_d2.checkpoint.formats import Tensors
+from rock_d2.classes import class_names, first_set
+from rock_d2.tasks import TASK_REGISTRY
 
 logger = logging.getLogger(__name__)
 
@@ -101,3 +105,16 @@ def with_rows(
         if name in there:
             new[:, place] = old[:, there.index(name)]
     return new.reshape(fresh.shape)
+
+
+def names_by_kind(cfg: CfgNode) -> dict[str, list[str]]:
+    """Return ``thing_classes``, the detector's, and the data sets' other facts of this kind."""
+    facts: dict[str, list[str]] = {}
+    for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
+        facts = MetadataCatalog.get(name).as_dict() | facts
+    facts["thing_classes"] = class_names(cfg)
+    for task in map(TASK_REGISTRY.get, (*cfg.MODEL.TASKS.MAIN, *cfg.MODEL.TASKS.AUXILIARY)):
+        key, teaching = getattr(task, "class_list", ""), first_set(cfg, task.name)
+        if key and teaching:
+            facts[key] = MetadataCatalog.get(teaching).get(key, facts.get(key, ()))
+    return {key: list(x) for key, x in facts.items() if key.endswith("_classes") and x}

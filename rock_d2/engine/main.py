@@ -102,8 +102,8 @@ def run(args: argparse.Namespace, cfg: CfgNode) -> None:
     start_run(cfg, args)
     if wanted != cfg.OUTPUT_DIR:
         logger.warning(
-            f"{wanted} holds another training; this one goes to OUTPUT_DIR {cfg.OUTPUT_DIR} "
-            "(--overwrite would replace the other, --resume continue it)"
+            f"{wanted} holds another training; this one goes to OUTPUT_DIR {cfg.OUTPUT_DIR} (once "
+            "the other has ended, --overwrite would replace it and --resume continue it)"
         )
     trainer = RockTrainer(cfg)
     trainer.resume_or_load(resume=args.resume or was_restarted)

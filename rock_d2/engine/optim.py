@@ -45,7 +45,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         lr=solver.BASE_LR,
         weight_decay=solver.WEIGHT_DECAY,
         # If its first step overflows in fp16, a fused SGD keeps momentum that nobody has set.
-        fused=solver.OPTIMIZER != "SGD",
+        fused=solver.OPTIMIZER != "SGD" or None,
         **{argument: solver[key] for argument, key in extras.items()},
     )
 

@@ -139,7 +139,8 @@ def load_protocol(file: Path) -> Protocol:
 
 def find_protocol(name: str) -> Protocol:
     """Return the protocol of a name that results have; one without metrics if there is none."""
-    name = re.split("[ +]", name)[0]
+    # A path may have spaces.
+    name = re.match(r".*?\.yaml(?=$|[ +])|[^ +]*", name)[0]
     file = protocol_file(name)
     return load_protocol(file) if file.is_file() else Protocol(name=name)
 
@@ -160,7 +161,8 @@ def protocol_of(cfg: CfgNode, dataset_name: str) -> Protocol:
         known = ", ".join(sorted(path.stem for path in FOLDER.glob("*.yaml")))
         raise ValueError(f"TEST.PROTOCOL is {wanted!r}; it must be a yaml file, or one of {known}")
     protocol = load_protocol(file) if wanted else Protocol()
-    names, crop = [wanted or dataset_name], cfg.TEST.EVAL_CROP or protocol.crop
+    name = str(file.resolve()) if wanted.endswith(".yaml") else wanted or dataset_name
+    names, crop = [name], cfg.TEST.EVAL_CROP or protocol.crop
     names += [crop] if crop != protocol.crop else []
     quantise = cfg.TEST.QUANTISE or protocol.quantise
     names += ["quantised"] if quantise != protocol.quantise else []

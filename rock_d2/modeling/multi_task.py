@@ -78,7 +78,10 @@ class MultiTask(nn.Module):
         if not cfg.MODEL.RESNETS.OUT_FEATURES:
             raise ValueError("MODEL.RESNETS.OUT_FEATURES is empty; name maps, such as res5")
         if name in (cls.__name__, *SEGMENTERS):
-            raise ValueError(f"MODEL.DETECTOR is {name}; it must be a detector, or '' for none")
+            raise ValueError(
+                f"MODEL.DETECTOR is {name}; it must be a detector, or '' for none (classes of "
+                "pixels are one of MODEL.TASKS)"
+            )
         detector = registered(META_ARCH_REGISTRY, name, setting="MODEL.DETECTOR")(cfg)
         if cfg.MODEL.DETECTOR and has_ignored_classes(cfg):
             ignore_classes(detector)

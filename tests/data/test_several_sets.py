@@ -11,6 +11,7 @@ from detectron2.utils.events import EventStorage
 from tiny import detector_cfg, item, tiny_cfg
 
 from rock_d2 import build_train_loader
+from rock_d2.checkpoint.classes import names_by_kind
 from rock_d2.classes import class_names, has_ignored_classes, places_of, renumbered, thing_classes
 from rock_d2.data.records import training_dicts
 from rock_d2.engine.setup import check_config
@@ -116,6 +117,7 @@ def test_a_set_whose_labels_are_dropped_does_not_say_which_classes_there_are():
     assert scene.num_classes == 3
     build_train_loader(cfg)
     assert [list(measurable(cfg, name)) for name in SETS] == [[], [scene]]
+    assert names_by_kind(cfg)["scene_classes"] == ["kitchen", "bar", "inn"]
 
 
 def test_predictions_are_scored_as_the_test_sets_classes_of_the_same_name():

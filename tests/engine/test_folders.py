@@ -40,11 +40,13 @@ def test_used_folders_are_left_alone(cfg, tmp_path):
 
 def test_restarted_processes_find_their_folder(cfg, tmp_path):
     leave_training(tmp_path / "run")
-    (tmp_path / "run-2").mkdir()
     # Killed before and after the first checkpoint.
-    assert name_of(cfg, tmp_path, was_restarted=True) == "run-2"
+    assert name_of(cfg, tmp_path) == name_of(cfg, tmp_path, was_restarted=True) == "run-2"
     (tmp_path / "run-2" / "model_0000000.pth").write_text("")
     assert name_of(cfg, tmp_path, was_restarted=True) == "run-2"
+    # Those of another torchrun were somewhere else.
+    (tmp_path / "run-2" / ".lock").write_text("1")
+    assert name_of(cfg, tmp_path, was_restarted=True) == "run-3"
     assert name_of(cfg, tmp_path, overwrite=True, was_restarted=True) == "run"
     assert (tmp_path / "run" / "metrics.json").exists()
 

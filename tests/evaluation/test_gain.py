@@ -94,7 +94,7 @@ def test_a_task_of_one_model_does_not_make_another_protocol(tmp_path):
 
 
 def test_a_protocol_of_ones_own_has_its_own_metrics(tmp_path):
-    own = tmp_path / "rooms.yaml"
+    own = tmp_path / "my rooms.yaml"
     own.write_text("datasets: [rooms_val]\nmetrics: {sem_seg/pixel_acc: max}\n")
     cfg = load_config(get_config("mti/rooms/single_hrnet18.yaml"), ["TEST.PROTOCOL", str(own)])
     name = protocol_of(cfg, "rooms_val").on("rooms_val", 3)

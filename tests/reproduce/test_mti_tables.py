@@ -129,3 +129,14 @@ def test_two_protocols_do_not_come_into_one_table(measured):
     write_results(measured.output / "mtl_hrnet18/seed1", "rooms+eigen", miou=0.2, rmse=1)
     with pytest.raises(ValueError, match=r"different protocols: .*by rooms, .*by rooms\+eigen"):
         Comparison(measured, measured.tables[0])
+
+
+def test_settings_of_a_task_are_no_other_protocol_for_a_model_without_it(measured):
+    capped = "rooms+DEPTH.EVAL_CAP=10.0"
+    for name in ("single_hrnet18_depth", "mtl_hrnet18"):
+        for seed in (1, 2):
+            write_results(measured.output / name / f"seed{seed}", capped, miou=0.2, rmse=1)
+    assert Comparison(measured, measured.tables[0]).protocol_name == capped
+    write_results(measured.output / "mtl_hrnet18/seed1", miou=0.2, rmse=1)
+    with pytest.raises(ValueError, match="different protocols"):
+        Comparison(measured, measured.tables[0])

@@ -1,6 +1,7 @@
 """From tables to command lines."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,10 +111,21 @@ def test_one_pretraining_serves_all_seeds():
 
 
 def test_more_seeds_begin_with_the_pretraining_that_is_there(tmp_path):
-    (tmp_path / "pretrain_rooms_other" / "seed1").mkdir(parents=True)
-    (tmp_path / "pretrain_rooms_other" / "seed1" / "config.yaml").touch()
-    plan = Plan([find_table("3")], dataset="rooms", seeds=(4, 5), output=tmp_path)
-    assert {run.pretrained.seed for run in plan.runs() if run.pretrained} == {1}
+    plan = Plan([find_table("3")], dataset="rooms", seeds=(1,), output=tmp_path)
+    (first,) = (run for run in plan.runs() if run.name == "pretrain_rooms_other")
+    # And what a training without --resume made of a folder that was taken.
+    for folder in (first.folder, Path(f"{first.folder}-2")):
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text(first.config().dump())
+    runs = replace(plan, seeds=(4, 5)).runs()
+    assert {run.pretrained.seed for run in runs if run.pretrained} == {1}
+    # The whole folder may move.
+    tuned = next(run for run in runs if run.pretrained)
+    tuned.folder.mkdir(parents=True)
+    moved = tuned.config()
+    moved.MODEL.WEIGHTS = "elsewhere/model_final.pth"
+    (tuned.folder / "config.yaml").write_text(moved.dump())
+    check_stored_settings(runs)
 
 
 def test_an_evaluation_of_an_earlier_training_is_not_finished(tmp_path):

@@ -36,12 +36,12 @@ def is_box(value: Any) -> bool:
 def is_mask(value: Any) -> bool:
     """Return whether Detectron2 keeps the object: it drops those whose polygons are all too short.
 
-    An empty list is no mask.
+    No value, or an empty one, is an object without a mask.
     """
     polygons = value if isinstance(value, list) else []
     return (
         (isinstance(value, dict) and {"size", "counts"} <= value.keys())
-        or value == []
+        or not value
         or any(isinstance(x, list) and len(x) >= 6 and len(x) % 2 == 0 for x in polygons)
     )
 
@@ -63,7 +63,7 @@ TABLES = {
         "category_id": IS_INT,
         "bbox": Field(is_box, "[x, y, width, height]"),
         "iscrowd": Field(lambda value: value in (0, 1), "0 or 1", optional=True),
-        "ignore": Field(lambda value: not value, "0, or left out: see `iscrowd`", optional=True),
+        "ignore": Field(lambda value: value == 0, "0, or left out: see `iscrowd`", optional=True),
         "segmentation": Field(
             is_mask, "[x, y, x, y, ...] of 3 points or more, an RLE, or left out", optional=True
         ),

@@ -126,7 +126,7 @@ def test_a_mask_that_would_lose_its_object_is_refused(registered):
     path = registered / "train.json"
     document = json.loads(path.read_text())
     (found,) = document["annotations"]
-    for mask in ([], [[1, 1, 3, 1, 3, 3], [1, 1]], {"counts": "0", "size": [4, 6]}):
+    for mask in ([], None, [[1, 1, 3, 1, 3, 3], [1, 1]], {"counts": "0", "size": [4, 6]}):
         path.write_text(json.dumps(document | {"annotations": [found | {"segmentation": mask}]}))
         assert len(DatasetCatalog.get("pots")[0]["annotations"]) == 1
     for mask in ([[]], [[1, 1, 3, 3]], [[1, 1, 3, 1, 3, 3, 2]], "4", {"counts": [24]}):
