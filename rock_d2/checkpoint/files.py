@@ -15,7 +15,7 @@ from rock_d2.files import atomic_file
 
 logger = logging.getLogger(__name__)
 
-# As Detectron2 calls and reads it: the name of the last checkpoint. Here it is only written.
+# As Detectron2 calls and reads it: the name of the last checkpoint.
 TAG = "last_checkpoint"
 FINAL = "model_final"
 # Checkpoints that a training can resume from; model_best is for use.
@@ -60,8 +60,17 @@ class CheckpointFiles:
         return sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
     def newest(self) -> Path | None:
-        """Return the newest checkpoint that loads, or None in a folder without any."""
-        files = self.resumable()
+        """Return the newest checkpoint that loads, or None in a folder without any.
+
+        The tag names it also in a copy, whose files have other times; a later one may have been
+        written after the tag.
+        """
+        files, tag = self.resumable(), self.folder / TAG
+        last = self.folder / tag.read_text().strip() if tag.is_file() else None
+        if last in files:
+            newer = files[files.index(last) + 1 :]
+            later = [path for path in newer if path.stem != FINAL and path.name > last.name]
+            files = [*(path for path in files if path not in (last, *later)), last, *later]
         for path in reversed(files):
             try:
                 check_whole(path)

@@ -67,12 +67,14 @@ class Evaluations(HookBase):
         period: int,
         metric: str,
         mode: str = "max",
+        checkpoint_period: int = 0,
         derived: Callable[[Mapping[str, float]], dict[str, float]] = lambda results: {},
     ):
         """
         Args:
             evaluate: returns results; only the first process has any.
             period: iterations; 0 evaluates at the end only.
+            checkpoint_period: of ``Checkpoints``; what an evaluation follows is saved before it.
             metric: ``<task>/<metric>``, or with ``<data set>/`` before it where there are several.
             derived: returns further metrics from those that were measured.
         """
@@ -82,6 +84,7 @@ class Evaluations(HookBase):
         self._period = period
         self._metric = metric
         self._sign = 1 if mode == "max" else -1
+        self._checkpoint_period = checkpoint_period
         self._derived = derived
         self.best: float | None = None
         self.best_iteration: int | None = None
@@ -89,6 +92,9 @@ class Evaluations(HookBase):
     def after_step(self) -> None:
         done = self.trainer.iter + 1
         if self._period > 0 and done % self._period == 0 and done != self.trainer.max_iter:
+            if self._checkpoint_period and done % self._checkpoint_period == 0:
+                # Nothing is lost if the evaluation fails; it is saved again with its results.
+                self._checkpointer.save(f"model_{self.trainer.iter:07d}")
             self._run(done)
 
     def after_train(self) -> None:
@@ -119,10 +125,13 @@ class Evaluations(HookBase):
         self._checkpointer.save("model_best")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "best_iteration": self.best_iteration}
+        of = [self._metric, self._sign]
+        return {"best": self.best, "best_iteration": self.best_iteration, "of": of}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best, self.best_iteration = state["best"], state["best_iteration"]
+        # Another metric begins anew.
+        if state.get("of", [self._metric, self._sign]) == [self._metric, self._sign]:
+            self.best, self.best_iteration = state["best"], state["best_iteration"]
 
 
 class Checkpoints(HookBase):

@@ -35,6 +35,8 @@ def check_devices(args: argparse.Namespace, device: str) -> None:
 def launch(args: argparse.Namespace) -> None:
     """Run this process's own command in ``--num-gpus`` processes and exit as they do."""
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // args.num_gpus)))
+    # A signal waits for the end of an evaluation, and the checkpoint after it.
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "1800")
     place = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost"}
     if args.num_machines > 1:
         place = {"rdzv_backend": "static", "rdzv_configs": {"rank": args.machine_rank}}

@@ -117,7 +117,10 @@ def evaluate(cfg: CfgNode, *, resume: bool) -> None:
     cfg = load_config(cfg, ["MODEL.TIMM.PRETRAINED", False])  # the whole model is loaded
     model = RockTrainer.build_model(cfg)
     checkpointer = CompleteCheckpointer(cfg, model=model, save_dir=cfg.OUTPUT_DIR)
-    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    last = comm.all_gather(checkpointer.files.newest() if resume else None)[0]
+    if not (last or cfg.MODEL.WEIGHTS):
+        raise ValueError(f"{cfg.OUTPUT_DIR} has no checkpoint to evaluate; name MODEL.WEIGHTS")
+    checkpointer.load(str(last or cfg.MODEL.WEIGHTS), checkpointables=[])
     report(cfg, RockTrainer.test(cfg, model))
     for name in cfg.DATASETS.TEST if comm.is_main_process() else ():
         draw_box_charts(cfg, name)

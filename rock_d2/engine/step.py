@@ -16,6 +16,8 @@ from rock_d2.checkpoint.training import load_optimizer
 from rock_d2.modeling.balancing import Balancer, GradientCosine
 from rock_d2.registry import check_choice
 
+# Of fp16; each gradient that is not finite halves it.
+SMALLEST_SCALE = 2.0**-14
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -108,6 +110,8 @@ class TrainingStep:
             raise FloatingPointError(non_finite_text(self.iter, losses, batch))
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.scaler.is_enabled() and self.scaler.get_scale() < SMALLEST_SCALE:
+            raise FloatingPointError(non_finite_text(self.iter, losses, batch))
         self._sums = {name: self._sums.get(name, 0) + loss for name, loss in losses.items()}
         self._seconds += time.perf_counter() - start
         self._num_steps += 1

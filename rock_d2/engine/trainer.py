@@ -35,12 +35,15 @@ from rock_d2.engine.step import TrainingStep
 from rock_d2.evaluation.build import build_evaluator
 from rock_d2.modeling.balancing import build_balancer
 from rock_d2.modeling.multi_task import MultiTask
+from rock_d2.registry import check_choice
 from rock_d2.visualization import training_chart, write_picture
 
 logger = logging.getLogger(__name__)
 
 # The average that Detectron2's dense detectors keep in an attribute and not in a buffer.
 NORMALIZER = "loss_normalizer"
+# Of torch.compile.
+COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 
 
 class RockTrainer(DefaultTrainer):
@@ -76,6 +79,10 @@ class RockTrainer(DefaultTrainer):
             trainer=weakref.proxy(self),
         )
         self.register_hooks(self.build_hooks())
+        # What is wrong with a test set shows now, and not at the first evaluation.
+        for name in cfg.DATASETS.TEST:
+            self.build_test_loader(cfg, name)
+            self.build_evaluator(cfg, name)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -86,6 +93,7 @@ class RockTrainer(DefaultTrainer):
                 "and the detector MODEL.DETECTOR"
             )
         if cfg.SOLVER.COMPILE:
+            check_choice(cfg.SOLVER.COMPILE, COMPILE_MODES, setting="SOLVER.COMPILE")
             # With the neck. The rest of a detector has other shapes for every image.
             model.backbone.compile(mode=cfg.SOLVER.COMPILE)
         return model
@@ -117,6 +125,7 @@ class RockTrainer(DefaultTrainer):
                     period=cfg.TEST.EVAL_PERIOD,
                     metric=prefix + cfg.TEST.BEST_METRIC,
                     mode=cfg.TEST.BEST_MODE,
+                    checkpoint_period=solver.CHECKPOINT_PERIOD,
                     **({"derived": gain} if gain else {}),
                 )
             )

@@ -47,7 +47,14 @@ class FCOS(fcos.FCOS):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         node, backbone = with_num_classes(cfg).MODEL.FCOS, build_backbone(cfg)
-        shapes = [backbone.output_shape()[name] for name in node.IN_FEATURES]
+        known = backbone.output_shape()
+        if not node.IN_FEATURES or not set(node.IN_FEATURES) <= known.keys():
+            raise ValueError(
+                f"MODEL.FCOS.IN_FEATURES is {node.IN_FEATURES}; it must be some of {[*known]}"
+            )
+        if node.NUM_CONVS < 1:
+            raise ValueError(f"MODEL.FCOS.NUM_CONVS is {node.NUM_CONVS}; it must be 1 or more")
+        shapes = [known[name] for name in node.IN_FEATURES]
         return {
             "backbone": backbone,
             "head": fcos.FCOSHead(
@@ -66,6 +73,18 @@ class FCOS(fcos.FCOS):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
+
+    def losses(
+        self,
+        anchors: list[Boxes],
+        pred_logits: list[torch.Tensor],
+        gt_labels: list[torch.Tensor],
+        pred_anchor_deltas: list[torch.Tensor],
+        *rest: Any,
+    ) -> dict[str, torch.Tensor]:
+        # Under autocast, Detectron2's GIoU would get numbers of two types.
+        deltas = [x.float() for x in pred_anchor_deltas]
+        return super().losses(anchors, pred_logits, gt_labels, deltas, *rest)
 
     def label_anchors(
         self, anchors: list[Boxes], gt_instances: list[Instances]

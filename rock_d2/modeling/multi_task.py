@@ -82,6 +82,10 @@ class MultiTask(nn.Module):
                 f"MODEL.DETECTOR is {name}; it must be a detector, or '' for none (classes of "
                 "pixels are one of MODEL.TASKS)"
             )
+        if not cfg.MODEL.DETECTOR and cfg.MODEL.NECK.NAME == "IdentityNeck":
+            raise ValueError(
+                "MODEL.DETECTOR is '' and MODEL.NECK.NAME IdentityNeck: nothing learns"
+            )
         detector = registered(META_ARCH_REGISTRY, name, setting="MODEL.DETECTOR")(cfg)
         if cfg.MODEL.DETECTOR and has_ignored_classes(cfg):
             ignore_classes(detector)

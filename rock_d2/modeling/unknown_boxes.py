@@ -51,6 +51,8 @@ class KnownBoxes:
         self._boxed_size = tuple(inputs[0].shape[-2:])
         return (self._images,)
 
+    # Compiled, it would be compiled anew for each choice of images.
+    @torch.compiler.disable
     def _keep_boxed(
         self, module: nn.Module, inputs: tuple[Any, ...], features: dict[str, torch.Tensor]
     ) -> dict[str, torch.Tensor] | None:

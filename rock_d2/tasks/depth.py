@@ -52,6 +52,8 @@ class Depth(MapTask):
 
     def __post_init__(self) -> None:
         check_choice(self.loss_name, ("berhu_log", "l1"), setting="MODEL.TASKS.DEPTH.LOSS")
+        if self.eval_cap < 0:
+            raise ValueError(f"MODEL.TASKS.DEPTH.EVAL_CAP is {self.eval_cap}; 0 is none")
 
     @property
     def is_logarithm(self) -> bool:

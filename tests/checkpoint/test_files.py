@@ -34,6 +34,17 @@ def test_last_few_are_kept_and_none_with_higher_numbers_deleted(tmp_path):
     assert sorted(content_of(tmp_path)) == ["last_checkpoint", *kept]
 
 
+def test_a_copy_with_other_times_has_the_same_newest_file(tmp_path):
+    files = filled(tmp_path, 1, 2, 3)
+    for age, iteration in enumerate((3, 1, 2)):
+        os.utime(tmp_path / f"model_{iteration:07d}.pth", (100 + age, 100 + age))
+    assert files.newest().name == "model_0000003.pth"
+    # The process was killed between a file and its tag.
+    (tmp_path / "last_checkpoint").write_text("model_0000002.pth")
+    os.utime(tmp_path / "model_0000003.pth", (200, 200))
+    assert files.newest().name == "model_0000003.pth"
+
+
 @pytest.mark.parametrize("size", [0, 500, 3000, "wrong bit"])
 def test_damaged_file_is_passed_over_and_named(tmp_path, size, heard):
     files, last = filled(tmp_path, 1, 2), tmp_path / "model_0000002.pth"
@@ -54,9 +65,10 @@ def test_newest_file_is_taken_also_if_the_tag_names_another(tmp_path, tag):
     assert files.newest() == tmp_path / "model_0000002.pth"
 
 
-def test_newest_is_by_time_then_by_name(tmp_path):
+def test_newest_is_without_a_tag_by_time_then_by_name(tmp_path):
     files = filled(tmp_path, 1, 2)
     files.write("model_final", CONTENT)
+    (tmp_path / "last_checkpoint").unlink()
     for path in tmp_path.glob("*.pth"):
         os.utime(path, (1, 1))
     assert files.newest() == tmp_path / "model_final.pth"

@@ -74,3 +74,19 @@ def test_best_model_is_that_of_the_best_score(scores, num_iterations, mode, best
     trainer.train()
     assert (trainer.best.best, trainer.best.best_iteration) == best
     assert (weight(tmp_path), weight(tmp_path, "model_final")) == (best[1], num_iterations)
+
+
+def test_what_a_failed_evaluation_follows_is_saved(tmp_path):
+    loop = Scripted([10.0], tmp_path, num_iterations=6, checkpoint_period=4)
+    with pytest.raises(StopIteration):
+        loop.train()
+    assert weight(tmp_path, "model_0000003") == 4
+
+
+def test_a_best_score_of_another_metric_is_not_compared(tmp_path):
+    first = Scripted([53.0], tmp_path, num_iterations=1)
+    first.train()
+    for options, best in (({}, 53), ({"metric": "depth/delta1"}, None), ({"mode": "min"}, None)):
+        other = Scripted([], tmp_path, num_iterations=1, **options).best
+        other.load_state_dict(first.best.state_dict())
+        assert other.best == best

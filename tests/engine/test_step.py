@@ -62,3 +62,12 @@ def test_fp16_leaves_infinite_gradients_to_the_scaler_and_stops_at_infinite_loss
     assert (step.scaler.get_scale(), step.model.weight.item()) == (scale / 2, weight)
     with pytest.raises(FloatingPointError):
         step.run_step()
+
+
+def test_fp16_stops_where_no_scale_makes_the_gradient_finite():
+    step = line_step([BAD["gradient"]] * 31, precision=torch.float16)
+    # It starts at 2 ** 16, and ends below 2 ** -14.
+    for _ in range(30):
+        step.run_step()
+    with pytest.raises(FloatingPointError, match="the gradient is not finite"):
+        step.run_step()

@@ -66,6 +66,14 @@ def assert_equal(first: Any, second: Any) -> None:
 
 
 @each_detector
+def test_losses_are_finite_in_half_precision(name):
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = losses_of(build(name, "MODEL.NECK.NAME", "ROCK"), [item(0), item(1)])
+    sum(losses.values()).backward()
+    assert all(loss.isfinite() for loss in losses.values())
+
+
+@each_detector
 def test_with_the_identity_the_detector_is_the_bare_one_bit_for_bit(name):
     model, alone = build(name, "MODEL.NECK.NAME", "IdentityNeck"), bare(name)
     assert_equal(dict(model.state_dict()), dict(alone.state_dict()))
@@ -273,6 +281,11 @@ def test_rock_adds_the_papers_parameters():
 def test_settings_that_make_no_sense_are_named(setting, value):
     with pytest.raises(ValueError, match=rf"MODEL\..*{setting.rpartition('.')[2]}"):
         on_meta(tiny_cfg(*ROCK, setting, value))
+
+
+def test_neither_a_detector_nor_tasks_learn_nothing():
+    with pytest.raises(ValueError, match=r"MODEL.DETECTOR is '' and .*IdentityNeck: nothing"):
+        on_meta(tiny_cfg("MODEL.DETECTOR", ""))
 
 
 def test_a_neck_that_takes_no_labels_says_so():

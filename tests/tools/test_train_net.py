@@ -78,6 +78,8 @@ def test_evaluation_of_the_stored_model_gives_the_trainings_last_results(trained
     )
     assert found == expected
     assert "MODEL.WEIGHTS is empty" in error_of("--eval-only", *TINY, "OUTPUT_DIR", tmp_path)
+    nowhere = ("OUTPUT_DIR", tmp_path / "nowhere")
+    assert "has no checkpoint" in error_of("--eval-only", "--resume", *TINY, *nowhere)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +89,8 @@ def test_evaluation_of_the_stored_model_gives_the_trainings_last_results(trained
         (("MODEL.WEIGHTS", "nowhere.pth"), "nowhere.pth"),
         (("DATASETS.TRAIN", "('room_train',)"), "DATASETS.TRAIN: 'room_train' is not registered"),
         (("MODEL.DEVICE", "cuda:99"), "MODEL.DEVICE is 'cuda:99'"),
+        (("SOLVER.COMPILE", "fast"), "SOLVER.COMPILE is 'fast'"),
+        (("TEST.COCO_BACKEND", "cocoapi"), "TEST.COCO_BACKEND is 'cocoapi'"),
         (("DATASETS.TEST", "('rooms_plain_val',)"), "data set `rooms_plain_val` is not there"),
     ],
 )

@@ -104,7 +104,8 @@ class ROCK(Neck):
             "shared_trunk": rock.SHARED_TRUNK,
             "width": rock.WIDTH,
             "norm": rock.NORM,
-            "fusion": rock.FUSION.NAME,
+            # Without a detector nothing would train the decoders.
+            "fusion": rock.FUSION.NAME if cfg.MODEL.DETECTOR else "NoFusion",
             "switched_off": task_names(
                 rock.FUSION.SWITCHED_OFF, setting="MODEL.ROCK.FUSION.SWITCHED_OFF"
             ),

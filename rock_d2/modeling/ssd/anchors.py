@@ -108,6 +108,8 @@ def box_shapes(
     """
     if len(scales) != 3 or min(scales) <= 0:
         raise ValueError(f"MODEL.SSD.SCALES is {list(scales)}, not three positive numbers")
+    if min(aspect_ratios, default=1) <= 0:
+        raise ValueError(f"MODEL.SSD.ASPECT_RATIOS are {list(aspect_ratios)}, not all above 0")
     first, second, last = scales
     step = (last - second) / max(num_maps - 2, 1)
     sizes = [first * side] + [(second + step * i) * side for i in range(num_maps)]
