@@ -42,6 +42,7 @@ def test_shards_give_the_same_batches(rooms_root, tmp_path, monkeypatch):
         make_shards("rooms_train", tmp_path / "sharded", max_bytes=3e5)
     # Tar files of before do not come into the new ones.
     made.unlink()
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(rooms_root))
     make_shards("rooms_train", tmp_path / "sharded", max_bytes=1e9)
     assert len(list(folder.glob("rooms_train-*.tar"))) == 1
     assert list(differing(batches(tmp_path, tmp_path / "sharded", monkeypatch), expected)) == []
