@@ -129,7 +129,7 @@ class Evaluations(HookBase):
         return {"best": self.best, "best_iteration": self.best_iteration, "of": of}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        # Another metric begins anew.
+        # Scores of different metrics cannot be compared.
         if state.get("of", [self._metric, self._sign]) == [self._metric, self._sign]:
             self.best, self.best_iteration = state["best"], state["best_iteration"]
 

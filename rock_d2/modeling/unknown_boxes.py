@@ -51,7 +51,7 @@ class KnownBoxes:
         self._boxed_size = tuple(inputs[0].shape[-2:])
         return (self._images,)
 
-    # Compiled, it would be compiled anew for each choice of images.
+    # torch.compile would recompile it for each set of images with known boxes.
     @torch.compiler.disable
     def _keep_boxed(
         self, module: nn.Module, inputs: tuple[Any, ...], features: dict[str, torch.Tensor]
