@@ -1,4 +1,4 @@
-"""Names of classes in checkpoints, and predictors when a training starts with others'."""
+"""Names of classes in checkpoints, and predictors for weights of a training on other classes."""
 
 import logging
 import re

@@ -44,7 +44,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         with_multipliers(parameters, model, solver.LR_MULTIPLIERS),
         lr=solver.BASE_LR,
         weight_decay=solver.WEIGHT_DECAY,
-        # If its first step overflows in fp16, a fused SGD keeps momentum that nobody has set.
+        # If its first fp16 step overflows, a fused SGD keeps uninitialised momentum.
         fused=solver.OPTIMIZER != "SGD" or None,
         **{argument: solver[key] for argument, key in extras.items()},
     )

@@ -56,7 +56,7 @@ def check_config(cfg: CfgNode) -> None:
         check_registered(cfg.DATASETS[key], f"DATASETS.{key}")
     for name in cfg.DATASETS.TEST:
         protocol_of(cfg, name)
-        # That of a training set is read soon.
+        # Training sets are read first thing in a training.
         if files := MetadataCatalog.get(name).get("files"):
             check_is_there(data_path(files[0]), name)
 

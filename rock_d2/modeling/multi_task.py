@@ -124,7 +124,7 @@ class MultiTask(nn.Module):
         refined, batch.predictions = self.neck(features, batch.extents, batch.labels)
         return refined
 
-    # torch.compile would recompile it for the image ids and scene ids of each batch.
+    # torch.compile would recompile it for the image ids and labels of each batch.
     @torch.compiler.disable
     def _collate(self, size: tuple[int, int]) -> None:
         """Give the batch its labels, and the images' shares of it; it is padded to ``size``."""
