@@ -10,6 +10,7 @@ where it stopped. docs/DATASETS.md describes the data sets, README.md beside thi
 
 import functools
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,10 @@ def read_camera(path: Path) -> dict[str, Any]:
     try:
         camera = json.loads(path.read_text(encoding="utf-8"))
         intrinsics = [float(camera["intrinsic"][name]) for name in ("fx", "fy", "u0", "v0")]
-        return {"intrinsics": intrinsics, "baseline": float(camera["extrinsic"]["baseline"])}
+        baseline = float(camera["extrinsic"]["baseline"])
+        if not all(math.isfinite(value) and value > 0 for value in (*intrinsics, baseline)):
+            raise ValueError("not finite and above 0")
+        return {"intrinsics": intrinsics, "baseline": baseline}
     except (KeyError, TypeError, ValueError) as problem:
         raise ValueError(
             f"{path}: is no camera with intrinsic fx, fy, u0, v0 and extrinsic baseline "

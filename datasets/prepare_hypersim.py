@@ -74,8 +74,13 @@ def read_table(path: Path, *columns: str) -> list[dict[str, str]]:
     """Return the rows of a CSV file that has some columns."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: is missing; --toolkit must name Hypersim's repository")
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as problem:
+        raise ValueError(
+            f"{path}: is no CSV file ({problem}); clone Hypersim's repository again"
+        ) from None
     missing = [name for name in columns if not rows or rows[0].get(name) is None]
     if missing:
         raise ValueError(f"{path}: has no column {missing[0]}; clone Hypersim's repository again")
@@ -100,8 +105,14 @@ def find_frames(source: Path, toolkit: Path, scenes: Sequence[str] | None) -> di
     splits: dict[str, list[str]] = {f"hypersim_{split}": [] for split in SPLITS}
     for row in released:
         if row["scene_name"] in chosen:
-            stem = f"{row['scene_name']}_{row['camera_name']}_{int(row['frame_id']):04d}"
-            splits[f"hypersim_{row['split_partition_name']}"].append(stem)
+            number, split = row["frame_id"], f"hypersim_{row['split_partition_name']}"
+            if split not in splits or not number.isdecimal():
+                raise ValueError(
+                    f"{toolkit / SPLIT_TABLE}: {row['scene_name']} has frame_id {number!r}, "
+                    f"split_partition_name {row['split_partition_name']!r}; clone Hypersim's "
+                    "repository again"
+                )
+            splits[split].append(f"{row['scene_name']}_{row['camera_name']}_{int(number):04d}")
     return splits
 
 
@@ -189,7 +200,9 @@ def camera_of(scene: str, table: Path, size: tuple[int, int]) -> Camera:
     rows = {row["scene_name"]: row for row in read_table(table, "scene_name", *names)}
     try:
         matrix = np.array([float(rows[scene][name]) for name in names]).reshape(3, 3)
-    except (KeyError, ValueError) as problem:
+        if not np.isfinite(np.linalg.inv(matrix)).all():
+            raise ValueError("not finite")
+    except (KeyError, ValueError, np.linalg.LinAlgError) as problem:
         raise ValueError(
             f"{table}: no camera of {scene} ({problem!r}); leave the scene out by --scenes"
         ) from None

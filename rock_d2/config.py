@@ -50,7 +50,7 @@ def _add_data_config(cfg: CfgNode) -> None:
     # 0: as it is in the data.
     cfg.DATALOADER.BOXED_SHARE = 0.0
     # For each of DATASETS.TRAIN how many times a pass sees its images, and which of its labels are
-    # kept: "all", or "boxes" and names of tasks with spaces between them. []: once, and all.
+    # kept: "all", "boxes" and names of tasks with spaces between them, "" none. []: once, and all.
     cfg.DATASETS.REPEAT = []
     cfg.DATASETS.KEEP_LABELS = []
     # The detector's classes, by name; [] are all that the training sets have, in their order. Where

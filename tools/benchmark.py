@@ -11,6 +11,7 @@ data     mapping images with all labels, by workers and from memory (DATALOADER.
          Detectron2's DatasetMapper, which maps image and boxes, with the same transforms
 losses   matching and losses, forward and backward, against torchvision's SSD
 eval     COCO's box evaluation by hotcoco, against pycocotools
+large    reading a set of very many images (--images), and the memory of the loader's workers
 metrics  a frame's outlines (odsF) by MTI-Net's protocol, against InvPT's
 
 A time is the median of the rounds with its quartiles; so is a ratio, round by round.
@@ -28,7 +29,7 @@ from rock_d2.engine.command_line import import_module_or_file, one_line_errors, 
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-SUBJECTS = ("train", "steps", "infer", "data", "losses", "eval", "metrics")
+SUBJECTS = ("train", "steps", "infer", "data", "losses", "eval", "large", "metrics")
 # Of those that depend on a config.
 CONFIGS = {
     "infer": ["rock/ssd_nyuv2.yaml", "rock_nyuv2.yaml"],
@@ -36,6 +37,7 @@ CONFIGS = {
     "train": ["rooms_scratch/rock_rooms.yaml"],
     "data": ["rooms_scratch/rock_rooms.yaml"],
     "losses": ["rooms_scratch/rock_rooms.yaml"],
+    "large": ["rooms_scratch/rock_rooms.yaml"],
 }
 
 
@@ -52,6 +54,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--threads", type=int, metavar="N", help=threads)
     batch = "images in a batch (default: %(default)s)"
     add("--batch-size", type=int, default=8, metavar="N", help=batch)
+    images = "images of the set of large (default: %(default)s)"
+    add("--images", type=int, default=500_000, metavar="N", help=images)
     add("--config", action="append", help="yaml file in configs/ (repeatable for infer and steps)")
     add("opts", nargs="*", metavar="KEY VALUE", help="settings, such as SOLVER.COMPILE default")
     args = parser.parse_intermixed_args(argv)

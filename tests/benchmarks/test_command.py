@@ -37,6 +37,16 @@ def test_every_row_is_timed(what, command):
     assert all(name in output for name in times)
 
 
+def test_a_large_set_is_read_and_its_workers_measured(capsys):
+    words = ["large", "--images", 40, "--rounds", 1, "--batch-size", 2, *CONFIG]
+    benchmark.main([str(word) for word in words])
+    read, memory = capsys.readouterr().out.splitlines()[-2:]
+    assert read.startswith("40 images with 200 boxes: ")
+    first, second = memory.removeprefix("after 10 batches of 2: ").split(" MiB")[0].split(", ")
+    # Python with PyTorch, of which the processes share a part.
+    assert 20 < int(first) < 2000 and 20 < int(second) < 2000
+
+
 def test_ratios_are_taken_round_by_round(capsys):
     # The second round was slow for both. b: 2, 3 and 4 times a.
     report({"a": np.array([1.0, 10, 1]), "b": np.array([2.0, 30, 4])}, title="t", images=8)

@@ -59,6 +59,12 @@ def test_an_image_is_changed_by_its_own_labels_alone():
     assert not torch.equal(outputs[0]["instances"].scores, expected[0]["instances"].scores)
 
 
+@pytest.mark.parametrize("probability", [-0.1, 50.0])
+def test_a_chance_is_a_share(probability):
+    with pytest.raises(ValueError, match=r"GIVEN_PROBABILITY is .*; it must be from 0 to 1"):
+        build("ssd", *GIVEN, "MODEL.ROCK.GIVEN_PROBABILITY", probability)
+
+
 def test_labels_are_given_by_chance_in_training():
     neck = build("ssd", *GIVEN, "MODEL.ROCK.GIVEN_PROBABILITY", 0.25).neck
     label = torch.zeros(4000, 1)

@@ -116,6 +116,11 @@ def test_a_second_run_changes_nothing_and_other_settings_are_refused(root, capsy
         convert(root, root / "official", "--image-format", "jpg")
 
 
+def camera_with_baseline(baseline: str) -> bytes:
+    intrinsic = '{"fx": 2262.5, "fy": 2265.3, "u0": 1096.9, "v0": 513.1}'
+    return f'{{"intrinsic": {intrinsic}, "extrinsic": {{"baseline": {baseline}}}}}'.encode()
+
+
 FRAME = "val/frankfurt/frankfurt_000000_000294"
 
 
@@ -135,6 +140,8 @@ FRAME = "val/frankfurt/frankfurt_000000_000294"
         ),
         (f"leftImg8bit/{FRAME}_leftImg8bit.png", b"<html>", "is no image of the formats"),
         (f"camera/{FRAME}_camera.json", b'{"intrinsic": {}}', "is no camera with intrinsic fx"),
+        (f"camera/{FRAME}_camera.json", camera_with_baseline("NaN"), "not finite and above 0"),
+        (f"camera/{FRAME}_camera.json", camera_with_baseline("0"), "not finite and above 0"),
     ],
 )
 def test_bad_input_is_one_line_with_its_file(name, content, message, tmp_path):

@@ -198,6 +198,22 @@ def test_depth_of_a_skewed_sensor_is_along_its_normal(root):
     assert np.abs(mistake[0, :, 0]).min() > 0.01 and np.abs(mistake[..., 1]).max() < 1e-6
 
 
+def split_table(frame: str, split: str) -> bytes:
+    """Return the table of splits with one frame."""
+    return (
+        "scene_name,camera_name,frame_id,included_in_public_release,exclude_reason,"
+        "split_partition_name\n"
+        f"ai_001_001,cam_00,{frame},True,,{split}\n"
+    ).encode()
+
+
+def camera_table(value: str) -> bytes:
+    """Return the table of cameras with one whose matrix has one value everywhere."""
+    names = [f"M_cam_from_uv_{i}{j}" for i in range(3) for j in range(3)]
+    rows = (["scene_name", *names], ["ai_001_001"] + [value] * 9)
+    return "\n".join(",".join(row) for row in rows).encode()
+
+
 GEOMETRY = "ai_001_001/images/scene_cam_00_geometry_hdf5/frame.0003"
 
 
@@ -205,7 +221,12 @@ GEOMETRY = "ai_001_001/images/scene_cam_00_geometry_hdf5/frame.0003"
     ("name", "content", "message"),
     [
         (SPLIT_TABLE, None, "is missing; --toolkit must name"),
+        (SPLIT_TABLE, b"\xff\xfe", "is no CSV file .*clone Hypersim's repository again"),
+        (SPLIT_TABLE, split_table("x", "train"), "has frame_id 'x', split_partition_name 'train'"),
+        (SPLIT_TABLE, split_table("3", "dev"), "has frame_id '3', split_partition_name 'dev'"),
         (CAMERA_TABLE, b"scene_name\nai_001_001\n", "has no column M_cam_from_uv_00"),
+        (CAMERA_TABLE, camera_table("0"), "no camera of ai_001_001 .*leave the scene out"),
+        (CAMERA_TABLE, camera_table("nan"), "no camera of ai_001_001 .*leave the scene out"),
         (f"{GEOMETRY}.semantic.hdf5", None, "is missing; .* leave it out by --scenes"),
         (f"{GEOMETRY}.semantic.hdf5", b"<html>", "cannot be read .*download the scene again"),
         (f"{GEOMETRY}.semantic.hdf5", np.full(SIZE, 41, np.int16), "semantic has a class 41 of 40"),

@@ -51,6 +51,10 @@ class ROCK(Neck):
         if len(self.given) < len(given):
             names = [task.name for task in self.tasks]
             raise ValueError(f"MODEL.ROCK.GIVEN: {list(given)} must be different ones of {names}")
+        if not 0 <= given_probability <= 1:
+            raise ValueError(
+                f"MODEL.ROCK.GIVEN_PROBABILITY is {given_probability}; it must be from 0 to 1"
+            )
         self.given_probability = given_probability
         fusion_type = registered(FUSION_REGISTRY, fusion, setting="MODEL.ROCK.FUSION.NAME")
         # By the name of the map whose encoders it feeds.
