@@ -111,9 +111,9 @@ OWN_TABLES = (
             replace(_ROCK, title="ROCK, rooms", against=_ROCK_PLAIN.title),
         ),
         notes=(
-            "All rows have as many iterations and as many images with boxes in each, and are scored "
-            "on the rooms. The third has as many rooms with depth alone beside the plain rooms. The "
-            "last row, of table 1, has the labels of the rooms.",
+            "All rows have as many iterations and images with boxes in each, and are scored on the "
+            "rooms. The third has as many rooms with depth alone beside the plain rooms. The last "
+            "row, of table 1, has the labels of the rooms.",
         ),
         datasets=("rooms",),
     ),
