@@ -4,7 +4,7 @@ import gc
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,27 @@ def register_multitask_coco(name: str, json_file: str, image_root: str, **metada
     MetadataCatalog[name] = CocoMetadata(
         name=name, files=(json_file, image_root), evaluator_type="coco", **metadata | lists
     )
+
+
+def register_splits(
+    tree: str, splits: Mapping[str, Sequence[str]], *, file: str = "", **metadata: Any
+) -> None:
+    """Register ``<tree>_<split>`` for each split of a tree as datasets/README.md has it.
+
+    Args:
+        tree: the folder below ``$DETECTRON2_DATASETS``.
+        splits: by name, those that it may share no ``sequence`` with.
+        file: what the names of the JSON files begin with; by default ``tree``.
+        metadata: see ``register_multitask_coco``.
+    """
+    for split, others in splits.items():
+        register_multitask_coco(
+            f"{tree}_{split}",
+            json_file=f"{tree}/annotations/{file or tree}_{split}.json",
+            image_root=tree,
+            disjoint_from=[f"{tree}_{other}" for other in others],
+            **metadata,
+        )
 
 
 class CocoMetadata(Metadata):
