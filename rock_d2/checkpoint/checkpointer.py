@@ -84,14 +84,13 @@ class RockCheckpointer(DetectionCheckpointer):
         stored, state = checkpoint["model"], self.model.state_dict()
         kind = find_format(file, stored, state)
         self.logger.info(f"{file}: {kind.title}")
-        recorded = recorded_style(file, checkpoint)
+        recorded = recorded_style(checkpoint)
         try:
             tensors = kind.translate(stored, state)
         except (RuntimeError, TypeError, LookupError) as error:
             raise ValueError(f"{file}: not {kind.title}, as it seems: {error}") from error
         check_fit(file, kind, tensors, state)
         check_style(file, wanted=kind.style(stored) or recorded, found=self.style)
-        check_classes(file, checkpoint.setdefault("classes", {}))
         # Optimizers and counters of other projects are of no use here.
         return {"model": tensors} if kind.fills else {**checkpoint, "model": tensors}
 
@@ -113,20 +112,13 @@ class RockCheckpointer(DetectionCheckpointer):
         for key in self.checkpointables if checkpointables is None else checkpointables:
             if key in checkpoint:
                 self.logger.info(f"Loading {key} from {file}")
-                self._restore_state(file, key, checkpoint.pop(key))
+                self.checkpointables[key].load_state_dict(checkpoint.pop(key))
         return checkpoint
 
     def check_unfilled(self, file: str, unfilled: list[str], names: Collection[str]) -> None:
         """Log the names of the model's tensors that a file does not fill."""
         if unfilled:
             self.logger.warning(get_missing_parameters_message(unfilled))
-
-    def _restore_state(self, file: str, key: str, state: Any) -> None:
-        try:
-            self.checkpointables[key].load_state_dict(state)
-        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise ValueError(f"{file}: its `{key}` is not of such a training ({reason})") from error
 
 
 class CompleteCheckpointer(RockCheckpointer):
@@ -152,24 +144,14 @@ def style_of(cfg: CfgNode) -> dict[str, Any]:
     }
 
 
-def recorded_style(path: str, checkpoint: dict[str, Any]) -> dict[str, Any]:
+def recorded_style(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Return the style in a checkpoint: ours hold all of it, old ones of Detectron2 some."""
-    style = checkpoint.pop("style", {})
-    if not isinstance(style, dict):
-        raise ValueError(f"{path}: its `style` is no dict of settings")
     pixels = {
         f"MODEL.{name.upper()}": [round(x, 3) for x in value.flatten().tolist()]
         for name, value in checkpoint["model"].items()
         if name in ("pixel_mean", "pixel_std")
     }
-    return pixels | style
-
-
-def check_classes(path: str, classes: Any) -> None:
-    """Raise ValueError unless these are names by kind."""
-    lists = classes.values() if isinstance(classes, dict) else [None]
-    if not all(isinstance(x, list) and all(isinstance(name, str) for name in x) for x in lists):
-        raise ValueError(f"{path}: its `classes` are no lists of names by their kind")
+    return pixels | checkpoint.pop("style", {})
 
 
 def check_style(path: str, *, wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
