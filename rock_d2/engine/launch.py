@@ -65,13 +65,6 @@ def join(device: str, *, timeout: float) -> None:
         return
     if device != "cpu":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
-    if restarts and int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1:
-        # Each machine counts its own, so that they would not agree on the processes' addresses.
-        raise ValueError(
-            "torchrun --max-restarts works on one machine only; with --nnodes leave it out, and "
-            "start again with --resume"
-        )
     limit = timedelta(seconds=timeout)
     store, rank, world_size = next(distributed.rendezvous("env://", timeout=limit))
     distributed.init_process_group(
