@@ -45,7 +45,6 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def hash_of(path: Path, algorithm: str = "sha256") -> str:
-    """Return a file's hash in hexadecimal digits."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 22):

@@ -65,7 +65,6 @@ def is_file(path: str | PathLike) -> bool:
 
 
 def content(path: str | PathLike) -> BinaryIO:
-    """Open a file, or one in a tar file, for reading."""
     place = IN_TAR.fullmatch(str(path))
     if not place:
         return open(path, "rb")

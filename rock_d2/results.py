@@ -53,7 +53,6 @@ class Result(dict[str, Any]):
 
     @property
     def units(self) -> dict[str, str]:
-        """The unit of each task's prediction."""
         return {task.name: task.unit for task in self.tasks}
 
     def threshold(self, score: float, classes: Collection[str] = ()) -> "Result":

@@ -57,7 +57,6 @@ class RockCheckpointer(DetectionCheckpointer):
         return {"style": style_of(cfg), "classes": names_by_kind(cfg)}
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Write a checkpoint, as a whole or not at all."""
         if not self.save_dir or not self.save_to_disk:
             return
         states = {key: obj.state_dict() for key, obj in self.checkpointables.items()}

@@ -78,7 +78,6 @@ class TrainingCheckpointer(RockCheckpointer):
         return comm.all_gather(path)[0]
 
     def start_from(self, weights: str) -> None:
-        """Start a training with these weights, or from scratch without any."""
         if weights:
             file = local_file(weights)
             checkpoint = self.read(file)

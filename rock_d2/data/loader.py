@@ -214,7 +214,6 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> ListLoader:
 
 
 def check_registered(names: Sequence[str], setting: str) -> None:
-    """Raise ValueError for a name that is no data set's."""
     registered = DatasetCatalog.list()
     for name in names:
         if name not in registered:

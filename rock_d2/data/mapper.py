@@ -81,7 +81,6 @@ class RockDatasetMapper(DatasetMapper):
         return self.augment(dataset_dict, self.decode(dataset_dict))
 
     def decode(self, dataset_dict: Mapping[str, Any]) -> Decoded:
-        """Return everything that is read of a dataset dict's files."""
         rgb = self.image_format == "RGB"
         image = read_color_image(dataset_dict["file_name"], rgb=rgb, field="file_name")
         return Decoded(image, {task.name: task.load(dataset_dict) for task in self.tasks})
@@ -139,7 +138,6 @@ class RockDatasetMapper(DatasetMapper):
         transforms: T.TransformList,
         size: tuple[int, int],
     ) -> Instances:
-        """Return the objects in the augmented image of a size (height, width), by Detectron2."""
         objects = [
             detection_utils.transform_instance_annotations(
                 found, transforms, size, keypoint_hflip_indices=self.keypoint_hflip_indices

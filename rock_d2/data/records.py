@@ -17,7 +17,6 @@ T = TypeVar("T")
 
 
 def set_dicts(name: str) -> list[dict[str, Any]]:
-    """Return the dataset dicts of a registered set."""
     return get_detection_dataset_dicts([name], filter_empty=False, check_consistency=False)
 
 

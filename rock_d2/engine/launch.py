@@ -16,14 +16,12 @@ from rock_d2.engine.signals import INTERRUPTED
 
 
 def num_processes(args: argparse.Namespace) -> int:
-    """Return the number of processes of the whole training."""
     if distributed.is_torchelastic_launched():
         return int(os.environ["WORLD_SIZE"])
     return args.num_gpus * args.num_machines
 
 
 def check_devices(args: argparse.Namespace, device: str) -> None:
-    """Raise ValueError if the processes cannot have a GPU each."""
     here, count = int(os.environ.get("LOCAL_WORLD_SIZE", args.num_gpus)), torch.cuda.device_count()
     if num_processes(args) > 1 and device != "cpu" and (":" in device or here > count):
         raise ValueError(

@@ -28,7 +28,6 @@ results.json. Exit code 75: a signal has ended the training, and --resume contin
 
 
 def training_parser() -> argparse.ArgumentParser:
-    """Return a parser of Detectron2's options for trainings, and of rock_d2's."""
     parser = tool_parser(DESCRIPTION)
     add = parser.add_argument
     config = "yaml file of the model, its data and its training, or its name in configs/"
@@ -88,7 +87,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(args: argparse.Namespace, cfg: CfgNode) -> None:
-    """Train or evaluate as one of the processes."""
     if args.eval_only:
         start_run(cfg, args)
         evaluate(cfg, resume=args.resume)

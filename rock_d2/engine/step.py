@@ -175,7 +175,6 @@ class TrainingStep:
         return means, {name: max(x[name] for x in all_times) for name in times}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state that is the same in all processes."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "balancer": self.balancer.state_dict(),

@@ -76,7 +76,6 @@ class BoxEvaluator(DatasetEvaluator):
             self._found += coco_detections(instances.to("cpu"), record["image_id"])
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Return the results in the main process, from the predictions of all processes."""
         parts = comm.gather(self._found)
         if not comm.is_main_process():
             return {}
@@ -202,7 +201,6 @@ def completed(annotation: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def known_images(truth: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the images of a COCO document whose boxes are known."""
     return [image for image in truth["images"] if image.get("boxes_known", True)]
 
 

@@ -126,7 +126,6 @@ PLAIN = Protocol()
 
 
 def load_protocol(file: Path) -> Protocol:
-    """Return the protocol of a yaml file; raise ValueError where it is none."""
     try:
         values: dict[str, Any] = yaml.safe_load(file.read_text())
         unknown = values.keys() - {known.name for known in fields(Protocol)}

@@ -25,7 +25,6 @@ def get_config_file(config_path: str) -> str:
 
 
 def get_config(config_path: str) -> CfgNode:
-    """Return a config by its path relative to ``configs/``."""
     return load_config(get_config_file(config_path))
 
 

@@ -25,7 +25,6 @@ Losses = Mapping[str, torch.Tensor]
 
 
 def build_balancer(cfg: CfgNode) -> "Balancer":
-    """Return the balancer that ``cfg.MODEL.BALANCING.NAME`` names."""
     name = cfg.MODEL.BALANCING.NAME
     return registered(BALANCER_REGISTRY, name, setting="MODEL.BALANCING.NAME")(cfg)
 
@@ -54,7 +53,6 @@ class Balancer(nn.Module):
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The names that have a weight each."""
         return (*self.task_losses, DETECTOR)
 
     def group_of(self, loss: str) -> str:
@@ -270,7 +268,6 @@ def flat_gradient(loss: torch.Tensor, parameters: Sequence[nn.Parameter]) -> tor
 
 
 def average_over_processes(values: torch.Tensor) -> torch.Tensor:
-    """Return the mean of a tensor over all processes."""
     values = values / comm.get_world_size()
     if comm.get_world_size() > 1:
         distributed.all_reduce(values)

@@ -118,7 +118,6 @@ class MultiTask(nn.Module):
         return [{**output, **task} for output, task in zip(outputs, tasks, strict=True)]
 
     def _refine(self, module: nn.Module, inputs: tuple[Any, ...], features: Features) -> Features:
-        """Pass the features of the backbone, or of its bottom-up part, through the neck."""
         self._collate(tuple(inputs[0].shape[-2:]))
         batch = self._batch
         refined, batch.predictions = self.neck(features, batch.extents, batch.labels)

@@ -133,7 +133,6 @@ def _different(rng: np.random.Generator, rows: int, among: int, number: int) -> 
 
 
 def _others(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Return for each of ``size`` numbers DEGREE others."""
     chosen = _different(rng, size, size - 1, DEGREE)
     return chosen + (chosen >= np.arange(size)[:, None])
 

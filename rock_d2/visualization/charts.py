@@ -95,7 +95,6 @@ def training_chart(metrics: Path) -> np.ndarray:
 
 
 def pixels(figure: Figure) -> np.ndarray:
-    """Return a figure as RGB."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

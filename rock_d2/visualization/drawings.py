@@ -116,7 +116,6 @@ def prediction_drawings(
 def detection_drawing(
     image: np.ndarray, instances: Instances, metadata: Metadata, score_threshold: float
 ) -> Drawing:
-    """Return the drawing of those detections that score at least ``score_threshold``."""
     found = instances[instances.scores >= score_threshold].to("cpu")
     drawing = object_drawing(
         image,
@@ -130,7 +129,6 @@ def detection_drawing(
 
 
 def record_drawing(image: np.ndarray, record: Mapping[str, Any], metadata: Metadata) -> Drawing:
-    """Return the drawing of a dataset dict's objects."""
     if "annotations" not in record:
         return Drawing("boxes unknown", image)
     objects = record["annotations"]

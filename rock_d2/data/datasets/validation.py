@@ -122,7 +122,6 @@ def entries(document: Mapping[str, Any], table: str) -> list[dict[str, Any]]:
 
 
 def field_problems(entry: Any, table: str) -> Iterator[str]:
-    """Yield a line for each field of an entry that is wrong."""
     if not isinstance(entry, dict):
         yield f"is {reprlib.repr(entry)}, not a dict"
         return

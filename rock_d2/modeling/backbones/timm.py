@@ -33,7 +33,6 @@ NORMS = ("", "BN", "SyncBN", "FrozenBN")
 
 
 def add_timm_config(cfg: CfgNode) -> None:
-    """Add ``MODEL.TIMM``."""
     cfg.MODEL.TIMM = CfgNode()
     # A name of timm.list_models(), with or without the tag of its weights.
     cfg.MODEL.TIMM.NAME = "resnet50"
@@ -172,7 +171,6 @@ def create(name: str, *, pretrained: bool, **arguments) -> nn.Module:
 
 
 def feature_names(net: nn.Module) -> list[str]:
-    """Return "s<stride>" of each map that a network of timm gives."""
     return [f"s{stride}" for stride in net.feature_info.reduction()]
 
 

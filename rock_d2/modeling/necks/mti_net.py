@@ -136,7 +136,6 @@ class MTINet(DistillingNeck):
         }
 
     def add_scale(self, scale: str, in_channels: int, channels: int, norm: str) -> None:
-        """Add the initial predictions of a scale."""
         self.initial[scale] = for_each_task(
             "initial", self.tasks, lambda task: basic_blocks(in_channels, channels, norm=norm)
         )
@@ -172,7 +171,6 @@ class MTINet(DistillingNeck):
 
 
 def task_widths(shapes: Mapping[str, ShapeSpec], *, width: int, norm: str) -> dict[str, int]:
-    """Return the channels of a task's features at each scale."""
     if width < 0:
         raise ValueError(f"MODEL.MTI.WIDTH is {width}; it must be 0 or more")
     widths = {scale: width or shape.channels for scale, shape in shapes.items()}
@@ -181,7 +179,6 @@ def task_widths(shapes: Mapping[str, ShapeSpec], *, width: int, norm: str) -> di
 
 
 def checked_scale(name: str, shapes: Mapping[str, ShapeSpec]) -> str:
-    """Return the name of a scale, or "" for none."""
     if name and name not in shapes:
         raise ValueError(f"MODEL.MTI.EVALUATE_SCALE is {name!r}; the scales are {list(shapes)}")
     return name

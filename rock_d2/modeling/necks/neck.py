@@ -27,7 +27,6 @@ Predictions = dict[str, list[torch.Tensor]]
 
 
 def build_neck(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> "Neck":
-    """Return the neck that ``cfg.MODEL.NECK.NAME`` names."""
     name = cfg.MODEL.NECK.NAME
     neck = registered(NECK_REGISTRY, name, setting="MODEL.NECK.NAME")(cfg, input_shape)
     if cfg.MODEL.ROCK.GIVEN and not neck.given:

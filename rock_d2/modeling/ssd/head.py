@@ -23,7 +23,6 @@ SSD_HEAD_REGISTRY.__doc__ = "SSD's heads by the name that MODEL.SSD.HEAD gives t
 
 
 def build_ssd_head(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> nn.Module:
-    """Return the head that ``cfg.MODEL.SSD.HEAD`` names."""
     head = registered(SSD_HEAD_REGISTRY, cfg.MODEL.SSD.HEAD, setting="MODEL.SSD.HEAD")
     return head(cfg, input_shape)
 
