@@ -18,8 +18,7 @@ UNFINISHED = ".{name}.{process}.part"
 def atomic_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Open a file that takes ``path``'s place once all of it is on the disk.
 
-    Raises:
-        OSError: if it cannot be written; ``path`` is then as it was.
+    After an error, ``path`` is as it was.
     """
     path = Path(path)
     temporary = path.with_name(UNFINISHED.format(name=path.name, process=os.getpid()))

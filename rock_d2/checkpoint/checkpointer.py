@@ -38,15 +38,9 @@ class RockCheckpointer(DetectionCheckpointer):
         save_to_disk: bool | None = None,
         **checkpointables: Any,
     ):
-        """
-        Args:
-            model: a detector of Detectron2, or MultiTask.
-            save_dir: where checkpoints are written and looked for.
-            style: the settings of the model's images, see ``style_of``.
-            classes: their names by kind, ``thing_classes`` and so on, as far as they are known.
-            num_kept: numbered checkpoints that stay; 0 keeps all.
-            save_to_disk: whether this process writes; by default the main one does.
-            checkpointables: saved and loaded with the model.
+        """Take ``style`` of ``style_of`` and ``classes`` of ``names_by_kind``.
+
+        Of numbered checkpoints ``num_kept`` stay, or all (0). The rest is Detectron2's.
         """
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
         self.style, self.classes = dict(style), dict(classes)
@@ -66,11 +60,7 @@ class RockCheckpointer(DetectionCheckpointer):
         self.files.write(name, content | kwargs)
 
     def load(self, path: str, checkpointables: Sequence[str] | None = None) -> dict[str, Any]:
-        """Load the model, and the checkpointables of these names; by default all.
-
-        Returns:
-            the rest of the file.
-        """
+        """Load the model and the checkpointables of these names (None: all); return the rest."""
         if not path:
             self.logger.info("No weights are loaded: the model is initialised from scratch")
             return {}

@@ -40,12 +40,10 @@ class RockDatasetMapper(DatasetMapper):
 
     @configurable
     def __init__(self, *, tasks: Sequence[Task], centre_rule: bool = False, **settings: Any):
-        """
-        Args:
-            tasks: whose labels are read; by the config, at test time those that are given.
-            centre_rule: whether objects are dropped whose centre is outside of the augmented image
-                (SSD, sec. 2.2).
-            settings: of Detectron2's mapper.
+        """Read the labels of ``tasks``, by the config at test time those that are given.
+
+        With ``centre_rule``, objects whose centre is outside of the augmented image are dropped
+        (SSD, sec. 2.2). ``settings`` are those of Detectron2's mapper.
         """
         super().__init__(**settings)
         check_choice(self.image_format, ("BGR", "RGB"), setting="INPUT.FORMAT")

@@ -64,9 +64,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         if __name__ == "__main__":  # processes that it starts import the program, too
             main()
-
-    Args:
-        argv: arguments; by default those of the program.
     """
     with one_line_errors():
         args = parse(training_parser(), argv)

@@ -51,13 +51,7 @@ class BoxEvaluator(DatasetEvaluator):
         classes: Sequence[str] = (),
         backend: str = "auto",
     ):
-        """
-        Args:
-            dataset_name: a registered data set.
-            output_dir: where the predictions are kept.
-            classes: of the model, by name; none: the data set's. Others are not scored.
-            backend: a name in BACKENDS, or "auto" for the fastest that is installed.
-        """
+        """``classes`` are the model's by name, by default the data set's; others do not count."""
         self._backend = choose_backend(backend)
         self._folder = Path(output_dir)
         self._metadata = MetadataCatalog.get(dataset_name)
@@ -110,13 +104,7 @@ class ObjectEvaluator(COCOEvaluator):
     def __init__(
         self, dataset_name: str, *, output_dir: str, classes: Sequence[str] = (), **settings: Any
     ):
-        """
-        Args:
-            dataset_name: a registered data set.
-            output_dir: where the predictions are kept.
-            classes: of the model, by name; none: the data set's. Others are not scored.
-            settings: of Detectron2's evaluator.
-        """
+        """``settings`` are those of Detectron2's evaluator, ``classes`` as in BoxEvaluator."""
         truth = read_truth(dataset_name, cache_dir=Path(output_dir))
         self._image_ids = [image["id"] for image in known_images(truth)]
         self._places = places_of(classes, thing_classes(dataset_name))
@@ -164,11 +152,7 @@ def score_boxes(
 
     ``AP`` to ``ARl`` are COCO's twelve numbers and ``VOC50`` is VOC's mean AP at an IoU of 0.5;
     ``AP-<class>``, ``AP50-<class>``, ``AP75-<class>`` and ``VOC50-<class>`` are those of a class.
-
-    Args:
-        truth: a COCO instances document.
-        found: detections in COCO's result format, with the document's ids.
-        backend: a name in BACKENDS, or "auto" for the fastest that is installed.
+    ``truth`` is a COCO document, ``found`` has COCO's result format.
     """
     truth, found = prepared(truth, found)
     classes = [item["name"] for item in sorted(truth["categories"], key=lambda item: item["id"])]

@@ -85,13 +85,9 @@ class Balancer(nn.Module):
         shared: Iterable[nn.Parameter],
         scale: float | torch.Tensor = 1.0,
     ) -> None:
-        """Add the gradients of the balanced losses to those of the parameters.
+        """Add the gradients of the balanced losses, times ``scale``, to those of the parameters.
 
-        Args:
-            losses: of the model in this process.
-            shared: the backbone's parameters.
-            scale: factor of the gradients, such as a gradient scaler's, and with accumulation
-                1 / the number of parts.
+        The backbone's parameters are ``shared``.
         """
         (sum(self(losses).values()) * scale).backward()
 

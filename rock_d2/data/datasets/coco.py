@@ -115,8 +115,7 @@ def collector_paused() -> Iterator[None]:
 def load_multitask_coco(json_file: str, image_root: str, name: str) -> list[dict[str, Any]]:
     """Return Detectron2's dataset dicts with the further labels of each image.
 
-    Raises:
-        ValueError: if ids, fields, boxes or file names are wrong; nothing is skipped in silence.
+    Wrong ids, fields, boxes and file names are a ValueError; nothing is skipped in silence.
     """
     path, root = data_path(json_file), data_path(image_root)
     metadata = MetadataCatalog.get(name)

@@ -58,11 +58,8 @@ class MTINet(DistillingNeck):
     ):
         """``add_config`` explains the settings that are not of ``Neck``.
 
-        Args:
-            input_shape: of the features.
-            head: makes a head of ``input_shape`` and ``num_outputs``.
-            fpm_order: names of tasks, not the registered ones.
-            fusion: class of the module that merges the tasks' features into the detector's.
+        ``fpm_order`` has names of tasks, not the registered ones. ``fusion`` is the class of what
+        merges the tasks' features into the detector's.
         """
         super().__init__(**settings)
         shapes = coarse_to_fine(input_shape, in_features, setting="MODEL.MTI.IN_FEATURES")

@@ -57,12 +57,7 @@ class Neck(nn.Module):
         predict_auxiliary: bool = True,
         compare_at: str = "prediction",
     ):
-        """
-        Args:
-            num_main: how many of the tasks are main ones, which are always predicted.
-            compare_at: where the losses of maps compare, at the resolution of the "prediction" or
-                of the "label".
-        """
+        """The first ``num_main`` tasks are main ones, which are always predicted."""
         super().__init__()
         check_choice(compare_at, ("prediction", "label"), setting="MODEL.TASKS.COMPARE_AT")
         self.tasks = tuple(tasks)
