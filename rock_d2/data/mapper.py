@@ -131,10 +131,7 @@ class RockDatasetMapper(DatasetMapper):
         return wanted
 
     def _instances(
-        self,
-        objects: Sequence[dict[str, Any]],
-        transforms: T.TransformList,
-        size: tuple[int, int],
+        self, objects: Sequence[dict[str, Any]], transforms: T.TransformList, size: tuple[int, int]
     ) -> Instances:
         objects = [
             detection_utils.transform_instance_annotations(

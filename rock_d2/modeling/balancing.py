@@ -79,11 +79,7 @@ class Balancer(nn.Module):
         return dict(losses)
 
     def backward(
-        self,
-        losses: Losses,
-        *,
-        shared: Iterable[nn.Parameter],
-        scale: float | torch.Tensor = 1.0,
+        self, losses: Losses, *, shared: Iterable[nn.Parameter], scale: float | torch.Tensor = 1.0
     ) -> None:
         """Add the gradients of the balanced losses, times ``scale``, to those of the parameters.
 
@@ -218,11 +214,7 @@ class GradientCosine(Balancer):
         return {"task_losses": [f"loss_{task.name}" for task in auxiliary]}
 
     def backward(
-        self,
-        losses: Losses,
-        *,
-        shared: Iterable[nn.Parameter],
-        scale: float | torch.Tensor = 1.0,
+        self, losses: Losses, *, shared: Iterable[nn.Parameter], scale: float | torch.Tensor = 1.0
     ) -> None:
         groups = self.grouped(losses)
         if DETECTOR not in groups:

@@ -12,14 +12,7 @@ from torch import nn
 from rock_d2.classes import has_ignored_classes, with_num_classes
 from rock_d2.layers import own_seed
 from rock_d2.modeling.ignored_classes import ignore_classes
-from rock_d2.modeling.necks.neck import (
-    Extents,
-    Features,
-    Labels,
-    Neck,
-    Predictions,
-    build_neck,
-)
+from rock_d2.modeling.necks.neck import Extents, Features, Labels, Neck, Predictions, build_neck
 from rock_d2.modeling.unknown_boxes import KnownBoxes
 from rock_d2.registry import check_choice, registered
 
