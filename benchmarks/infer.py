@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 from detectron2.modeling import build_model
+from export import export
 from torch import nn
 
 from benchmarks.timing import report, take_turns
 from rock_d2 import model_zoo
 from rock_d2.config import load_config
-from rock_d2.export.export import export
 from rock_d2.modeling.ssd.detector import SSD
 
 ROUNDS, WARM_UP = 10, 2

@@ -267,9 +267,6 @@ def load_config(config: CfgNode | str | os.PathLike, opts: Sequence[Any] = ()) -
     """Return a config of its own: a file's or another config's settings with KEY VALUE pairs.
 
     A file is found as by ``find_config``.
-
-    Raises:
-        ValueError, OSError: if these are no settings; the message names the file or the setting.
     """
     if isinstance(config, CfgNode):
         cfg = config.clone()

@@ -18,8 +18,7 @@ UNFINISHED = ".{name}.{process}.part"
 def atomic_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     """Open a file that takes ``path``'s place once all of it is on the disk.
 
-    Raises:
-        OSError: if it cannot be written; ``path`` is then as it was.
+    After an error, ``path`` is as it was.
     """
     path = Path(path)
     temporary = path.with_name(UNFINISHED.format(name=path.name, process=os.getpid()))
@@ -45,7 +44,6 @@ def remove_unfinished(folder: Path) -> None:
 
 
 def hash_of(path: Path, algorithm: str = "sha256") -> str:
-    """Return a file's hash in hexadecimal digits."""
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with open(path, "rb") as file:
         while chunk := file.read(1 << 22):

@@ -21,12 +21,9 @@ IN_TAR = re.compile(r"(?P<tar>.+\.tar)#(?P<start>\d+)\+(?P<size>\d+)(/.*)?")
 def read_color_image(
     path: str | PathLike, *, rgb: bool = True, field: str | None = None
 ) -> np.ndarray:
-    """Return an image as uint8 (H, W, 3), turned upright by its EXIF tag.
+    """Return an image as uint8 (H, W, 3), RGB or BGR, turned upright by its EXIF tag.
 
-    Args:
-        path: of the image.
-        rgb: whether the channels are in the order RGB, else BGR.
-        field: of the dataset dict that names the file, if one does.
+    ``field`` is that of the dataset dict that names the file, if one does.
     """
     with _opened(path, field) as image:
         pixels = rgb_pixels(image)
@@ -65,7 +62,6 @@ def is_file(path: str | PathLike) -> bool:
 
 
 def content(path: str | PathLike) -> BinaryIO:
-    """Open a file, or one in a tar file, for reading."""
     place = IN_TAR.fullmatch(str(path))
     if not place:
         return open(path, "rb")

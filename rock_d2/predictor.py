@@ -1,11 +1,4 @@
-"""A trained model on one's own images.
-
-from rock_d2 import Predictor
-
-predictor = Predictor("rock_rooms")  # or a config and weights of one's own
-for result in predictor(["kitchen.jpg", "office.jpg"]):
-    print(result.threshold(0.5).instances)
-"""
+"""A trained model on one's own images. README.md and docs/PREDICT.md have examples."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -55,7 +48,6 @@ class Predictor:
                 model that comes with the project.
             weights: of the whole model; by default the config's MODEL.WEIGHTS.
             opts: KEY VALUE pairs that change the config.
-            batch_size: images that the model sees at once.
         """
         cfg = load_config(config, opts)
         # The whole model is loaded.
@@ -87,7 +79,6 @@ class Predictor:
                 "webcam", an address of a stream, a cv2.VideoCapture, or a sequence of these.
             encodings: whether a result has ``encodings``, each task's maps (K, h, w) before the
                 pooling; images are then seen one by one, since a batch would pad them.
-            progress: whether to show a bar.
             labels: by the names of given tasks (MODEL.ROCK.GIVEN) a file, an array as ``Task.read``
                 returns it, or a class's number; for several images a sequence, with None where one
                 is missing.

@@ -53,15 +53,12 @@ class Result(dict[str, Any]):
 
     @property
     def units(self) -> dict[str, str]:
-        """The unit of each task's prediction."""
         return {task.name: task.unit for task in self.tasks}
 
     def threshold(self, score: float, classes: Collection[str] = ()) -> "Result":
         """Return the result with those detections that score at least this.
 
-        Args:
-            score: between 0 and 1.
-            classes: names of those that are kept; by default all.
+        ``classes`` are the names of those that are kept, by default all.
         """
         output, found = dict(self), self.instances
         if found is not None:

@@ -45,9 +45,6 @@ def items_of(source: Source) -> Iterator[Item]:
     """Yield the images and videos of a source; those of folders and patterns by their names.
 
     An item is the source itself where that is one image or video.
-
-    Raises:
-        OSError, ValueError: if there is no such file, or no image in a folder.
     """
     if isinstance(source, np.ndarray | Image | cv2.VideoCapture):
         yield source

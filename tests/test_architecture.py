@@ -20,7 +20,7 @@ ORDER = (
     ("layers",),
     ("tasks",),
     ("modeling", "data", "evaluation"),
-    ("config", "checkpoint", "export", "visualization"),
+    ("config", "checkpoint", "visualization"),
     ("engine",),
     ("results", "sources"),
     ("model_zoo", "predictor"),

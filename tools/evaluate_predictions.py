@@ -15,7 +15,8 @@ have the names of the images. It holds no tasks' predictions in this form.
 
 import argparse
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from rock_d2.config import add_rock_config, load_config
 from rock_d2.data.loader import check_registered
 from rock_d2.engine.command_line import one_line_errors, parse, tool_parser
 from rock_d2.engine.results import main_tasks
-from rock_d2.evaluation.boxes import read_truth, score_boxes
+from rock_d2.evaluation.boxes import category_ids, read_truth, score_boxes
 from rock_d2.evaluation.build import measurable
 from rock_d2.evaluation.protocols import protocol_of
 from rock_d2.evaluation.results import results_table, save_results
@@ -67,9 +68,29 @@ def evaluate_boxes(cfg: CfgNode, dataset_name: str, file: Path) -> dict[str, flo
     truth = read_truth(dataset_name, cache_dir=folder_of(file))
     found = demo_detections(file, truth) if file.is_dir() else read_json(file)
     try:
-        return score_boxes(truth, found, backend=cfg.TEST.COCO_BACKEND)
+        check_detections(truth, found)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
+    return score_boxes(truth, found, backend=cfg.TEST.COCO_BACKEND)
+
+
+def check_detections(truth: Mapping[str, Any], found: Sequence[Mapping[str, Any]]) -> None:
+    """Raise ValueError for detections that no evaluation can count."""
+    images, categories = {image["id"] for image in truth["images"]}, set(category_ids(truth))
+    for detection in found:
+        try:
+            x, y, width, height = map(float, detection["bbox"])
+            score = float(detection["score"])
+            is_known = detection["image_id"] in images and detection["category_id"] in categories
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                "not COCO's result format, a list of objects with image_id, category_id, bbox "
+                f"(four numbers) and score: {error!r}"
+            ) from None
+        if not is_known:
+            raise ValueError(f"the data set has no such image_id or category_id: {detection}")
+        if min(width, height) < 0 or not math.isfinite(x + y + width + height + score):
+            raise ValueError(f"no box x, y, width, height in pixels with a score: {detection}")
 
 
 def evaluate_tasks(cfg: CfgNode, dataset_name: str, folder: Path) -> dict[str, dict[str, float]]:

@@ -36,15 +36,11 @@ def adapt_predictors(
     """Leave out a file's predictors of other classes, or give ours the rows of the same names.
 
     Args:
-        path: of the file, for messages.
         tensors: of the file by the model's names; changed in place.
         state: of the model as it is initialised.
         there, here: the classes of the file and of the model; nothing changes if both are equal.
-        by_name: whether classes of both, and the background, keep their rows.
-
-    Raises:
-        ValueError: if ``by_name`` is set and the file has no names, or a predictor of classes has
-            another shape than these make. What else has another shape starts afresh, as always.
+        by_name: whether classes of both, and the background, keep their rows. A ValueError says
+            where that cannot be.
     """
     if by_name and not there:
         raise ValueError(

@@ -35,8 +35,7 @@ class CheckpointFiles:
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a checkpoint, then delete those that have become too old.
 
-        Raises:
-            OSError: if it cannot be written; all other checkpoints are as they were.
+        After an OSError all others are as they were.
         """
         path = self.folder / f"{name}.pth"
         # torch.save hides the reason if it cannot write to a file itself.

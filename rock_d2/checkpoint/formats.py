@@ -92,7 +92,6 @@ class ResNetFormat(WeightFormat):
         return dict(zip(names, tensors.values(), strict=True))
 
     def rename(self, name: str) -> str:
-        """Return a tensor's name in a ResNet."""
         return name
 
 

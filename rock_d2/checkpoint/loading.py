@@ -23,12 +23,7 @@ FACTS = ("style", "classes")
 def read_weights(path: str | Path) -> dict[str, Any]:
     """Return what a file holds: its tensors by name as ``model``, and the rest by its own names.
 
-    Args:
-        path: to a .safetensors file, a .pkl file of NumPy arrays, or a file of ``torch.save``.
-
-    Raises:
-        ValueError: if the file is damaged or holds something else.
-        OSError: if it cannot be read.
+    It is a .safetensors file, a .pkl file of NumPy arrays, or a file of ``torch.save``.
     """
     try:
         content = _read(Path(path))

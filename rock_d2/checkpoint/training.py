@@ -31,12 +31,9 @@ class TrainingCheckpointer(RockCheckpointer):
         average: Any,
         trainer: Any,
     ):
-        """
-        Args:
-            model: not wrapped.
-            identity: says which training this is.
-            average: of the model's weights, or None.
-            trainer: whose ``process_state()`` is what each process has for itself.
+        """Take the bare model, its ``WeightAverage`` or None, and the trainer.
+
+        The trainer's ``process_state()`` is what each process has for itself.
         """
         super().__init__(
             cfg,
@@ -50,11 +47,7 @@ class TrainingCheckpointer(RockCheckpointer):
         self._by_class_name = cfg.MODEL.WEIGHTS_BY_CLASS_NAME
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Save from all processes.
-
-        Raises:
-            OSError: in every process, if the main one cannot write.
-        """
+        """Save from all processes; all of them raise OSError if the main one cannot write."""
         states = comm.all_gather(self.checkpointables["trainer"].process_state())
         problem = ""
         if self.save_to_disk:
@@ -78,7 +71,6 @@ class TrainingCheckpointer(RockCheckpointer):
         return comm.all_gather(path)[0]
 
     def start_from(self, weights: str) -> None:
-        """Start a training with these weights, or from scratch without any."""
         if weights:
             file = local_file(weights)
             checkpoint = self.read(file)

@@ -162,17 +162,10 @@ def build_train_loader(
     boxed_share: float = 0.0,
     resident: bool = False,
 ) -> ListLoader:
-    """Return an endless loader of lists of batch items.
+    """Return an endless loader of lists of batch items, ``total_batch_size`` in all processes.
 
-    Args:
-        records: dataset dicts.
-        mapper: from a dataset dict to a batch item.
-        total_batch_size: of all processes together.
-        seed: the same seed gives the same global batches under all other settings.
-        num_workers: loader processes of this process.
-        start_batch: the batch to begin with, of a training that is resumed.
-        boxed_share: share of the images whose boxes are known; 0: as it is in the records.
-        resident: whether all images are decoded now and kept in memory.
+    The same seed gives the same global batches under all other settings. A training that is
+    resumed begins with ``start_batch``. ``config.py`` explains the rest.
     """
     world_size = comm.get_world_size()
     if total_batch_size < 1 or total_batch_size % world_size:
@@ -214,7 +207,6 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> ListLoader:
 
 
 def check_registered(names: Sequence[str], setting: str) -> None:
-    """Raise ValueError for a name that is no data set's."""
     registered = DatasetCatalog.list()
     for name in names:
         if name not in registered:

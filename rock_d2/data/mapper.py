@@ -40,12 +40,10 @@ class RockDatasetMapper(DatasetMapper):
 
     @configurable
     def __init__(self, *, tasks: Sequence[Task], centre_rule: bool = False, **settings: Any):
-        """
-        Args:
-            tasks: whose labels are read; by the config, at test time those that are given.
-            centre_rule: whether objects are dropped whose centre is outside of the augmented image
-                (SSD, sec. 2.2).
-            settings: of Detectron2's mapper.
+        """Read the labels of ``tasks``, by the config at test time those that are given.
+
+        With ``centre_rule``, objects whose centre is outside of the augmented image are dropped
+        (SSD, sec. 2.2). ``settings`` are those of Detectron2's mapper.
         """
         super().__init__(**settings)
         check_choice(self.image_format, ("BGR", "RGB"), setting="INPUT.FORMAT")
@@ -81,7 +79,6 @@ class RockDatasetMapper(DatasetMapper):
         return self.augment(dataset_dict, self.decode(dataset_dict))
 
     def decode(self, dataset_dict: Mapping[str, Any]) -> Decoded:
-        """Return everything that is read of a dataset dict's files."""
         rgb = self.image_format == "RGB"
         image = read_color_image(dataset_dict["file_name"], rgb=rgb, field="file_name")
         return Decoded(image, {task.name: task.load(dataset_dict) for task in self.tasks})
@@ -134,12 +131,8 @@ class RockDatasetMapper(DatasetMapper):
         return wanted
 
     def _instances(
-        self,
-        objects: Sequence[dict[str, Any]],
-        transforms: T.TransformList,
-        size: tuple[int, int],
+        self, objects: Sequence[dict[str, Any]], transforms: T.TransformList, size: tuple[int, int]
     ) -> Instances:
-        """Return the objects in the augmented image of a size (height, width), by Detectron2."""
         objects = [
             detection_utils.transform_instance_annotations(
                 found, transforms, size, keypoint_hflip_indices=self.keypoint_hflip_indices

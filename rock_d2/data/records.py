@@ -17,7 +17,6 @@ T = TypeVar("T")
 
 
 def set_dicts(name: str) -> list[dict[str, Any]]:
-    """Return the dataset dicts of a registered set."""
     return get_detection_dataset_dicts([name], filter_empty=False, check_consistency=False)
 
 
@@ -29,11 +28,6 @@ def training_dicts(
     Objects have the detector's class numbers. ``ignored_classes`` of a dict are those that its set
     does not annotate, ``repeat`` says how many times a pass sees it, 1 by default. (Detectron2's
     own function takes sets of the same classes, and that all images have ``annotations`` or none.)
-
-    Args:
-        cfg: with the settings of DATASETS.
-        filter_empty: whether images without objects are left out.
-        min_keypoints: of an image that is not left out.
     """
     names, classes = cfg.DATASETS.TRAIN, class_names(cfg)
     repeats, kept = of_each_set(cfg, "REPEAT", 1), of_each_set(cfg, "KEEP_LABELS", ALL)

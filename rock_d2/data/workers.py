@@ -61,7 +61,6 @@ def collate(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def tensors_of(item: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors of a batch item that hold something."""
     values = item.values() if isinstance(item, dict) else ()
     for value in values:
         fields = value.get_fields().values() if isinstance(value, Instances) else [value]

@@ -33,7 +33,6 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take the model's present weights into the average."""
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         self.num_updates += 1
         present = self.model.state_dict()

@@ -75,7 +75,6 @@ class Evaluations(HookBase):
             evaluate: returns results; only the first process has any.
             period: iterations; 0 evaluates at the end only.
             checkpoint_period: of ``Checkpoints``; what an evaluation follows is saved before it.
-            metric: ``<task>/<metric>``, or with ``<data set>/`` before it where there are several.
             derived: returns further metrics from those that were measured.
         """
         check_choice(mode, ("max", "min"), setting="TEST.BEST_MODE")

@@ -16,14 +16,12 @@ from rock_d2.engine.signals import INTERRUPTED
 
 
 def num_processes(args: argparse.Namespace) -> int:
-    """Return the number of processes of the whole training."""
     if distributed.is_torchelastic_launched():
         return int(os.environ["WORLD_SIZE"])
     return args.num_gpus * args.num_machines
 
 
 def check_devices(args: argparse.Namespace, device: str) -> None:
-    """Raise ValueError if the processes cannot have a GPU each."""
     here, count = int(os.environ.get("LOCAL_WORLD_SIZE", args.num_gpus)), torch.cuda.device_count()
     if num_processes(args) > 1 and device != "cpu" and (":" in device or here > count):
         raise ValueError(
@@ -65,13 +63,6 @@ def join(device: str, *, timeout: float) -> None:
         return
     if device != "cpu":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    restarts = int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0"))
-    if restarts and int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1:
-        # Each machine counts its own, so that they would not agree on the processes' addresses.
-        raise ValueError(
-            "torchrun --max-restarts works on one machine only; with --nnodes leave it out, and "
-            "start again with --resume"
-        )
     limit = timedelta(seconds=timeout)
     store, rank, world_size = next(distributed.rendezvous("env://", timeout=limit))
     distributed.init_process_group(

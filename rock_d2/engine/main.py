@@ -28,7 +28,6 @@ results.json. Exit code 75: a signal has ended the training, and --resume contin
 
 
 def training_parser() -> argparse.ArgumentParser:
-    """Return a parser of Detectron2's options for trainings, and of rock_d2's."""
     parser = tool_parser(DESCRIPTION)
     add = parser.add_argument
     config = "yaml file of the model, its data and its training, or its name in configs/"
@@ -65,9 +64,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
         if __name__ == "__main__":  # processes that it starts import the program, too
             main()
-
-    Args:
-        argv: arguments; by default those of the program.
     """
     with one_line_errors():
         args = parse(training_parser(), argv)
@@ -88,7 +84,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(args: argparse.Namespace, cfg: CfgNode) -> None:
-    """Train or evaluate as one of the processes."""
     if args.eval_only:
         start_run(cfg, args)
         evaluate(cfg, resume=args.resume)

@@ -56,12 +56,12 @@ def with_multipliers(
     """Return groups of the model's parameters whose learning rates have their parts' factors."""
     # As in checkpoints, where the modules' names may be others.
     names = {value: name for name, value in model.state_dict(keep_vars=True).items()}
-    for entry in multipliers:
-        if not is_multiplier(entry, names.values()):
+    for part, _ in multipliers:
+        if not any(f"{name}.".startswith(f"{part}.") for name in names.values()):
             parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in names.values()))
             raise ValueError(
-                f"SOLVER.LR_MULTIPLIERS: {entry!r} must be a part of the model ({parts}, or one "
-                "within these) and a factor of 0 or more"
+                f"SOLVER.LR_MULTIPLIERS: {part!r} is no part of the model ({parts}, or one within "
+                "these)"
             )
     found = []
     for group in groups:
@@ -72,15 +72,6 @@ def with_multipliers(
             by_factor.setdefault(factors[-1], []).append(parameter)
         found += [group | {"params": p, "lr": f * group["lr"]} for f, p in by_factor.items()]
     return found
-
-
-def is_multiplier(entry: Any, names: Iterable[str]) -> bool:
-    """Return whether a setting holds the name of a part of these and a number."""
-    if not isinstance(entry, list | tuple) or len(entry) != 2:
-        return False
-    part, factor = entry
-    is_number = isinstance(factor, int | float) and 0 <= factor < float("inf")
-    return is_number and any(f"{name}.".startswith(f"{part}.") for name in names)
 
 
 class Staircase(ParamScheduler):

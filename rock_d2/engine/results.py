@@ -55,10 +55,7 @@ def draw_few(cfg: CfgNode, model: nn.Module, dataset_name: str) -> dict[str, np.
 def draw_box_charts(cfg: CfgNode, dataset_name: str) -> dict[str, np.ndarray]:
     """Draw precision over recall and the confusion matrix of the boxes that were evaluated last.
 
-    They are written beside the boxes, too.
-
-    Returns:
-        Pictures by their names, uint8 (H, W, 3); none without boxes or without ground truth.
+    They are written beside the boxes, and returned by their names; none without ground truth.
     """
     folder = Path(cfg.OUTPUT_DIR, "inference", dataset_name)
     file = folder / "coco_instances_results.json"
@@ -88,8 +85,7 @@ def main_tasks(cfg: CfgNode) -> list[str]:
 def build_gain(cfg: CfgNode) -> Callable[[Mapping[str, float]], dict[str, float]] | None:
     """Return what adds the metric "delta_m" to the first test set's; None if it is not wanted.
 
-    Raises:
-        ValueError: where it would choose a model by a protocol's test images.
+    It refuses to choose a model by a protocol's test images.
     """
     if cfg.TEST.BEST_METRIC != DELTA:
         return None

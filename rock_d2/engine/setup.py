@@ -86,7 +86,6 @@ def set_up_logging() -> None:
 
 
 def machine(*, on_gpu: bool) -> str:
-    """Return the GPU or the processor, the threads that PyTorch uses, and its version."""
     name = platform.processor() or platform.machine()
     if on_gpu:
         name = torch.cuda.get_device_name()

@@ -40,14 +40,10 @@ class TrainingStep:
         precision: torch.dtype | None = None,
         accumulate: int = 1,
     ):
-        """
-        Args:
-            model: returns a dict of losses, or is DistributedDataParallel around such a model.
-            data_loader: of this process's share of each batch.
-            optimizer: of the parameters of the model and the balancer.
-            precision: of autocast; None computes in the weights' own.
-            accumulate: parts in which a process sees its share, to save memory. The gradient is
-                the mean of theirs.
+        """Train a model that returns a dict of losses, also in DistributedDataParallel.
+
+        ``precision`` is that of autocast, or None. A process sees its share of a batch in
+        ``accumulate`` parts, to save memory; the gradient is the mean of theirs.
         """
         self.model = model
         self.data_loader = data_loader
@@ -175,7 +171,6 @@ class TrainingStep:
         return means, {name: max(x[name] for x in all_times) for name in times}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state that is the same in all processes."""
         return {
             "optimizer": self.optimizer.state_dict(),
             "balancer": self.balancer.state_dict(),

@@ -208,7 +208,6 @@ class RockTrainer(DefaultTrainer):
         return self._last_eval_results
 
     def process_state(self) -> dict[str, Any]:
-        """Return the state that each process has for itself."""
         state = {"random": torch.get_rng_state()}
         if torch.cuda.is_initialized():
             state["random_gpu"] = torch.cuda.get_rng_state()

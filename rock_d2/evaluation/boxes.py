@@ -6,7 +6,6 @@ import io
 import itertools
 import json
 import logging
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,13 +51,7 @@ class BoxEvaluator(DatasetEvaluator):
         classes: Sequence[str] = (),
         backend: str = "auto",
     ):
-        """
-        Args:
-            dataset_name: a registered data set.
-            output_dir: where the predictions are kept.
-            classes: of the model, by name; none: the data set's. Others are not scored.
-            backend: a name in BACKENDS, or "auto" for the fastest that is installed.
-        """
+        """``classes`` are the model's by name, by default the data set's; others do not count."""
         self._backend = choose_backend(backend)
         self._folder = Path(output_dir)
         self._metadata = MetadataCatalog.get(dataset_name)
@@ -77,7 +70,6 @@ class BoxEvaluator(DatasetEvaluator):
             self._found += coco_detections(instances.to("cpu"), record["image_id"])
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Return the results in the main process, from the predictions of all processes."""
         parts = comm.gather(self._found)
         if not comm.is_main_process():
             return {}
@@ -112,13 +104,7 @@ class ObjectEvaluator(COCOEvaluator):
     def __init__(
         self, dataset_name: str, *, output_dir: str, classes: Sequence[str] = (), **settings: Any
     ):
-        """
-        Args:
-            dataset_name: a registered data set.
-            output_dir: where the predictions are kept.
-            classes: of the model, by name; none: the data set's. Others are not scored.
-            settings: of Detectron2's evaluator.
-        """
+        """``settings`` are those of Detectron2's evaluator, ``classes`` as in BoxEvaluator."""
         truth = read_truth(dataset_name, cache_dir=Path(output_dir))
         self._image_ids = [image["id"] for image in known_images(truth)]
         self._places = places_of(classes, thing_classes(dataset_name))
@@ -166,11 +152,7 @@ def score_boxes(
 
     ``AP`` to ``ARl`` are COCO's twelve numbers and ``VOC50`` is VOC's mean AP at an IoU of 0.5;
     ``AP-<class>``, ``AP50-<class>``, ``AP75-<class>`` and ``VOC50-<class>`` are those of a class.
-
-    Args:
-        truth: a COCO instances document.
-        found: detections in COCO's result format, with the document's ids.
-        backend: a name in BACKENDS, or "auto" for the fastest that is installed.
+    ``truth`` is a COCO document, ``found`` has COCO's result format.
     """
     truth, found = prepared(truth, found)
     classes = [item["name"] for item in sorted(truth["categories"], key=lambda item: item["id"])]
@@ -191,9 +173,8 @@ def score_boxes(
 def prepared(
     truth: Mapping[str, Any], found: Sequence[Detection]
 ) -> tuple[Mapping[str, Any], Sequence[Detection]]:
-    """Return a document with all that COCO's libraries need, and checked detections."""
+    """Return a document with all that COCO's libraries need, of images whose boxes are known."""
     truth = {**truth, "annotations": [completed(x) for x in truth["annotations"]]}
-    check_detections(truth, found)
     return only_known(truth, found)
 
 
@@ -204,7 +185,6 @@ def completed(annotation: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def known_images(truth: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the images of a COCO document whose boxes are known."""
     return [image for image in truth["images"] if image.get("boxes_known", True)]
 
 
@@ -260,25 +240,6 @@ def choose_backend(name: str) -> str:
     if name not in ("auto", *installed):
         raise ValueError(f"TEST.COCO_BACKEND is {name!r}; take auto or one of {installed}")
     return installed[0] if name == "auto" else name
-
-
-def check_detections(truth: Mapping[str, Any], found: Sequence[Detection]) -> None:
-    """Raise ValueError for detections that no evaluation can count."""
-    images, categories = {image["id"] for image in truth["images"]}, set(category_ids(truth))
-    for detection in found:
-        try:
-            x, y, width, height = map(float, detection["bbox"])
-            score = float(detection["score"])
-            is_known = detection["image_id"] in images and detection["category_id"] in categories
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                "not COCO's result format, a list of objects with image_id, category_id, bbox "
-                f"(four numbers) and score: {error!r}"
-            ) from None
-        if not is_known:
-            raise ValueError(f"the data set has no such image_id or category_id: {detection}")
-        if min(width, height) < 0 or not math.isfinite(x + y + width + height + score):
-            raise ValueError(f"no box x, y, width, height in pixels with a score: {detection}")
 
 
 def category_ids(truth: Mapping[str, Any]) -> list[int]:

@@ -27,10 +27,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
         classes = class_names(cfg)
         evaluators.append(
             BoxEvaluator(
-                dataset_name,
-                output_dir=str(folder),
-                classes=classes,
-                backend=cfg.TEST.COCO_BACKEND,
+                dataset_name, output_dir=str(folder), classes=classes, backend=cfg.TEST.COCO_BACKEND
             )
         )
         evaluators += [

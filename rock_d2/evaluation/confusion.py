@@ -23,12 +23,6 @@ def confusion_matrix(
     In each image, detections are matched to objects of any class with an IoU of ``min_iou`` or
     more, in the order of their scores. The last row counts detections without an object (false
     positives), the last column objects without a detection (false negatives). Crowds are left out.
-
-    Args:
-        truth: a COCO instances document.
-        found: detections in COCO's result format, with the document's ids.
-        min_iou: of a match.
-        min_score: of the detections that count.
     """
     truth, found = only_known(truth, found)
     numbers = {category: k for k, category in enumerate(category_ids(truth))}

@@ -33,11 +33,7 @@ def gain(
 ) -> Gain:
     """Return the gain of a model by the metric that the protocol compares each task by.
 
-    Args:
-        metrics: ``<task>/<metric>`` of the model.
-        baseline: those of single-task networks.
-        protocol: knows the metrics, and which are errors.
-        tasks: the model's main ones; by default all that it has been measured on.
+    Compared are its main tasks, ``tasks``, or by default all that it has been measured on.
     """
     tasks = tasks or tuple({name.split("/")[0] for name in metrics})
     compared = {name.split("/")[0]: name for name in protocol.metrics}
@@ -61,11 +57,7 @@ def gain(
 
 
 def read_means(files: Sequence[str | Path]) -> Measured:
-    """Return the mean of each metric over results.json of several models, tasks or seeds.
-
-    Raises:
-        ValueError: where they do not name one protocol.
-    """
+    """Return the mean of each metric over results.json of several models, tasks or seeds."""
     if not files:
         raise ValueError("TEST.BASELINE is empty; name results.json of single-task networks")
     found = {file: read_results(file) for file in files}

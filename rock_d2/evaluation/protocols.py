@@ -78,10 +78,7 @@ class Protocol:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the part of a map that counts, in the classes that count.
 
-        Args:
-            task: its name.
-            prediction: (C, H, W).
-            label: (H, W) or (H, W, C).
+        The prediction is (C, H, W), the label (H, W) or (H, W, C).
         """
         if self.crop != "none":
             if label.shape[:2] != CROP_SIZE:
@@ -126,7 +123,6 @@ PLAIN = Protocol()
 
 
 def load_protocol(file: Path) -> Protocol:
-    """Return the protocol of a yaml file; raise ValueError where it is none."""
     try:
         values: dict[str, Any] = yaml.safe_load(file.read_text())
         unknown = values.keys() - {known.name for known in fields(Protocol)}
@@ -179,10 +175,8 @@ def one_protocol(names: Sequence[tuple[str, Iterable[str]]]) -> str | None:
     """Return the name that several results have in common, None if they are not comparable.
 
     A model's name tells the settings of its own tasks only: results must agree on those of a task
-    where both measure it, and the common name has those of all.
-
-    Args:
-        names: of each result the name of its protocol and its tasks.
+    where both measure it, and the common name has those of all. ``names`` are the protocol and
+    the tasks of each result.
     """
     by_task: dict[str, set[str]] = defaultdict(set)
     for name, tasks in names:

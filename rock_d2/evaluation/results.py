@@ -56,7 +56,6 @@ class Measured(NamedTuple):
 
     @property
     def tasks(self) -> set[str]:
-        """Those that were measured."""
         return {name.partition("/")[0] for name in self.metrics}
 
 

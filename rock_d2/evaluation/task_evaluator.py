@@ -34,12 +34,9 @@ class TaskEvaluator(DatasetEvaluator):
         image_ids: Container[Any] | None = None,
         save_dir: Path | None = None,
     ):
-        """
-        Args:
-            task: reads the labels, and has the meter.
-            protocol: which images, pixels and classes count.
-            image_ids: of ``measured_ids``.
-            save_dir: where to keep each prediction as <image_id>.npz; None keeps none.
+        """Measure the images of ``image_ids``, or all (None).
+
+        Each prediction is kept in ``save_dir`` as <image_id>.npz; None keeps none.
         """
         self.task = task
         self.meter = task.meter()

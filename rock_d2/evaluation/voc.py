@@ -24,10 +24,7 @@ def voc_average_precisions(
 ) -> np.ndarray:
     """Return the AP of each category by id, 0 to 1; NaN for those without objects.
 
-    Args:
-        truth: a COCO instances document.
-        found: detections in COCO's result format, with the document's ids.
-        iou: the IoU that a right detection reaches.
+    ``truth`` is a COCO document, ``found`` has COCO's result format.
     """
     objects, detections = (defaultdict(lambda: defaultdict(list)) for _ in range(2))
     for group, items in ((objects, truth["annotations"]), (detections, found)):

@@ -26,7 +26,6 @@ def share_over_processes(part: torch.Tensor, whole: torch.Tensor) -> torch.Tenso
 
 
 def max_over_processes(value: torch.Tensor) -> torch.Tensor:
-    """Return the largest value of all processes."""
     return _reduce(value, distributed.ReduceOp.MAX)
 
 

@@ -42,16 +42,10 @@ def block_repeat(x: torch.Tensor, num_channels: int) -> torch.Tensor:
 def known_average(
     target: torch.Tensor, known: torch.Tensor, size: tuple[int, int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Reduce a target map to ``size`` by the mean over its known pixels.
+    """Reduce target maps (N, C, H, W) to ``size`` by the mean over the known pixels (N, 1, H, W).
 
-    Args:
-        target: (N, C, H, W).
-        known: bool (N, 1, H, W).
-        size: (h, w).
-
-    Returns:
-        The means (N, C, h, w), 0 where nothing is known, and bool (N, 1, h, w), true where
-        something is.
+    Return the means (N, C, h, w), 0 where nothing is known, and bool (N, 1, h, w), where something
+    is.
     """
     share = F.adaptive_avg_pool2d(known.to(target.dtype), size)
     means = F.adaptive_avg_pool2d(target * known, size)

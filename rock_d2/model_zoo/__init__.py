@@ -12,11 +12,7 @@ from rock_d2.config import CONFIGS, load_config
 
 
 def get_config_file(config_path: str) -> str:
-    """Return the full path of a config.
-
-    Args:
-        config_path: relative to ``configs/``, for instance "rock_nyuv2.yaml".
-    """
+    """Return the full path of a config such as "rock_nyuv2.yaml", relative to ``configs/``."""
     file = CONFIGS / config_path
     if not file.is_file():
         known = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml"))
@@ -25,18 +21,15 @@ def get_config_file(config_path: str) -> str:
 
 
 def get_config(config_path: str) -> CfgNode:
-    """Return a config by its path relative to ``configs/``."""
     return load_config(get_config_file(config_path))
 
 
 def get(config_path: str, trained: bool = False, device: str | None = None) -> nn.Module:
     """Return a model in training mode, with the weights that its config names.
 
-    Args:
-        config_path: relative to ``configs/``.
-        trained: whether to take the trained weights that come with the project, for instance those
-            of "rock_rooms" or "rock/rock_rooms.yaml"; ``trained/`` beside this file describes them.
-        device: instead of the config's; without a GPU it is the CPU in any case.
+    ``trained`` takes those that come with the project, for instance of "rock_rooms" or
+    "rock/rock_rooms.yaml"; ``trained/`` beside this file describes them. Without a GPU the device
+    is the CPU.
     """
     if trained:
         config_path = f"trained/{Path(config_path).stem}.yaml"

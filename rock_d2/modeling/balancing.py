@@ -25,7 +25,6 @@ Losses = Mapping[str, torch.Tensor]
 
 
 def build_balancer(cfg: CfgNode) -> "Balancer":
-    """Return the balancer that ``cfg.MODEL.BALANCING.NAME`` names."""
     name = cfg.MODEL.BALANCING.NAME
     return registered(BALANCER_REGISTRY, name, setting="MODEL.BALANCING.NAME")(cfg)
 
@@ -54,7 +53,6 @@ class Balancer(nn.Module):
 
     @property
     def groups(self) -> tuple[str, ...]:
-        """The names that have a weight each."""
         return (*self.task_losses, DETECTOR)
 
     def group_of(self, loss: str) -> str:
@@ -81,19 +79,11 @@ class Balancer(nn.Module):
         return dict(losses)
 
     def backward(
-        self,
-        losses: Losses,
-        *,
-        shared: Iterable[nn.Parameter],
-        scale: float | torch.Tensor = 1.0,
+        self, losses: Losses, *, shared: Iterable[nn.Parameter], scale: float | torch.Tensor = 1.0
     ) -> None:
-        """Add the gradients of the balanced losses to those of the parameters.
+        """Add the gradients of the balanced losses, times ``scale``, to those of the parameters.
 
-        Args:
-            losses: of the model in this process.
-            shared: the backbone's parameters.
-            scale: factor of the gradients, such as a gradient scaler's, and with accumulation
-                1 / the number of parts.
+        The backbone's parameters are ``shared``.
         """
         (sum(self(losses).values()) * scale).backward()
 
@@ -224,11 +214,7 @@ class GradientCosine(Balancer):
         return {"task_losses": [f"loss_{task.name}" for task in auxiliary]}
 
     def backward(
-        self,
-        losses: Losses,
-        *,
-        shared: Iterable[nn.Parameter],
-        scale: float | torch.Tensor = 1.0,
+        self, losses: Losses, *, shared: Iterable[nn.Parameter], scale: float | torch.Tensor = 1.0
     ) -> None:
         groups = self.grouped(losses)
         if DETECTOR not in groups:
@@ -270,7 +256,6 @@ def flat_gradient(loss: torch.Tensor, parameters: Sequence[nn.Parameter]) -> tor
 
 
 def average_over_processes(values: torch.Tensor) -> torch.Tensor:
-    """Return the mean of a tensor over all processes."""
     values = values / comm.get_world_size()
     if comm.get_world_size() > 1:
         distributed.all_reduce(values)

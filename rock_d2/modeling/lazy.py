@@ -22,7 +22,6 @@ def add_lazy_config(cfg: CfgNode) -> None:
 
 
 def settings_of(path: str) -> str:
-    """Return the yaml that a Python config names."""
     try:
         settings, _ = LazyConfig.load(path, ("settings", "model"))
     except KeyError as problem:

@@ -12,14 +12,7 @@ from torch import nn
 from rock_d2.classes import has_ignored_classes, with_num_classes
 from rock_d2.layers import own_seed
 from rock_d2.modeling.ignored_classes import ignore_classes
-from rock_d2.modeling.necks.neck import (
-    Extents,
-    Features,
-    Labels,
-    Neck,
-    Predictions,
-    build_neck,
-)
+from rock_d2.modeling.necks.neck import Extents, Features, Labels, Neck, Predictions, build_neck
 from rock_d2.modeling.unknown_boxes import KnownBoxes
 from rock_d2.registry import check_choice, registered
 
@@ -118,7 +111,6 @@ class MultiTask(nn.Module):
         return [{**output, **task} for output, task in zip(outputs, tasks, strict=True)]
 
     def _refine(self, module: nn.Module, inputs: tuple[Any, ...], features: Features) -> Features:
-        """Pass the features of the backbone, or of its bottom-up part, through the neck."""
         self._collate(tuple(inputs[0].shape[-2:]))
         batch = self._batch
         refined, batch.predictions = self.neck(features, batch.extents, batch.labels)

@@ -45,7 +45,6 @@ class KnownBoxes:
             return {name: 0 * loss for name, loss in self.detector(empty).items()}
 
     def _take_all(self, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        """Give the backbone all images in place of those with known boxes."""
         if self._images is None:
             return None
         self._boxed_size = tuple(inputs[0].shape[-2:])

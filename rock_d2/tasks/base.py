@@ -166,26 +166,17 @@ class Task(ABC):
     ) -> torch.Tensor:
         """Return the labels of a batch as one tensor.
 
-        Images without a label and padding are 'unknown' in it. So the shapes are the same whichever
-        labels are missing, and a loss that skips the unknown gives such images exactly no gradient.
-
-        Args:
-            batched_inputs: items of RockDatasetMapper.
-            size: height and width of the padded batch of images.
-            device: of the model.
+        Images without a label and padding, up to ``size``, are 'unknown' in it. So the shapes are
+        the same whichever labels are missing, and a loss that skips the unknown gives such images
+        exactly no gradient.
         """
 
     def target_maps(
         self, target: torch.Tensor, size: tuple[int, int]
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the maps (N, num_outputs, h, w) that would predict the labels, and where they can.
+        """Return the maps (N, num_outputs, h, w) that would predict the collated labels.
 
-        Args:
-            target: of ``collate``.
-            size: h and w.
-
-        Returns:
-            The maps, and bool (N, 1, h, w) or (N, 1, 1, 1), true where the label is known.
+        And bool (N, 1, h, w) or (N, 1, 1, 1), true where the label is known.
         """
         raise ValueError(f"MODEL.ROCK.GIVEN: {type(self).__name__} has no `target_maps`")
 
@@ -226,12 +217,9 @@ class Task(ABC):
     def draw(
         self, values: np.ndarray | int, metadata: Metadata, *, reference: Any | None = None
     ) -> Drawing:
-        """Draw a label or a prediction for people.
+        """Draw a label (of ``read``) or a prediction (of ``as_values``) for people.
 
-        Args:
-            values: in the form of ``read`` or of ``as_values``.
-            metadata: of the data set.
-            reference: the truth in the form of ``read``, where it is at hand, to compare with.
+        The truth is the ``reference``, where it is at hand, to compare with.
         """
 
     def ranking(self, prediction: np.ndarray, metadata: Metadata, count: int) -> dict[str, float]:

@@ -57,7 +57,6 @@ class ClassMapTask(MapTask):
         return 1
 
     def class_names(self, metadata: Metadata) -> Sequence[str]:
-        """Return the names of the classes."""
         return [f"class {i}" for i in range(self.num_classes)]
 
     def load(self, record: Mapping[str, Any]) -> LabelMap | None:

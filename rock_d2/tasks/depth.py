@@ -142,12 +142,8 @@ class DepthMeter(Meter):
 def berhu_loss(error: torch.Tensor, known: torch.Tensor, *, fraction: float) -> torch.Tensor:
     """Return the reverse Huber loss: |e| up to a threshold c, (e^2 + c^2) / 2c beyond.
 
-    The mean is over ``known``.
-
-    Args:
-        error: any shape, 0 where not known.
-        known: bool, the same shape.
-        fraction: c as a fraction of the largest |e| of the batch.
+    It is the mean over ``known``; where not known, e is 0. c is a ``fraction`` of the batch's
+    largest |e|.
     """
     size = error.abs()
     threshold = (fraction * max_over_processes(size.max())).clamp(min=1e-6)

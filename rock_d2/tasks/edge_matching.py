@@ -56,13 +56,8 @@ def edge_counts(
 ) -> np.ndarray:
     """Return float64 (T, 3): pixels of the truth and the prediction that match, and of both.
 
-    Args:
-        values: predicted, (H, W).
-        truth: bool (H, W), thinned.
-        thresholds: in ascending order.
-        is_found: np.greater or np.greater_equal, of values and a threshold.
-        max_distance: at which pixels match, in units of the image's diagonal.
-        matching: maximum_matching or outlier_matching.
+    Predicted values and the thinned truth are (H, W); thresholds rise. ``is_found`` is np.greater
+    or np.greater_equal; ``max_distance`` is in units of the image's diagonal.
     """
     limit, true = max_distance * np.hypot(*truth.shape), KDTree(np.argwhere(truth))
     counts, size = [], None
@@ -133,7 +128,6 @@ def _different(rng: np.random.Generator, rows: int, among: int, number: int) -> 
 
 
 def _others(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Return for each of ``size`` numbers DEGREE others."""
     chosen = _different(rng, size, size - 1, DEGREE)
     return chosen + (chosen >= np.arange(size)[:, None])
 

@@ -50,12 +50,7 @@ class MapTask(Task):
         return self.num_outputs
 
     def values(self, pixels: torch.Tensor, camera: CameraChange) -> torch.Tensor:
-        """Return float32 (C, H, W) in the label's units, as the changed camera sees them.
-
-        Args:
-            pixels: as stored, (C, H, W).
-            camera: its change since the file was read.
-        """
+        """Return float32 (C, H, W) in the label's units, as the changed camera sees them."""
         return pixels.float()
 
     def encode(self, values: np.ndarray) -> np.ndarray:

@@ -156,11 +156,7 @@ def cosine_l2_loss(
     """Return (1 - dot product) + squared L2 distance of unit vectors, the mean over ``known``.
 
     0 for equal vectors and 6 for opposite ones; of unit vectors it is 3 (1 - dot product). The 1,
-    which the paper leaves out, only makes the best value 0.
-
-    Args:
-        prediction, target: (N, 3, h, w).
-        known: bool (N, 1, h, w).
+    which the paper leaves out, only makes the best value 0. Vectors are (N, 3, h, w).
     """
     dot = (prediction * target).sum(dim=1, keepdim=True)
     squared_distance = (prediction - target).square().sum(dim=1, keepdim=True)

@@ -20,9 +20,7 @@ TICKS = [0, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 2, 3, 5, 10, 20, 30, 50, 100]
 def precision_recall_chart(precision: np.ndarray, classes: Sequence[str]) -> np.ndarray:
     """Draw precision over recall at an IoU of 0.5: uint8 (H, W, 3).
 
-    Args:
-        precision: (101 recalls from 0 to 1, K classes), -1 where a class has no ground truth.
-        classes: names of the K classes.
+    ``precision`` is (101 recalls from 0 to 1, K classes), -1 where a class has no ground truth.
     """
     figure = Figure(figsize=(WIDTH, 6), layout="constrained")
     axes = figure.subplots()
@@ -95,7 +93,6 @@ def training_chart(metrics: Path) -> np.ndarray:
 
 
 def pixels(figure: Figure) -> np.ndarray:
-    """Return a figure as RGB."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

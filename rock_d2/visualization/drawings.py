@@ -33,9 +33,7 @@ def draw_comparison(
 ) -> np.ndarray:
     """Draw the paper's figure 3: the predictions of an image, and below them the ground truth.
 
-    Args:
-        record, output, tasks, metadata, score_threshold: see ``prediction_drawings``.
-        baseline: another model's output for the image; its detections come first.
+    The detections of another model's output, ``baseline``, come first.
     """
     image = read_color_image(record["file_name"])
     shown = [task for task in tasks if task.name in output]
@@ -68,8 +66,7 @@ def draw_output(
 ) -> np.ndarray:
     """Draw a model's output as one row of panels: the image, the detections, each task's map.
 
-    Returns:
-        uint8 (H, W, 3), RGB. Predictions without a map stand in the detections' caption.
+    Predictions without a map stand in the detections' caption.
     """
     drawings = prediction_drawings(image, output, tasks, metadata, score_threshold)
     shown = [Drawing("input", image)]
@@ -89,13 +86,8 @@ def prediction_drawings(
 ) -> list[Drawing]:
     """Return the drawings of a model's output: the detections, then each task's prediction.
 
-    Args:
-        image: RGB.
-        output: of the model, and the ``encodings`` if they were recorded.
-        tasks: those to be shown, where ``output`` has them.
-        metadata: of the data set.
-        score_threshold: of the detections shown.
-        references: the truth by the task's name, where it is known: it sets the range of colours.
+    The output has ``encodings`` if they were recorded. ``references`` are the truth by the task's
+    name, where it is known: it sets the range of colours.
     """
     drawings = []
     if "instances" in output:
@@ -116,7 +108,6 @@ def prediction_drawings(
 def detection_drawing(
     image: np.ndarray, instances: Instances, metadata: Metadata, score_threshold: float
 ) -> Drawing:
-    """Return the drawing of those detections that score at least ``score_threshold``."""
     found = instances[instances.scores >= score_threshold].to("cpu")
     drawing = object_drawing(
         image,
@@ -130,7 +121,6 @@ def detection_drawing(
 
 
 def record_drawing(image: np.ndarray, record: Mapping[str, Any], metadata: Metadata) -> Drawing:
-    """Return the drawing of a dataset dict's objects."""
     if "annotations" not in record:
         return Drawing("boxes unknown", image)
     objects = record["annotations"]

@@ -29,7 +29,6 @@ def panel_row(image: np.ndarray, drawings: Sequence[Drawing]) -> np.ndarray:
 
 
 def panel_size(image: np.ndarray) -> tuple[int, int]:
-    """Return the width and height of an image's panels."""
     height, width = image.shape[:2]
     scale = min(max(width, MIN_PANEL_WIDTH), MAX_PANEL_WIDTH) / width
     return round(width * scale), max(round(height * scale), 1)
@@ -48,7 +47,6 @@ def panel(drawing: Drawing, size: tuple[int, int]) -> np.ndarray:
 
 
 def resized(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return a drawing's picture at ``size`` (width, height)."""
     shrinks = size[0] < picture.shape[1]
     way = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
     return cv2.resize(picture, size, interpolation=way)

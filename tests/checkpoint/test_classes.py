@@ -153,7 +153,6 @@ def test_what_does_not_fit_is_refused(tmp_path):
         CompleteCheckpointer(cfg, model=build_model(cfg)).load(str(file))
     content = torch.load(file, weights_only=True)
     assert content["classes"]["thing_classes"] == THERE and "stuff_classes" in content["classes"]
-    for classes, problem in (({}, "not say its classes"), ({"thing_classes": [3]}, "no lists of")):
-        torch.save(content | {"classes": classes}, file)
-        with pytest.raises(ValueError, match=problem):
-            starting(cfg).start_from(str(file))
+    torch.save(content | {"classes": {}}, file)
+    with pytest.raises(ValueError, match="not say its classes"):
+        starting(cfg).start_from(str(file))

@@ -4,7 +4,7 @@ import gc
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,27 @@ def register_multitask_coco(name: str, json_file: str, image_root: str, **metada
     )
 
 
+def register_splits(
+    tree: str, splits: Mapping[str, Sequence[str]], *, file: str = "", **metadata: Any
+) -> None:
+    """Register ``<tree>_<split>`` for each split of a tree as datasets/README.md has it.
+
+    Args:
+        tree: the folder below ``$DETECTRON2_DATASETS``.
+        splits: by name, those that it may share no ``sequence`` with.
+        file: what the names of the JSON files begin with; by default ``tree``.
+        metadata: see ``register_multitask_coco``.
+    """
+    for split, others in splits.items():
+        register_multitask_coco(
+            f"{tree}_{split}",
+            json_file=f"{tree}/annotations/{file or tree}_{split}.json",
+            image_root=tree,
+            disjoint_from=[f"{tree}_{other}" for other in others],
+            **metadata,
+        )
+
+
 class CocoMetadata(Metadata):
     """The facts of a data set whose files need not be there, or be known, when it is registered.
 
@@ -94,8 +115,7 @@ def collector_paused() -> Iterator[None]:
 def load_multitask_coco(json_file: str, image_root: str, name: str) -> list[dict[str, Any]]:
     """Return Detectron2's dataset dicts with the further labels of each image.
 
-    Raises:
-        ValueError: if ids, fields, boxes or file names are wrong; nothing is skipped in silence.
+    Wrong ids, fields, boxes and file names are a ValueError; nothing is skipped in silence.
     """
     path, root = data_path(json_file), data_path(image_root)
     metadata = MetadataCatalog.get(name)

@@ -1,6 +1,6 @@
 """Hypersim (Roberts et al., ICCV 2021): photorealistic rooms with NYUv2's 40 classes of pixels."""
 
-from rock_d2.data.datasets.coco import CLASSES, register_multitask_coco
+from rock_d2.data.datasets.coco import CLASSES, register_splits
 from rock_d2.data.datasets.nyuv2 import STUFF_CLASSES
 from rock_d2.data.datasets.nyuv2 import THING_CLASSES as NYUV2_CLASSES
 
@@ -9,15 +9,12 @@ THING_CLASSES = tuple(name for name in NYUV2_CLASSES if name in STUFF_CLASSES)
 
 SCENE_CLASSES = tuple(CLASSES["hypersim"]["scenes"])
 
-SPLITS = ("train", "val", "test")
+SPLITS = {"train": ["val", "test"], "val": ["train", "test"], "test": ["train", "val"]}
 
-for split in SPLITS:
-    register_multitask_coco(
-        f"hypersim_{split}",
-        json_file=f"hypersim/annotations/hypersim_{split}.json",
-        image_root="hypersim",
-        thing_classes=list(THING_CLASSES),
-        stuff_classes=list(STUFF_CLASSES),
-        scene_classes=list(SCENE_CLASSES),
-        disjoint_from=[f"hypersim_{other}" for other in SPLITS if other != split],
-    )
+register_splits(
+    "hypersim",
+    SPLITS,
+    thing_classes=THING_CLASSES,
+    stuff_classes=STUFF_CLASSES,
+    scene_classes=SCENE_CLASSES,
+)

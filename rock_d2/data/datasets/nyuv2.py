@@ -1,8 +1,6 @@
 """NYUv2 (Silberman et al., ECCV 2012): its classes, its camera and its registered splits."""
 
-from itertools import product
-
-from rock_d2.data.datasets.coco import CLASSES, register_multitask_coco
+from rock_d2.data.datasets.coco import CLASSES, register_splits
 
 THING_CLASSES = tuple(CLASSES["nyuv2"]["things"])
 STUFF_CLASSES = tuple(CLASSES["nyuv2"]["stuff"])
@@ -25,7 +23,6 @@ GUPTA_INTRINSICS = (*INTRINSICS[:2], INTRINSICS[2] - 40, INTRINSICS[3] - 45)
 # Metres; Kinect sees nothing beyond 10 m.
 DEPTH_RANGE = (0.5, 10.0)
 
-
 # Official train and test, and the paper's division of train for its ablations (sec. 4); each with
 # the splits that no video sequence may be shared with.
 SPLITS = {
@@ -37,33 +34,28 @@ SPLITS = {
 # The trees of datasets/prepare_nyuv2.py --boxes: the full frame, Gupta's crop, the port's boxes.
 TREES = ("nyuv2", "nyuv2_gupta", "nyuv2_port")
 
-
-for tree, (split, others) in product(TREES, SPLITS.items()):
-    register_multitask_coco(
-        f"{tree}_{split}",
-        json_file=f"{tree}/annotations/nyuv2_{split}.json",
-        image_root=tree,
-        thing_classes=list(THING_CLASSES),
-        stuff_classes=list(STUFF_CLASSES),
-        scene_classes=list(SCENE_CLASSES),
+for tree in TREES:
+    register_splits(
+        tree,
+        SPLITS,
+        file="nyuv2",
+        thing_classes=THING_CLASSES,
+        stuff_classes=STUFF_CLASSES,
+        scene_classes=SCENE_CLASSES,
         depth_range=DEPTH_RANGE,
         protocol="nyuv2_det19_gupta" if tree == "nyuv2_gupta" else "nyuv2_det19",
         intrinsics=GUPTA_INTRINSICS if tree == "nyuv2_gupta" else INTRINSICS,
-        disjoint_from=[f"{tree}_{other}" for other in others],
         # The port forgets a pixel: boxes of one pixel have a width of 0 there.
         empty_boxes=tree == "nyuv2_port",
     )
 
 # The archive NYUD_MT of the multi-task literature, by datasets/prepare_nyud_mt.py.
-for split, other in (("train", "val"), ("val", "train")):
-    register_multitask_coco(
-        f"nyud_mt_{split}",
-        json_file=f"nyud_mt/annotations/nyud_mt_{split}.json",
-        image_root="nyud_mt",
-        thing_classes=list(THING_CLASSES),
-        stuff_classes=list(STUFF_CLASSES),
-        depth_range=DEPTH_RANGE,
-        intrinsics=INTRINSICS,
-        disjoint_from=[f"nyud_mt_{other}"],
-        protocol="nyud40_480x640",
-    )
+register_splits(
+    "nyud_mt",
+    {"train": ["val"], "val": ["train"]},
+    thing_classes=THING_CLASSES,
+    stuff_classes=STUFF_CLASSES,
+    depth_range=DEPTH_RANGE,
+    intrinsics=INTRINSICS,
+    protocol="nyud40_480x640",
+)

@@ -79,13 +79,7 @@ BOX_TOLERANCE = 0.5
 def structure_problems(
     document: Any, image_root: Path, *, empty_boxes: bool = False
 ) -> Iterator[str]:
-    """Yield a line for every problem of ids, fields, boxes and file names.
-
-    Args:
-        document: the whole JSON.
-        image_root: the folder that file names are relative to.
-        empty_boxes: whether boxes of no width or height are allowed.
-    """
+    """Yield a line for every problem of ids, fields, boxes and file names of a JSON."""
     if wrong := missing_tables(document):
         yield f"lacks the list(s) {', '.join(f'`{name}`' for name in wrong)}"
         return
@@ -122,7 +116,6 @@ def entries(document: Mapping[str, Any], table: str) -> list[dict[str, Any]]:
 
 
 def field_problems(entry: Any, table: str) -> Iterator[str]:
-    """Yield a line for each field of an entry that is wrong."""
     if not isinstance(entry, dict):
         yield f"is {reprlib.repr(entry)}, not a dict"
         return

@@ -71,7 +71,6 @@ def build_retinanet_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> F
 
 
 def deepest_feature(cfg: CfgNode, bottom_up: TimmBackbone) -> ShapeSpec:
-    """Return the shape of the last map that the pyramid uses."""
     shapes, names = bottom_up.output_shape(), cfg.MODEL.FPN.IN_FEATURES
     if not names or not set(names) <= set(shapes):
         raise ValueError(

@@ -33,7 +33,6 @@ NORMS = ("", "BN", "SyncBN", "FrozenBN")
 
 
 def add_timm_config(cfg: CfgNode) -> None:
-    """Add ``MODEL.TIMM``."""
     cfg.MODEL.TIMM = CfgNode()
     # A name of timm.list_models(), with or without the tag of its weights.
     cfg.MODEL.TIMM.NAME = "resnet50"
@@ -172,7 +171,6 @@ def create(name: str, *, pretrained: bool, **arguments) -> nn.Module:
 
 
 def feature_names(net: nn.Module) -> list[str]:
-    """Return "s<stride>" of each map that a network of timm gives."""
     return [f"s{stride}" for stride in net.feature_info.reduction()]
 
 
@@ -241,15 +239,10 @@ def convert_norms(net: nn.Module, norm: str, *, name: str) -> nn.Module:
 
 
 def timm_names(stored: Iterable[str], own: Collection[str]) -> dict[str, str]:
-    """Map the names in a file of timm to those of a TimmBackbone.
+    """Map the names in a file of timm to those of a TimmBackbone, without what it has not.
 
-    Args:
-        stored: names in the file, such as "stages.0.blocks.1.norm.weight".
-        own: names in the backbone's state dict, such as "net.stages_0.blocks.1.norm.weight": timm's
-            feature extractors have "_" for the first "." of some families.
-
-    Returns:
-        by stored name, the backbone's; what it has not (the classifier) is left out.
+    "stages.0.blocks.1.norm.weight" is "net.stages_0.blocks.1.norm.weight": timm's feature
+    extractors have "_" for the first "." of some families.
     """
     names = {}
     for name in stored:

@@ -41,13 +41,10 @@ class DecoderFusion(nn.Module):
         switched_off: Collection[str] = (),
         image_tasks: Collection[str] = (),
     ):
-        """
-        Args:
-            out_channels: C, the width of X.
-            encoding_channels: K of each task by its name.
-            norm: normalisation after each convolution, a name that Detectron2's get_norm knows.
-            switched_off: tasks whose decoders are left out at test time, to see what they bring.
-            image_tasks: those that describe the whole image; K is their number of classes.
+        """Take C, the K of each task by its name, and the name of a norm for get_norm.
+
+        Decoders of ``switched_off`` tasks are left out at test time, to see what they bring;
+        ``image_tasks`` describe the whole image, and K is their number of classes.
         """
         super().__init__()
         self.switched_off = frozenset(switched_off)

@@ -17,7 +17,6 @@ from rock_d2.tasks import TASK_REGISTRY, Task
 
 
 def basic_blocks(in_channels: int, out_channels: int, *, norm: str) -> nn.Sequential:
-    """Return two basic residual blocks."""
     return pytorch_weights(
         nn.Sequential(
             BasicBlock(in_channels, out_channels, norm=norm),

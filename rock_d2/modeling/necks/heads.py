@@ -62,7 +62,6 @@ class FPNHead(SemSegFPNHead):
 
 
 def head_of(cfg: CfgNode) -> Head:
-    """Return the head that ``cfg.MODEL.MTI.HEAD`` names, with its settings."""
     check_choice(cfg.MODEL.MTI.HEAD, ("hrnet", "fpn"), setting="MODEL.MTI.HEAD")
     if cfg.MODEL.MTI.HEAD == "hrnet":
         return partial(HRNetHead, norm=cfg.MODEL.MTI.NORM)
@@ -74,7 +73,6 @@ def head_of(cfg: CfgNode) -> Head:
 def build_heads(
     head: Head, input_shape: Mapping[str, ShapeSpec], tasks: Sequence[Task]
 ) -> nn.ModuleDict:
-    """Return a head a task, each with weights of its own."""
     return for_each_task(
         "heads", tasks, lambda task: head(input_shape=input_shape, num_outputs=task.num_outputs)
     )

@@ -58,11 +58,8 @@ class MTINet(DistillingNeck):
     ):
         """``add_config`` explains the settings that are not of ``Neck``.
 
-        Args:
-            input_shape: of the features.
-            head: makes a head of ``input_shape`` and ``num_outputs``.
-            fpm_order: names of tasks, not the registered ones.
-            fusion: class of the module that merges the tasks' features into the detector's.
+        ``fpm_order`` has names of tasks, not the registered ones. ``fusion`` is the class of what
+        merges the tasks' features into the detector's.
         """
         super().__init__(**settings)
         shapes = coarse_to_fine(input_shape, in_features, setting="MODEL.MTI.IN_FEATURES")
@@ -136,7 +133,6 @@ class MTINet(DistillingNeck):
         }
 
     def add_scale(self, scale: str, in_channels: int, channels: int, norm: str) -> None:
-        """Add the initial predictions of a scale."""
         self.initial[scale] = for_each_task(
             "initial", self.tasks, lambda task: basic_blocks(in_channels, channels, norm=norm)
         )
@@ -172,7 +168,6 @@ class MTINet(DistillingNeck):
 
 
 def task_widths(shapes: Mapping[str, ShapeSpec], *, width: int, norm: str) -> dict[str, int]:
-    """Return the channels of a task's features at each scale."""
     if width < 0:
         raise ValueError(f"MODEL.MTI.WIDTH is {width}; it must be 0 or more")
     widths = {scale: width or shape.channels for scale, shape in shapes.items()}
@@ -181,7 +176,6 @@ def task_widths(shapes: Mapping[str, ShapeSpec], *, width: int, norm: str) -> di
 
 
 def checked_scale(name: str, shapes: Mapping[str, ShapeSpec]) -> str:
-    """Return the name of a scale, or "" for none."""
     if name and name not in shapes:
         raise ValueError(f"MODEL.MTI.EVALUATE_SCALE is {name!r}; the scales are {list(shapes)}")
     return name

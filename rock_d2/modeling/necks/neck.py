@@ -27,7 +27,6 @@ Predictions = dict[str, list[torch.Tensor]]
 
 
 def build_neck(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> "Neck":
-    """Return the neck that ``cfg.MODEL.NECK.NAME`` names."""
     name = cfg.MODEL.NECK.NAME
     neck = registered(NECK_REGISTRY, name, setting="MODEL.NECK.NAME")(cfg, input_shape)
     if cfg.MODEL.ROCK.GIVEN and not neck.given:
@@ -58,12 +57,7 @@ class Neck(nn.Module):
         predict_auxiliary: bool = True,
         compare_at: str = "prediction",
     ):
-        """
-        Args:
-            num_main: how many of the tasks are main ones, which are always predicted.
-            compare_at: where the losses of maps compare, at the resolution of the "prediction" or
-                of the "label".
-        """
+        """The first ``num_main`` tasks are main ones, which are always predicted."""
         super().__init__()
         check_choice(compare_at, ("prediction", "label"), setting="MODEL.TASKS.COMPARE_AT")
         self.tasks = tuple(tasks)

@@ -40,9 +40,7 @@ class ROCK(Neck):
     ):
         """``add_config`` explains the settings that are not of ``Neck``.
 
-        Args:
-            input_shape: of the features.
-            switched_off, given: names of tasks, not the registered ones.
+        ``switched_off`` and ``given`` have names of tasks, not the registered ones.
         """
         super().__init__(**settings)
         shapes = coarse_to_fine(input_shape, in_features, setting="MODEL.ROCK.IN_FEATURES")

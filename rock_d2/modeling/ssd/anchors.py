@@ -35,13 +35,7 @@ class SSDAnchorGenerator(nn.Module):
         scales: Sequence[float],
         aspect_ratios: Sequence[float],
     ):
-        """
-        Args:
-            image_size: (H, W) that the scales refer to.
-            scales: of the first, the second and the last map; two maps have the first two.
-            aspect_ratios: besides 1, each also as its inverse; the first and the last two maps
-                have the first of them only.
-        """
+        """Take the settings that ``config.py`` explains; ``image_size`` is INPUT.SIZE."""
         super().__init__()
         shapes = self.shapes(
             image_size=image_size, num_maps=num_maps, scales=scales, aspect_ratios=aspect_ratios

@@ -20,16 +20,10 @@ def detect(
     nms_thresh: float,
     num_kept: int,
 ) -> list[Instances]:
-    """Return the best boxes of each image after class-wise NMS.
+    """Return the best boxes of each image after class-wise NMS, ``num_kept`` at most.
 
-    Args:
-        scores: (N, A, C).
-        boxes: (N, A, 4).
-        image_sizes: (height, width) that the boxes of each image are clipped to.
-        score_thresh: a detection scores more.
-        num_candidates: boxes of an image that go into NMS, the best of all classes.
-        nms_thresh: IoU from which the lower of two boxes of a class is dropped.
-        num_kept: detections of an image at most.
+    Scores are (N, A, C), boxes (N, A, 4), clipped to ``image_sizes``, (height, width). The best
+    ``num_candidates`` of all classes go into NMS.
     """
     results = []
     found = candidates(
@@ -61,11 +55,9 @@ def candidates(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the input of NMS, from the highest score, in shapes that no value changes.
 
-    Args: see ``detect``; ``image_sizes`` may be one for all images.
-
-    Returns:
-        Boxes (N, P, 4) within the image, scores and classes (N, P), and bool (N, P), which of them
-        score enough and have an area; P is the lesser of count and A * C.
+    These are boxes (N, P, 4) within the image, scores and classes (N, P), and bool (N, P), which of
+    them score enough and have an area; P is the lesser of count and A * C. ``image_sizes`` may be
+    one for all images.
     """
     num_classes = scores.shape[2]
     # Only boxes whose best classes score highest can be among them: to sort A numbers and then

@@ -72,13 +72,7 @@ class SSD(nn.Module):
         pixel_mean: Sequence[float],
         pixel_std: Sequence[float],
     ):
-        """``config.py`` explains what MODEL.SSD has a setting for.
-
-        Args:
-            backbone, head: the two parts of the network.
-            box_weights: factors of the coded boxes' four numbers.
-            pixel_mean, pixel_std: of each channel, in the images' order.
-        """
+        """``config.py`` explains what MODEL.SSD has a setting for."""
         super().__init__()
         if len(box_weights) != 4:
             raise ValueError(f"MODEL.SSD.BBOX_REG_WEIGHTS is {list(box_weights)}, not four numbers")

@@ -23,7 +23,6 @@ SSD_HEAD_REGISTRY.__doc__ = "SSD's heads by the name that MODEL.SSD.HEAD gives t
 
 
 def build_ssd_head(cfg: CfgNode, input_shape: Mapping[str, ShapeSpec]) -> nn.Module:
-    """Return the head that ``cfg.MODEL.SSD.HEAD`` names."""
     head = registered(SSD_HEAD_REGISTRY, cfg.MODEL.SSD.HEAD, setting="MODEL.SSD.HEAD")
     return head(cfg, input_shape)
 
@@ -48,16 +47,7 @@ class SSDHead(nn.Module):
         num_classes: int,
         prior_prob: float,
     ):
-        """
-        Args:
-            input_shape: of the backbone's maps.
-            in_features: names of those that are predicted from.
-            image_size: (H, W) that the number of extra maps is made for.
-            extra_channels: of the extra maps, one after another.
-            norm: in their layers.
-            anchor_generator: of the default boxes of all maps.
-            prior_prob: probability of 'some object' that every default box starts with.
-        """
+        """``config.py`` explains the settings; ``image_size`` decides how many extra maps fit."""
         super().__init__()
         if num_classes < 1:
             raise ValueError(

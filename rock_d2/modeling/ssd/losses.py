@@ -24,10 +24,7 @@ def hard_negative_loss(
     object. An image without objects keeps as many as one with a single positive, so that it
     teaches the background and cannot outweigh the others.
 
-    Args:
-        logits: (N, A, C + 1).
-        classes: int64 (N, A), C where not positive.
-        positive, negative: of the matcher, bool (N, A).
+    Logits are (N, A, C + 1), classes int64 (N, A), C where not positive.
     """
     losses = F.cross_entropy(logits.flatten(0, 1), classes.flatten(), reduction="none")
     losses = losses.view_as(positive)
@@ -58,13 +55,8 @@ def matched_deltas(
 ) -> torch.Tensor:
     """Code each default box's ground truth relative to the box, (N, A, 4).
 
-    Equal to Detectron2's ``Box2BoxTransform.get_deltas``, which waits for the device.
-
-    Args:
-        boxes: (A, 4).
-        truths: (N, M, 4), all with an area.
-        match: index of a ground truth, int64 (N, A).
-        weights: of Detectron2's ``Box2BoxTransform``.
+    Equal to Detectron2's ``Box2BoxTransform.get_deltas``, which waits for the device. Boxes are
+    (A, 4), truths (N, M, 4), all with an area, and match int64 (N, A).
     """
     matched = truths.gather(1, match[..., None].expand(-1, -1, 4))
     centres, sizes = box_convert(boxes, "xyxy", "cxcywh").split(2, dim=-1)

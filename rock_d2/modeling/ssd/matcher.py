@@ -41,11 +41,7 @@ class SSDMatcher:
         self.low, self.high = thresholds
 
     def __call__(self, ious: torch.Tensor, present: torch.Tensor) -> Matches:
-        """
-        Args:
-            ious: (N, M, A), with at least one row.
-            present: bool (N, M), false where a row is padding.
-        """
+        """Match by IoUs (N, M, A) with at least one row; ``present`` is false in padding."""
         num_boxes = ious.shape[2]
         ious = ious.masked_fill(~present[:, :, None], -1)
         best_iou, truth = ious.max(dim=1)
@@ -62,11 +58,8 @@ class SSDMatcher:
 def owned_boxes(ious: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
     """Return the default box that each ground truth owns, int64 (N, M).
 
-    No two ground truths of an image own the same, as long as there are enough boxes.
-
-    Args:
-        ious: (N, M, A), -1 in rows that are padding.
-        present: bool (N, M).
+    No two ground truths of an image own the same, as long as there are enough boxes. IoUs are
+    (N, M, A), -1 in rows that are padding.
     """
     quality, owned = ious.max(dim=2)
     order = quality.argsort(dim=1, descending=True, stable=True)

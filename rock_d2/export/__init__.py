@@ -1,1 +1,0 @@
-"""Trained models outside of PyTorch: ONNX and other files, and merged layers."""
