@@ -93,6 +93,7 @@ class RockCheckpointer(DetectionCheckpointer):
             if there != here:
                 self.logger.warning(f"{name} is {there} in the file and {here} here: not loaded")
                 del tensors[name]
+        check_frozen(file, self.model, tensors)
         self.check_unfilled(file, [n for n in learned(state) if n not in tensors], learned(state))
         unused = self.model.load_state_dict(tensors, strict=False).unexpected_keys
         unused = [name for name in learned(unused) if "cell_anchors" not in name]
@@ -119,6 +120,25 @@ class CompleteCheckpointer(RockCheckpointer):
                 f"{file}: not a trained model of this config: it fills "
                 f"{len(names) - len(unfilled)} of {len(names)} tensors, and not {unfilled[0]}"
             )
+
+
+def check_frozen(file: str, model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Raise ValueError if statistics of frozen normalisation are lacking."""
+    trained = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    frozen = {
+        id(buffer)
+        for module in model.modules()
+        if hasattr(module, "running_mean") and not isinstance(module, trained)
+        for buffer in module.buffers(recurse=False)
+    }
+    # By identity, since the names in a state dict need not be those of the modules.
+    state = model.state_dict(keep_vars=True)
+    lacking = [n for n in learned(state) if id(state[n]) in frozen and n not in tensors]
+    if lacking:
+        raise ValueError(
+            f"{file}: lacks {lacking[0]} of frozen normalisation, which no training would learn; "
+            "take a complete file, or another normalisation than FrozenBN there"
+        )
 
 
 def style_of(cfg: CfgNode) -> dict[str, Any]:

@@ -106,3 +106,17 @@ def test_own_checkpoint_as_weights_comes_back_bit_for_bit(kind, small_config, tm
     RockCheckpointer(cfg, model=trained, save_dir=str(tmp_path)).save("trained")
     RockCheckpointer(cfg, model=other).load(str(tmp_path / "trained.pth"))
     assert_equal(other.state_dict(), trained.state_dict())
+
+
+@pytest.mark.parametrize(
+    "missing", ["backbone.bottom_up.net.bn1.running_var", "head.extra_layers.0.0.norm.running_mean"]
+)
+def test_a_frozen_statistic_that_is_not_loaded_is_an_error(missing, small_config, tmp_path):
+    cfg = small_config("MODEL.SSD.NORM", "FrozenBN", name=PYRAMIDS["timm"][0])
+    state = build_model(cfg).state_dict()
+    torch.save({"model": {n: x for n, x in state.items() if n != missing}}, tmp_path / "part.pth")
+    model = build_model(cfg)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=rf"part.pth: lacks {re.escape(missing)} of frozen"):
+        RockCheckpointer(cfg, model=model).load(str(tmp_path / "part.pth"))
+    assert_equal(model.state_dict(), before)
