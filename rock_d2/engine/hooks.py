@@ -67,6 +67,7 @@ class Evaluations(HookBase):
         period: int,
         metric: str,
         mode: str = "max",
+        protocol: str = "",
         checkpoint_period: int = 0,
         derived: Callable[[Mapping[str, float]], dict[str, float]] = lambda results: {},
     ):
@@ -74,6 +75,7 @@ class Evaluations(HookBase):
         Args:
             evaluate: returns results; only the first process has any.
             period: iterations; 0 evaluates at the end only.
+            protocol: the name of the metric's, for the log.
             checkpoint_period: of ``Checkpoints``; what an evaluation follows is saved before it.
             derived: returns further metrics from those that were measured.
         """
@@ -83,6 +85,7 @@ class Evaluations(HookBase):
         self._period = period
         self._metric = metric
         self._sign = 1 if mode == "max" else -1
+        self._protocol = f" by {protocol}" if protocol else ""
         self._checkpoint_period = checkpoint_period
         self._derived = derived
         self.best: float | None = None
@@ -113,7 +116,7 @@ class Evaluations(HookBase):
             logger.warning(f"TEST.BEST_METRIC is {self._metric!r}, but measured are only {known}")
 
     def _compare(self, value: float, done: int) -> None:
-        found = f"{self._metric} is {value:.3f} after {done} iterations"
+        found = f"{self._metric} is {value:.3f}{self._protocol} after {done} iterations"
         if math.isnan(value) or (
             self.best is not None and self._sign * value <= self._sign * self.best
         ):

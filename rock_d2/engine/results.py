@@ -19,7 +19,7 @@ from rock_d2.data import RockDatasetMapper
 from rock_d2.evaluation.boxes import coco_scores, known_images, prepared, read_truth
 from rock_d2.evaluation.confusion import confusion_matrix
 from rock_d2.evaluation.gain import gain_over, read_means
-from rock_d2.evaluation.protocols import is_test_set, protocol_of
+from rock_d2.evaluation.protocols import is_test_set, protocol_name, protocol_of
 from rock_d2.evaluation.results import Measured, results_table, save_results
 from rock_d2.tasks import build_tasks
 from rock_d2.visualization import (
@@ -96,7 +96,10 @@ def build_gain(cfg: CfgNode) -> Callable[[Mapping[str, float]], dict[str, float]
             f"TEST.BEST_METRIC: {DELTA} would choose a model by the test images {name}; name a "
             "validation split in DATASETS.TEST"
         )
-    measured_by, tasks = protocol.on(name, len(DatasetCatalog.get(name))), tuple(main_tasks(cfg))
+    check_unseen(cfg, name)
+    if cfg.TEST.BEST_MODE != "max":
+        raise ValueError(f"TEST.BEST_MODE is {cfg.TEST.BEST_MODE}; {DELTA} wants max")
+    measured_by, tasks = protocol_name(cfg, name), tuple(main_tasks(cfg))
     missing = gain_over(Measured(baseline.metrics, measured_by, tasks), baseline).missing
     if missing:
         raise ValueError(f"TEST.BASELINE {cfg.TEST.BASELINE}: there is no {missing[-1]}")
@@ -110,6 +113,18 @@ def build_gain(cfg: CfgNode) -> Callable[[Mapping[str, float]], dict[str, float]
     return delta
 
 
+def check_unseen(cfg: CfgNode, dataset_name: str) -> None:
+    """Raise ValueError if a data set has images of the training sets."""
+    of_sets = (DatasetCatalog.get(name) for name in cfg.DATASETS.TRAIN)
+    trained = {record["file_name"] for records in of_sets for record in records}
+    shared = sum(x["file_name"] in trained for x in DatasetCatalog.get(dataset_name))
+    if shared:
+        raise ValueError(
+            f"TEST.BEST_METRIC: {shared} images of {dataset_name} are in DATASETS.TRAIN; train on "
+            "the rest, such as nyuv2_train673 beside nyuv2_val122"
+        )
+
+
 def report(cfg: CfgNode, results: dict[str, Any]) -> None:
     """Log the results of all test sets, write them into OUTPUT_DIR and check the expected ones."""
     if not comm.is_main_process():
@@ -117,8 +132,7 @@ def report(cfg: CfgNode, results: dict[str, Any]) -> None:
     names = cfg.DATASETS.TEST
     # Detectron2 leaves the name of a single test set out.
     for name, of_set in {names[0]: results}.items() if len(names) == 1 else results.items():
-        images = len(DatasetCatalog.get(name))
-        protocol = protocol_of(cfg, name).on(name, images)
+        protocol = protocol_name(cfg, name)
         logger.info(f"{name}, protocol {protocol}\n\n{results_table(of_set)}\n")
         file = "results.json" if len(names) == 1 else f"results_{name}.json"
         file = f"{cfg.OUTPUT_DIR}/{file}"

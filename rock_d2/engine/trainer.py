@@ -33,6 +33,7 @@ from rock_d2.engine.results import build_gain, draw_box_charts, draw_few, report
 from rock_d2.engine.setup import set_up_logging
 from rock_d2.engine.step import TrainingStep
 from rock_d2.evaluation.build import build_evaluator
+from rock_d2.evaluation.protocols import protocol_name
 from rock_d2.modeling.balancing import build_balancer
 from rock_d2.modeling.multi_task import MultiTask
 from rock_d2.registry import check_choice
@@ -125,6 +126,7 @@ class RockTrainer(DefaultTrainer):
                     period=cfg.TEST.EVAL_PERIOD,
                     metric=prefix + cfg.TEST.BEST_METRIC,
                     mode=cfg.TEST.BEST_MODE,
+                    protocol=protocol_name(cfg, cfg.DATASETS.TEST[0]),
                     checkpoint_period=solver.CHECKPOINT_PERIOD,
                     **({"derived": gain} if gain else {}),
                 )

@@ -21,7 +21,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str) -> DatasetEvaluators:
     """Return evaluators of the detector's boxes, masks and keypoints, and one for each task."""
     folder = Path(cfg.OUTPUT_DIR, "inference", dataset_name)
     protocol = protocol_of(cfg, dataset_name)
-    logger.info(f"{dataset_name}, evaluated by protocol {protocol.name}")
+    logger.info(f"Evaluation by protocol {protocol.on(dataset_name, protocol.images)}")
     evaluators, kinds = [], {"segm": cfg.MODEL.MASK_ON, "keypoints": cfg.MODEL.KEYPOINT_ON}
     if cfg.MODEL.DETECTOR:
         classes = class_names(cfg)

@@ -35,7 +35,7 @@ def gain(
 
     Compared are its main tasks, ``tasks``, or by default all that it has been measured on.
     """
-    tasks = tasks or tuple({name.split("/")[0] for name in metrics})
+    tasks = tasks or tuple(dict.fromkeys(name.split("/")[0] for name in metrics))
     compared = {name.split("/")[0]: name for name in protocol.metrics}
     parts, missing = {}, [f"a metric for {task}" for task in tasks if task not in compared]
     for task in tasks:
@@ -57,7 +57,10 @@ def gain(
 
 
 def read_means(files: Sequence[str | Path]) -> Measured:
-    """Return the mean of each metric over results.json of several models, tasks or seeds."""
+    """Return the mean of each metric over results.json of several models, tasks or seeds.
+
+    Only a file's main tasks count, if it names any.
+    """
     if not files:
         raise ValueError("TEST.BASELINE is empty; name results.json of single-task networks")
     found = {file: read_results(file) for file in files}
@@ -68,7 +71,8 @@ def read_means(files: Sequence[str | Path]) -> Measured:
     values = defaultdict(list)
     for results in found.values():
         for name, value in results.metrics.items():
-            values[name].append(value)
+            if not results.main or name.split("/")[0] in results.main:
+                values[name].append(value)
     main = dict.fromkeys(task for results in found.values() for task in results.main)
     means = {name: fmean(of_metric) for name, of_metric in values.items()}
     return Measured(means, protocol, tuple(main))

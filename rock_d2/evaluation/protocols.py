@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 from detectron2.config import CfgNode
-from detectron2.data import MetadataCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from rock_d2.registry import check_choice
 from rock_d2.tasks import build_tasks
@@ -41,7 +41,7 @@ class Protocol:
         name: of the file; of a data set where nothing else is said.
         metrics: for each task the metric that it is compared by, ``<task>/<metric>``, and whether
             "max" or "min" is best.
-        datasets: the sets of images that the name stands for.
+        datasets: the set of images that the name stands for, and others with the same images.
         images: how many they have; 0 for any number.
         crop: the part of maps that counts, a name in CROPS.
         size: height and width that maps have where they are compared, by the nearest pixel; [] for
@@ -68,7 +68,7 @@ class Protocol:
 
     def on(self, dataset_name: str, images: int) -> str:
         """Return the name for figures of these images, the plain one for the protocol's own."""
-        if dataset_name not in (*self.datasets, self.name.partition("+")[0]):
+        if dataset_name not in (*self.datasets[:1], self.name.partition("+")[0]):
             return f"{self.name} on {dataset_name}"
         known = images == self.images or not self.images
         return self.name if known else f"{self.name} on {images} images"
@@ -171,6 +171,11 @@ def protocol_of(cfg: CfgNode, dataset_name: str) -> Protocol:
     return replace(protocol, name="+".join(names), crop=crop, quantise=quantise)
 
 
+def protocol_name(cfg: CfgNode, dataset_name: str) -> str:
+    """Return the name of a config's figures on a data set."""
+    return protocol_of(cfg, dataset_name).on(dataset_name, len(DatasetCatalog.get(dataset_name)))
+
+
 def one_protocol(names: Sequence[tuple[str, Iterable[str]]]) -> str | None:
     """Return the name that several results have in common, None if they are not comparable.
 
@@ -191,5 +196,7 @@ def one_protocol(names: Sequence[tuple[str, Iterable[str]]]) -> str | None:
 
 
 def is_test_set(dataset_name: str) -> bool:
-    """Return whether a protocol of the project is measured on a data set."""
-    return any(dataset_name in load_protocol(file).datasets for file in FOLDER.glob("*.yaml"))
+    """Return whether a data set is for tests, by its name or a protocol's list."""
+    return dataset_name.endswith("_test") or any(
+        dataset_name in load_protocol(file).datasets for file in FOLDER.glob("*.yaml")
+    )

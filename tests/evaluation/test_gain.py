@@ -76,6 +76,16 @@ def test_a_baseline_is_the_mean_of_its_seeds(tmp_path, capsys):
         read_means([tmp_path / "list.json"])
 
 
+def test_a_baselines_other_tasks_do_not_count(tmp_path):
+    files = [
+        save(tmp_path / "seg.json", main=["sem_seg"], miou=0.3, rmse=5.0),
+        save(tmp_path / "depth.json", main=["depth"], rmse=0.5),
+    ]
+    model = read_means([save(tmp_path / "model.json", miou=0.33, rmse=0.6)])
+    found = gain_over(model, read_means(files))
+    assert found.parts == pytest.approx({"sem_seg/miou": 10, "depth/rmse": -20})
+
+
 def test_a_task_of_one_model_does_not_make_another_protocol(tmp_path):
     name, capped = "nyud40_480x640", "nyud40_480x640+DEPTH.EVAL_CAP=10.0"
     seg = save(tmp_path / "seg.json", name, main=["sem_seg"], miou=0.3)
@@ -112,6 +122,13 @@ def test_a_model_is_chosen_by_its_gain_on_validation_images_only(tmp_path, rooms
     wanted = ["TEST.BEST_METRIC", "delta_m", "TEST.BASELINE", f'["{baseline}"]', "DATASETS.TEST"]
     cfg = get_config("mti/rooms/mtl_hrnet18.yaml")
     assert build_gain(cfg) is None
+    # As if these images were not trained on.
+    trained = load_config(cfg, [*wanted, '("rooms_train",)'])
+    with pytest.raises(ValueError, match=r"15 images of rooms_train are in DATASETS\.TRAIN"):
+        build_gain(trained)
+    cfg = load_config(cfg, ["DATASETS.TRAIN", '("rooms_val",)'])
+    with pytest.raises(ValueError, match=r"TEST\.BEST_MODE is min; delta_m wants max"):
+        build_gain(load_config(cfg, [*wanted, '("rooms_train",)', "TEST.BEST_MODE", "min"]))
     derived = build_gain(load_config(cfg, [*wanted, '("rooms_train",)']))
     assert derived({"sem_seg/miou": 0.22, "depth/rmse": 0.8}) == {"delta_m": pytest.approx(15)}
     assert derived({"sem_seg/miou": 0.22}) == {}

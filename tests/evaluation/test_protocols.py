@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from rock_d2.config import CONFIGS, load_config
-from rock_d2.evaluation.protocols import FOLDER, Protocol, find_protocol, load_protocol, protocol_of
+from rock_d2.evaluation.protocols import (
+    FOLDER,
+    Protocol,
+    find_protocol,
+    is_test_set,
+    load_protocol,
+    protocol_of,
+)
 from rock_d2.model_zoo import get_config
 
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -17,7 +24,47 @@ def test_every_file_is_a_protocol(file):
     tasks = [name.split("/")[0] for name in protocol.metrics]
     assert len(set(tasks)) == len(tasks)
     errors = {name for name, best in protocol.metrics.items() if best == "min"}
-    assert errors <= {"depth/rmse", "normals/mean_angle", "disparity/mean_abs"}
+    assert errors == {"depth/rmse", "normals/mean_angle", "disparity/mean_abs"} & {
+        *protocol.metrics
+    }
+
+
+# Images, crop, and of edges the largest distance, suppression and thresholds (the papers).
+NYU_EDGES, NO_EDGES = (0.011, False, 99), (None, None, None)
+PROTOCOLS = {
+    "cityscapes_det8": (500, "none", NO_EDGES),
+    "nyud13_288x384": (654, "none", NYU_EDGES),
+    "nyud40_425x560": (654, "gupta", NYU_EDGES),
+    "nyud40_480x640": (654, "none", NYU_EDGES),
+    "nyuv2_det19": (654, "none", NYU_EDGES),
+    "nyuv2_det19_gupta": (654, "none", NYU_EDGES),
+    "pascal_mt_2498": (2498, "none", (0.0075, False, 99)),
+    "pascal_mt_5105": (5105, "none", (0.0075, True, 101)),
+    "rooms": (600, "none", NYU_EDGES),
+}
+
+
+def test_protocols_have_the_figures_of_their_papers():
+    keys = [f"MODEL.TASKS.EDGES.{name}" for name in ("MAX_DIST", "NMS", "THRESHOLDS")]
+    found = {}
+    for file in FILES:
+        protocol = load_protocol(file)
+        edges = tuple(protocol.settings.get(key) for key in keys)
+        found[protocol.name] = (protocol.images, protocol.crop, edges)
+    assert found == PROTOCOLS
+
+
+def test_an_archives_labels_have_a_name_of_their_own():
+    # Of the same images, by an unknown method.
+    for name in ("nyud40_480x640", "nyud13_288x384"):
+        assert find_protocol(name).on("nyud_mt_val", 654) == f"{name} on nyud_mt_val"
+
+
+@pytest.mark.parametrize(
+    "name", ["nyuv2_port_test", "nyuv2_gupta_test", "nyud_mt_val", "sunrgbd_test", "rooms_val"]
+)
+def test_images_for_tests_are_known(name):
+    assert is_test_set(name) and not is_test_set("nyuv2_val122")
 
 
 def test_a_name_says_what_it_is_not():
@@ -64,8 +111,16 @@ def test_the_crop_and_the_size_are_those_of_the_name():
         Protocol(crop="gupta").applied("depth", np.zeros((1, 4, 5)), np.zeros((4, 5)))
 
 
+# Of the 40 classes, from 1 (class13Mapping.mat of Gupta et al.).
+THIRTEEN = (
+    *(12, 5, 6, 1, 4, 9, 10, 12, 13, 6, 8, 6, 13, 10, 6, 13, 6, 7, 7, 5),
+    *(7, 3, 2, 6, 11, 7, 7, 7, 7, 7, 7, 6, 7, 7, 7, 7, 7, 7, 6, 7),
+)
+
+
 def test_thirteen_classes_are_sums_of_forty():
     protocol = find_protocol("nyud13_288x384")
+    assert [number + 1 for number in protocol.classes["sem_seg"]] == list(THIRTEEN)
     rng = np.random.default_rng(0)
     prediction = rng.dirichlet(np.ones(40), size=(480, 640)).transpose(2, 0, 1)
     label = rng.integers(0, 41, (480, 640))

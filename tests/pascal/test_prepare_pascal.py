@@ -9,8 +9,10 @@ import official_pascal as official
 import pytest
 from detectron2.data import DatasetCatalog
 from official_pascal import NO_PEOPLE, SIZE, SMALL, STEMS, TRAIN, VAL
+from pascal_labels import CLASS_OF_PART, VOC_IDS
 from prepare_pascal import main
 
+from rock_d2.data.datasets.pascal import THING_CLASSES
 from rock_d2.image_files import read_pixels
 from rock_d2.tasks import TASK_REGISTRY
 from rock_d2.tasks.thinning import outlines
@@ -196,3 +198,17 @@ def test_bad_input_is_named_in_one_line(archive, tmp_path, file, change, message
     with pytest.raises(SystemExit, match=message) as end:
         main([*map(str, options), "--jobs", "1"])
     assert "\n" not in str(end.value) and not (tmp_path / "pascal_mt/annotations").exists()
+
+
+def test_classes_and_parts_are_those_of_the_literature():
+    # The numbers of VOC's classes among PASCAL-Context's 459, by the name.
+    assert dict(zip(THING_CLASSES, VOC_IDS, strict=True)) == {
+        **{"aeroplane": 2, "bicycle": 23, "bird": 25, "boat": 31, "bottle": 34, "bus": 45},
+        **{"car": 59, "cat": 65, "chair": 72, "cow": 98, "diningtable": 397, "dog": 113},
+        **{"horse": 207, "motorbike": 258, "person": 284, "pottedplant": 308, "sheep": 347},
+        **{"sofa": 368, "train": 416, "tvmonitor": 427},
+    }
+    parts = {1: "head hair lear rear lebrow rebrow leye reye nose mouth", 2: "torso neck"}
+    parts |= {3: "luarm ruarm", 4: "llarm rlarm lhand rhand"}
+    parts |= {5: "luleg ruleg", 6: "llleg rlleg lfoot rfoot"}
+    assert {name: k for k, names in parts.items() for name in names.split()} == CLASS_OF_PART

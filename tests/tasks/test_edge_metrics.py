@@ -63,6 +63,16 @@ def test_thresholds_are_those_of_the_papers():
         assert found["odsF"] == f
 
 
+def test_after_suppression_a_threshold_must_be_exceeded():
+    # 0.5 is one of the thresholds; the ridge's own value stays.
+    values = np.float32(0.5 * line(30))
+    for nms, found in ((False, 30), (True, 0)):
+        meter = Edges(max_dist=0.05, nms=nms, thresholds=99).meter()
+        counts = meter.count(values[None], np.float32(line(30)))[5:].reshape(-1, 3)
+        # Matches at 0.5, the 50th threshold.
+        assert counts[49, 0] == found
+
+
 def test_thick_edges_are_thinned():
     # Five columns become one, which is shorter by at most two pixels at each end.
     thick, truth = line(28, width=5), line(30)

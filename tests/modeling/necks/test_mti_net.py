@@ -11,6 +11,7 @@ from tiny import base_cfg, item, with_random_norms
 
 from rock_d2.modeling.fusions import NoFusion, SumFusion
 from rock_d2.modeling.necks import HeadsNeck, MTINet, PADNet
+from rock_d2.modeling.necks.blocks import join
 from rock_d2.modeling.necks.distillation import Distillation
 from rock_d2.modeling.necks.heads import FPNHead, HRNetHead
 from rock_d2.modeling.necks.propagation import FeaturePropagation
@@ -226,3 +227,20 @@ def test_settings_without_sense_are_refused(changed, message):
 def test_configs_without_sense_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         build_model(base_cfg("MODEL.NECK.NAME", "MTINet", "MODEL.DETECTOR", "", *options))
+
+
+def test_pad_net_is_its_formula():
+    torch.manual_seed(0)
+    neck = with_random_norms(PADNet(**FORM, width=16, fusion=NoFusion)).eval()
+    x = neck.mix(join([maps()[scale] for scale in neck.scales]))
+    f = {task: blocks(x) for task, blocks in neck.initial.items()}
+    message = neck.distillation.receivers["depth"].decoders["normals"]
+    # o_k = f_k + sum over the others of sigmoid(W f_l) * (W' f_l).
+    o = f["depth"] + message.gate(f["normals"]).sigmoid() * message.message(f["normals"])
+    initial = neck.predictors["depth"](f["depth"])
+    final = neck.heads["depth"](neck.refinement["depth"](o))
+    neck.predict_auxiliary = True
+    _, predictions = neck(maps())
+    torch.testing.assert_close(predictions["depth"], [initial, final])
+    normals = neck.predictors["normals"](f["normals"])
+    torch.testing.assert_close(predictions["normals"], [normals])

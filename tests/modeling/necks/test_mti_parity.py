@@ -39,6 +39,8 @@ TASKS = {
 # Its names by ours, where they differ.
 THEIRS = {"sem_seg": "semseg", "saliency": "sal", "edges": "edge"}
 SCALES = ("s4", "s8", "s16", "s32")
+# timm's names, by the channels of the finest map.
+HRNETS = {18: "hrnet_w18_small_v2", 48: "hrnet_w48"}
 # Parts of names, ours and theirs, applied one after the other.
 RENAMES = (
     (r"^backbone\.net", "backbone"),
@@ -89,7 +91,7 @@ class Network(nn.Module):
             s: len(weights[f"scale_{i}.decoders.{first}.weight"][0]) for i, s in enumerate(SCALES)
         }
         has_backbone = any(name.startswith("backbone.") for name in weights)
-        hrnet = partial(TimmBackbone, name="hrnet_w18_small_v2", out_features=SCALES)
+        hrnet = partial(TimmBackbone, name=HRNETS.get(widths["s4"], ""), out_features=SCALES)
         self.backbone = hrnet() if has_backbone else None
         self.neck = MTINet(
             input_shape={s: ShapeSpec(channels=widths[s], stride=int(s[1:])) for s in SCALES},

@@ -47,7 +47,7 @@ ROWS = {
     "pascal/single_hrnet48 HumanParts": (65_850_727, 93.298),
     "pascal/mtl_hrnet48": (67_951_713, 127.578),
     "pascal/pad_net_hrnet48": (91_936_242, 520.388),
-    "pascal/pad_net_hrnet18 SemSeg HumanParts Saliency": (12_083_608, 142.862),
+    "pascal/pad_net_small_hrnet18": (12_083_608, 142.862),
     "pascal/mtl_hrnet18": (4_238_213, 14.447),
     "pascal/pad_net_hrnet18": (29_304_992, 424.900),
     "pascal/mti_net_hrnet18": (24_494_171, 30.310),
