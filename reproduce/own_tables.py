@@ -52,6 +52,8 @@ OWN_TABLES = (
                 for which, file in (
                     ("All tasks", "all"),
                     ("Scene alone", "scene"),
+                    ("Depth alone", "depth"),
+                    ("Normals alone", "normals"),
                     ("Geometry (depth and normals)", "geometry"),
                 )
             ),

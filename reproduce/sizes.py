@@ -30,6 +30,9 @@ def sizes_section(plan: Plan, table: Table) -> str:
         for change, figure in zip(changes(size, first), papers, strict=True):
             cells += [f"{change:+.1f} %", figure and f"{figure:+.1f} %"]
         lines.append(cells)
+    for title in table.others:
+        papers = [f"{figure:+.1f} %" for figure in table.sizes[title]]
+        lines.append([title, "", "", "", papers[0], "", papers[1]])
     grid = tabulate(lines, header, tablefmt="github", disable_numparse=True)
     return f"## Sizes\n\n{METHOD}\n\n{grid}"
 

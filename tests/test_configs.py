@@ -42,6 +42,8 @@ ROWS = {
     "oracle_all": ("ROCK", ALL, "SumFusion"),
     "given_at_test": ("ROCK", ALL, "SumFusion"),
     "oracle_scene": ("ROCK", ALL, "SumFusion"),
+    "oracle_depth": ("ROCK", ALL, "SumFusion"),
+    "oracle_normals": ("ROCK", ALL, "SumFusion"),
     "oracle_geometry": ("ROCK", ALL, "SumFusion"),
     "fusion_context": ("ROCK", ALL, "ContextFusion"),
     "fusion_gated": ("ROCK", ALL, "GatedFusion"),

@@ -12,6 +12,7 @@ from reproduce.rock_tables import ROCK_TABLES
 from reproduce.settings import differences
 from reproduce.tables import find_table
 from rock_d2 import model_zoo
+from rock_d2.tasks import PAPER_TASKS
 
 # The paper's on NYUv2.
 ALL = tuple(table.name for table in ROCK_TABLES if table.name.isdigit() and not table.datasets)
@@ -72,7 +73,9 @@ def test_shares_and_switched_off_decoders_are_settings():
 def test_tables_of_our_own_differ_in_what_they_are_about():
     given = {r.name: r.config().MODEL.ROCK.GIVEN for r in plan_of("oracle").runs()}
     assert given.pop("table1_baseline") == given.pop("table1_rock") == []
-    assert list(given.values()) == [["Scene", "Depth", "Normals"], ["Scene"], ["Depth", "Normals"]]
+    assert given.pop("oracle_all") == list(PAPER_TASKS)
+    assert given.pop("oracle_geometry") == ["Depth", "Normals"]
+    assert given == {f"oracle_{task.lower()}": [task] for task in PAPER_TASKS}
     # Boxes for 50, 100 and 200 of 800 images; as many iterations for all.
     runs = plan_of("unboxed").runs()
     pairs = [dict(zip(r.settings[::2], r.settings[1::2], strict=True)) for r in runs]
@@ -193,6 +196,8 @@ def test_table_7_is_of_cityscapes_with_disparity():
             ("cityscapes_train",),
             ("cityscapes_val",),
         )
+    with pytest.raises(ValueError, match="no config of FCOS for Cityscapes"):
+        plan_of("7", dataset="cityscapes", detector="FCOS").runs()
     with pytest.raises(ValueError, match="table 7 needs --dataset cityscapes"):
         plan_of("7").runs()
     with pytest.raises(ValueError, match="table 2 needs --dataset nyuv2 or rooms or"):
