@@ -138,6 +138,7 @@ def _train_loader_from_config(cfg: CfgNode, mapper: Callable | None = None) -> d
     records = forget_boxes(records, kept=cfg.DATASETS.BOXED_FRACTION)
     if cfg.MODEL.DETECTOR:
         report_boxes(records)
+    report_labels(records, cfg)
     return {
         "records": records,
         "mapper": RockDatasetMapper(cfg, is_train=True) if mapper is None else mapper,
@@ -192,6 +193,20 @@ def report_boxes(records: Sequence[dict[str, Any]]) -> None:
         )
     if count < len(records):
         logger.info(f"{count} of {len(records)} training images have known boxes")
+
+
+def report_labels(records: Sequence[dict[str, Any]], cfg: CfgNode) -> None:
+    """Warn of tasks that no training image has a label of; raise ValueError if nothing is left."""
+    tasks = build_tasks(cfg)
+    absent = [task for task in tasks if not any(task.field in record for record in records)]
+    if not absent:
+        return
+    names = ", ".join(f"{task.name} (`{task.field}`)" for task in absent)
+    problem = f"DATASETS.TRAIN: no image has a label of {names}"
+    if len(absent) == len(tasks) and not cfg.MODEL.DETECTOR:
+        raise ValueError(f"{problem}: there is nothing to learn")
+    if cfg.MODEL.META_ARCHITECTURE == "MultiTask" and cfg.MODEL.NECK.NAME != "IdentityNeck":
+        logger.warning(f"{problem}: nothing is learned there")
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> ListLoader:

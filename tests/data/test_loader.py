@@ -203,9 +203,23 @@ def test_loaders_from_a_config(rooms_cfg):
         (["MODEL.DETECTOR", "RetinaNet"], "MODEL.RETINANET.NUM_CLASSES is 80.*built_train.* 19"),
         (["MODEL.TASKS.SCENE.NUM_CLASSES", 5], "SCENE.NUM_CLASSES is 5.*built_train.* 27"),
         (["MODEL.TASKS.AUXILIARY", ["Depth", "Depths"]], "MODEL.TASKS.*AUXILIARY.*Depths"),
+        (
+            ["MODEL.DETECTOR", "", "DATASETS.KEEP_LABELS", ["boxes"]],
+            r"no image has a label of scene \(`scene_id`\), depth .*: there is nothing to learn",
+        ),
     ],
 )
 def test_a_config_that_contradicts_the_data_is_refused(rooms_cfg, settings, message):
     rooms_cfg.merge_from_list(settings)
     with pytest.raises(ValueError, match=message):
         build_train_loader(rooms_cfg)
+
+
+def test_a_task_without_any_label_is_said(rooms_cfg, caplog):
+    rooms_cfg.merge_from_list(["MODEL.NECK.NAME", "ROCK", "DATASETS.KEEP_LABELS", ["boxes depth"]])
+    build_train_loader(rooms_cfg)
+    said = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert said == [
+        "DATASETS.TRAIN: no image has a label of scene (`scene_id`), normals "
+        "(`normals_file_name`): nothing is learned there"
+    ]
