@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,15 @@ def test_resumed_detector_of_detectron2_is_the_uninterrupted_one(tmp_path):
     assert differences(straight, folder) == []
 
 
+@pytest.fixture
+def heeds_hang_up() -> Iterator[None]:
+    """Let SIGHUP be heeded, which nohup has a test run ignore."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("heeds_hang_up")
 def test_signal_ends_the_training_after_its_iteration_and_it_resumes(straight, tmp_path):
     def ask(trainer) -> None:
         if trainer.iter == 1:
