@@ -1,6 +1,7 @@
 """Two processes learn exactly what one process with the whole batch learns."""
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -103,7 +104,10 @@ def two_processes(tmp_path_factory) -> list[dict]:
     folder = tmp_path_factory.mktemp("two")
     done = run(__file__, folder, root=ROOT, PYTHONPATH=os.pathsep.join(sys.path))
     assert done.returncode == 0, done.stderr
-    return [torch.load(folder / f"rank{rank}.pt") for rank in range(2)]
+    results = [torch.load(folder / f"rank{rank}.pt") for rank in range(2)]
+    # A gigabyte.
+    shutil.rmtree(folder)
+    return results
 
 
 @pytest.fixture(scope="module")
