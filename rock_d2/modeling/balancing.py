@@ -249,6 +249,8 @@ class GradientCosine(Balancer):
 
 def flat_gradient(loss: torch.Tensor, parameters: Sequence[nn.Parameter]) -> torch.Tensor:
     """Return the gradient of a loss as one vector, and leave that of the parameters alone."""
+    if not parameters:
+        raise ValueError("the whole backbone is frozen: tasks' gradients on it cannot be compared")
     if not loss.requires_grad:
         return torch.cat([torch.zeros_like(parameter).flatten() for parameter in parameters])
     gradients = torch.autograd.grad(loss, parameters, retain_graph=True, materialize_grads=True)

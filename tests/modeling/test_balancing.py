@@ -134,6 +134,9 @@ class TestGradientCosine:
     def test_needs_a_main_loss(self):
         with pytest.raises(ValueError, match="main loss"):
             GradientCosine(task_losses=TASKS).backward(values(depth=1), shared=[])
+        frozen = nn.Parameter(torch.ones(1), requires_grad=False)
+        with pytest.raises(ValueError, match="the whole backbone is frozen"):
+            GradientCosine(task_losses=TASKS).backward(values(cls=1, depth=1), shared=[frozen])
 
 
 class Network(nn.Module):
