@@ -205,7 +205,7 @@ def report_labels(records: Sequence[dict[str, Any]], cfg: CfgNode) -> None:
     problem = f"DATASETS.TRAIN: no image has a label of {names}"
     if len(absent) == len(tasks) and not cfg.MODEL.DETECTOR:
         raise ValueError(f"{problem}: there is nothing to learn")
-    if cfg.MODEL.META_ARCHITECTURE == "MultiTask" and cfg.MODEL.NECK.NAME != "IdentityNeck":
+    if cfg.MODEL.NECK.NAME != "IdentityNeck":
         logger.warning(f"{problem}: nothing is learned there")
 
 

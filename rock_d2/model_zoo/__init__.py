@@ -1,5 +1,6 @@
 """The project's configs and models by name, as ``detectron2.model_zoo`` has Detectron2's."""
 
+from difflib import get_close_matches
 from pathlib import Path
 
 import torch
@@ -15,8 +16,9 @@ def get_config_file(config_path: str) -> str:
     """Return the full path of a config such as "rock_nyuv2.yaml", relative to ``configs/``."""
     file = CONFIGS / config_path
     if not file.is_file():
-        known = sorted(str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml"))
-        raise FileNotFoundError(f"{config_path} is no config; there are: {', '.join(known)}")
+        known = [str(path.relative_to(CONFIGS)) for path in CONFIGS.rglob("*.yaml")]
+        close = get_close_matches(config_path, known, n=5, cutoff=0)
+        raise FileNotFoundError(f"{config_path} is no config; the closest are {', '.join(close)}")
     return str(file)
 
 

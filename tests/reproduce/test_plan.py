@@ -196,7 +196,8 @@ def test_table_7_is_of_cityscapes_with_disparity():
             ("cityscapes_train",),
             ("cityscapes_val",),
         )
-    with pytest.raises(ValueError, match="no config of FCOS for Cityscapes"):
+    closest = "fcos_plain_cityscapes.yaml is no config; the closest are .*fcos_plain_nyuv2.yaml"
+    with pytest.raises(FileNotFoundError, match=closest):
         plan_of("7", dataset="cityscapes", detector="FCOS").runs()
     with pytest.raises(ValueError, match="table 7 needs --dataset cityscapes"):
         plan_of("7").runs()

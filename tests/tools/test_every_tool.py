@@ -44,7 +44,7 @@ def call(rooms_root, monkeypatch):
         ("visualize_data", ("--dataset", "room"), f"--dataset: {NO_SET}"),
         ("check_dataset", ("room",), f"NAME: {NO_SET}"),
         ("make_shards", ("room", "--output", "o"), f"NAME: {NO_SET}"),
-        ("benchmark", ("train", "--config", "no.yaml"), "no.yaml is no config; there are: "),
+        ("benchmark", ("train", "--config", "no.yaml"), "no.yaml is no config; the closest are "),
         ("export_weights", ("no.pth", "a.safetensors"), "no.pth: is no file"),
     ],
 )

@@ -45,7 +45,10 @@ class ROCK(Neck):
         super().__init__(**settings)
         shapes = coarse_to_fine(input_shape, in_features, setting="MODEL.ROCK.IN_FEATURES")
         check_settings(shapes, self.tasks, shared_trunk=shared_trunk, width=width, norm=norm)
-        check_share(given_probability, setting="MODEL.ROCK.GIVEN_PROBABILITY")
+        if not 0 <= given_probability <= 1:
+            raise ValueError(
+                f"MODEL.ROCK.GIVEN_PROBABILITY is {given_probability}; it must be from 0 to 1"
+            )
         self.given = tuple(task for task in self.tasks if task.name in given)
         if len(self.given) < len(given):
             names = [task.name for task in self.tasks]
@@ -167,12 +170,6 @@ def true_encoding(
     maps, known = task.target_maps(label, encoding.shape[-2:])
     truth = block_repeat(maps, task.channels).to(encoding.dtype)
     return torch.where(known & chosen, truth, encoding)
-
-
-def check_share(value: float, *, setting: str) -> None:
-    """Raise ValueError for what is no share."""
-    if not 0 <= value <= 1:
-        raise ValueError(f"{setting} is {value}; it must be from 0 to 1")
 
 
 def check_settings(
