@@ -45,14 +45,8 @@ class ROCK(Neck):
         super().__init__(**settings)
         shapes = coarse_to_fine(input_shape, in_features, setting="MODEL.ROCK.IN_FEATURES")
         check_settings(shapes, self.tasks, shared_trunk=shared_trunk, width=width, norm=norm)
-        if not 0 <= given_probability <= 1:
-            raise ValueError(
-                f"MODEL.ROCK.GIVEN_PROBABILITY is {given_probability}; it must be from 0 to 1"
-            )
+        check_given(given, given_probability, [task.name for task in self.tasks])
         self.given = tuple(task for task in self.tasks if task.name in given)
-        if len(self.given) < len(given):
-            names = [task.name for task in self.tasks]
-            raise ValueError(f"MODEL.ROCK.GIVEN: {list(given)} must be different ones of {names}")
         self.given_probability = given_probability
         fusion_type = registered(FUSION_REGISTRY, fusion, setting="MODEL.ROCK.FUSION.NAME")
         # By the name of the map whose encoders it feeds.
@@ -170,6 +164,14 @@ def true_encoding(
     maps, known = task.target_maps(label, encoding.shape[-2:])
     truth = block_repeat(maps, task.channels).to(encoding.dtype)
     return torch.where(known & chosen, truth, encoding)
+
+
+def check_given(given: Sequence[str], probability: float, names: Sequence[str]) -> None:
+    """Raise ValueError for other ``given`` tasks than ``names``, or what is no probability."""
+    if len({*given} & {*names}) < len(given):
+        raise ValueError(f"MODEL.ROCK.GIVEN: {list(given)} must be different ones of {names}")
+    if not 0 <= probability <= 1:
+        raise ValueError(f"MODEL.ROCK.GIVEN_PROBABILITY is {probability}; it must be from 0 to 1")
 
 
 def check_settings(
